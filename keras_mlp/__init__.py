@@ -1,0 +1,36 @@
+"""Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
+
+from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
+from keras_mlp.checkpoints.resample import resize
+from keras_mlp.families.mlp_mixer import (
+    MLPMixer,
+    MLPMixerB16,
+    MLPMixerB32,
+    MLPMixerH14,
+    MLPMixerL16,
+    MLPMixerL32,
+    MLPMixerS16,
+    MLPMixerS32,
+)
+from keras_mlp.labels import decode_predictions
+from keras_mlp.zoo import create_model, list_models, model_card
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLPMixer",
+    "MLPMixerB16",
+    "MLPMixerB32",
+    "MLPMixerH14",
+    "MLPMixerL16",
+    "MLPMixerL32",
+    "MLPMixerS16",
+    "MLPMixerS32",
+    "create_model",
+    "decode_predictions",
+    "list_models",
+    "load_checkpoint",
+    "model_card",
+    "resize",
+    "save_checkpoint",
+]

@@ -1,0 +1,93 @@
+"""What a model costs: parameters, multiply-adds, activations."""
+
+import dataclasses
+import math
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one image costs.
+
+    Attributes:
+        parameters: trainable parameters.
+        macs: multiply-adds in matrix products and convolutions; other operations are not counted, as in the papers.
+        macs_by_operation: the same by kind of operation, in TensorFlow's names.
+        activations: numbers in the outputs of those operations.
+    """
+
+    parameters: int
+    macs: int
+    macs_by_operation: dict[str, int]
+    activations: int
+
+
+def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost:
+    """Count what `model` costs for one image, from the operations that TensorFlow really runs.
+
+    Args:
+        model: a Keras model with one input.
+        input_shape: `(height, width, channels)`; needed if the model's own has unknown sizes.
+
+    Returns:
+        A `Cost`.
+
+    Raises:
+        ValueError: the input's size is unknown.
+        RuntimeError: the Keras backend is not TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"Costs are counted in TensorFlow graphs. The Keras backend is {keras.backend.backend()!r}.")
+    import tensorflow as tf
+
+    shape = tuple(input_shape or model.inputs[0].shape[1:])
+    if None in shape:
+        raise ValueError(f"The cost depends on the input's size, which is unknown: {shape}. Pass `input_shape`.")
+    spec = tf.TensorSpec((1, *shape), model.inputs[0].dtype)
+    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
+    macs, activations = {}, 0
+    for operation in graph.get_operations():
+        if operation.type in _INNER:
+            output = math.prod(operation.outputs[0].shape)
+            macs[operation.type] = macs.get(operation.type, 0) + output * _INNER[operation.type](operation)
+            activations += output
+    parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    return Cost(parameters, sum(macs.values()), macs, activations)
+
+
+def _matmul(operation) -> int:
+    transposed = any(operation.get_attr(name) for name in ("transpose_a", "adj_x") if name in operation.node_def.attr)
+    return operation.inputs[0].shape[-2 if transposed else -1]
+
+
+def _convolution(operation) -> int:
+    *window, channels, _ = operation.inputs[1].shape  # (…, in channels of a group, out)
+    return math.prod(window) * channels
+
+
+def _depthwise(operation) -> int:
+    height, width, *_ = operation.inputs[1].shape
+    return height * width
+
+
+def _einsum(operation) -> int:
+    left, output = operation.get_attr("equation").decode().split("->")
+    sizes = {}
+    for labels, tensor in zip(left.split(","), operation.inputs, strict=True):
+        named = labels.replace("...", "")
+        sizes |= zip(named, tensor.shape[len(tensor.shape) - len(named) :], strict=True)
+    return math.prod(size for label, size in sizes.items() if label not in output)
+
+
+_INNER = {
+    "MatMul": _matmul,
+    "BatchMatMul": _matmul,
+    "BatchMatMulV2": _matmul,
+    "BatchMatMulV3": _matmul,
+    "Conv2D": _convolution,
+    "Conv3D": _convolution,
+    "DepthwiseConv2dNative": _depthwise,
+    "Einsum": _einsum,
+}
+"""For each operation, the length of the sum behind one number of its output."""

@@ -1,0 +1,238 @@
+"""What is published about a model, as data: weights, preprocessing, training recipe, the model's card.
+
+Everything here is a frozen dataclass of plain values (nothing imports Keras), so that a family file can state
+its facts in a few lines and every other part of the package (zoo, checkpoints, training, README) reads the same ones.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become a checkpoint's input.
+
+    Args:
+        mean: per-channel mean, in units of pixel / 255.
+        std: per-channel standard deviation, in units of pixel / 255.
+        crop_pct: share of the resized image's side that the centre crop keeps in evaluation, in (0, 1].
+        interpolation: "bilinear" or "bicubic", with antialiasing.
+        squash: resize the whole image to the input size, not keeping its aspect ratio, instead of
+            resizing the short side and cropping the centre.
+    """
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop_pct: float = 0.875
+    interpolation: str = "bicubic"
+    squash: bool = False
+
+    def for_channels(self, channels: int) -> "Preprocessing":
+        """The same for another number of input channels: averaged for one, repeated in turn for more than three."""
+        if channels == len(self.mean):
+            return self
+        if channels == 1:
+            mean, std = (float(np.mean(self.mean)),), (float(np.mean(self.std)),)
+        else:
+            mean = tuple(self.mean[i % len(self.mean)] for i in range(channels))
+            std = tuple(self.std[i % len(self.std)] for i in range(channels))
+        return dataclasses.replace(self, mean=mean, std=std)
+
+    @property
+    def scale_and_offset(self) -> tuple[list[float], list[float]]:
+        """Per-channel `scale` and `offset` with `x * scale + offset == (x / 255 - mean) / std`."""
+        scale = [1 / (255 * std) for std in self.std]
+        offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return scale, offset
+
+    def __call__(self, pixels):
+        """Normalise `pixels`.
+
+        Args:
+            pixels: array or tensor `(..., channels)`, integers or floats in 0–255. It is not changed.
+
+        Returns:
+            A new float array (NumPy in, NumPy out) or tensor of the same shape.
+        """
+        scale, offset = self.for_channels(pixels.shape[-1]).scale_and_offset
+        if isinstance(pixels, np.ndarray):
+            dtype = pixels.dtype if np.issubdtype(pixels.dtype, np.floating) else np.float32
+            return pixels.astype(dtype) * np.asarray(scale, dtype) + np.asarray(offset, dtype)
+        from keras import backend, ops
+
+        dtype = backend.standardize_dtype(pixels.dtype)
+        dtype = dtype if backend.is_float_dtype(dtype) else "float32"
+        return ops.cast(pixels, dtype) * ops.cast(scale, dtype) + ops.cast(offset, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """One published checkpoint.
+
+    Args:
+        model: name of the model it is for, e.g. "mlp_mixer_b16".
+        tag: what `weights=` calls it, e.g. "imagenet21k". Unique for the model.
+        url: where the publisher's own file is.
+        format: "npz", "pth" or "safetensors".
+        layout: name of the family's layout (tensor names and axis order) the file follows.
+        training_data: what it was trained on, in words.
+        classes: number of outputs of its head.
+        licence: SPDX identifier or the publisher's words.
+        publisher: "authors" for the paper's or its repository's authors, else who made it.
+        preprocessing: how its input is normalised, and resized for evaluation.
+        input_size: height and width it was trained at, in pixels.
+        top1: published ImageNet-1k top-1 accuracy in percent, or `None` where none is published.
+        size: length of the file in bytes, where known.
+        sha256: hexadecimal digest, or its leading digits, where a public source states it.
+        key: where the tensors are inside the file, e.g. "model_ema"; `None` looks in the usual places.
+        by_hand: the url cannot be fetched by a program (a cloud drive): a person has to.
+        note: anything a user should know.
+    """
+
+    model: str
+    tag: str
+    url: str
+    format: str
+    layout: str
+    training_data: str
+    classes: int
+    licence: str
+    publisher: str = "authors"
+    preprocessing: Preprocessing = Preprocessing()
+    input_size: tuple[int, int] = (224, 224)
+    top1: float | None = None
+    size: int | None = None
+    sha256: str | None = None
+    key: str | None = None
+    by_hand: bool = False
+    note: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache folder, unique over all models and tags."""
+        return f"{self.model}-{self.tag}.{self.format}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """Where an architecture was published."""
+
+    title: str
+    authors: str
+    year: int
+    url: str
+
+    def __str__(self):
+        return f"{self.authors}, “{self.title}”, {self.year}, {self.url}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A training recipe: what a paper's table of hyper-parameters holds.
+
+    `keras_mlp.training` turns it into `compile` arguments, callbacks and a data pipeline.
+
+    Args:
+        source: where the values are published, or what they were inferred from.
+        optimizer: "adamw", "adam", "lamb" or "sgd".
+        learning_rate: peak rate at `batch_size`.
+        learning_rate_rule: how the rate follows another batch size: "linear", "sqrt" or "constant".
+        batch_size: global batch.
+        epochs: passes over the training data, warm-up included.
+        warmup_epochs: epochs of linear warm-up; may be fractional.
+        warmup_steps: steps of linear warm-up, where the source counts steps; overrides `warmup_epochs`.
+        schedule: "cosine", "linear" or "constant", after the warm-up.
+        final_learning_rate: floor of the schedule, at `batch_size`.
+        weight_decay: decoupled, multiplied by the rate at each step.
+        no_weight_decay: words in a variable's path that spare it from weight decay.
+        loss: "softmax" or "sigmoid" cross entropy.
+        label_smoothing: in [0, 1).
+        mixup, cutmix: Beta parameter alpha; 0 switches it off.
+        rand_augment: `(operations, magnitude)` with magnitude out of 30 as in big_vision, or `None`.
+        random_erasing: probability.
+        repeated_augmentation: copies of each image in a batch.
+        horizontal_flip: mirror half of the training images.
+        random_resized_crop: `(smallest, largest)` share of the image's area, or `None` for no random crop.
+        drop_path_rate: stochastic depth.
+        dropout_rate: dropout.
+        gradient_clip_norm: clip the gradients' global norm; `None` for no clipping.
+        ema_decay: decay of the moving average of the weights; `None` for none.
+        precision: Keras dtype policy, e.g. "mixed_bfloat16", or `None` to take what suits the machine.
+    """
+
+    source: str
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    learning_rate_rule: str = "linear"
+    batch_size: int = 1024
+    epochs: int = 300
+    warmup_epochs: float = 5
+    warmup_steps: int | None = None
+    schedule: str = "cosine"
+    final_learning_rate: float = 1e-5
+    weight_decay: float = 0.05
+    no_weight_decay: tuple[str, ...] = ("bias", "beta", "gamma")
+    loss: str = "softmax"
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    rand_augment: tuple[int, float] | None = None
+    random_erasing: float = 0.0
+    repeated_augmentation: int = 1
+    horizontal_flip: bool = True
+    random_resized_crop: tuple[float, float] | None = (0.08, 1.0)
+    drop_path_rate: float = 0.0
+    dropout_rate: float = 0.0
+    gradient_clip_norm: float | None = None
+    ema_decay: float | None = None
+    precision: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What is known of one model of the zoo.
+
+    Args:
+        name: its name for `create_model`, e.g. "mlp_mixer_b16".
+        builder: name of the public function that builds it, e.g. "MLPMixerB16".
+        family: name of its family, e.g. "mlp_mixer".
+        title: the paper's name for it, e.g. "MLP-Mixer B/16".
+        paper: where it was published.
+        parameters: trainable parameters, with 1000 classes.
+        macs: multiply-adds of one image in matrix products and convolutions.
+        input_shape: default input, `(height, width, channels)`; videos have frames in front.
+        top1: `{training: percent}`, every ImageNet-1k top-1 that was published for the architecture,
+            whether its weights were or not.
+        config: the arguments of the family's generic builder that make it.
+        weights: published checkpoints by tag. "imagenet" is the one of highest published top-1
+            among the authors' with the 1000 ImageNet-1k classes.
+        recipe: the family's published training recipe.
+        preprocessing: that of "imagenet", or the family's default where there is none.
+        note: what is inferred and not published.
+    """
+
+    name: str
+    builder: str
+    family: str
+    title: str
+    paper: Paper
+    parameters: int
+    macs: int
+    input_shape: tuple[int, ...]
+    top1: dict[str, float]
+    config: dict
+    weights: dict[str, Weights]
+    recipe: Recipe | None
+    preprocessing: Preprocessing
+    note: str = ""
+
+    def preprocess(self, pixels, weights: str = "imagenet"):
+        """Normalise pixels 0–255 as the checkpoint `weights` wants them, for `include_preprocessing=False`."""
+        return (self.weights[weights].preprocessing if weights in self.weights else self.preprocessing)(pixels)
+
+
+def natural_order(name: str):
+    """Sort key that puts "s2" before "s10"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,279 @@
+"""Strict loading: every tensor of a checkpoint used once, every variable of the model set once."""
+
+import dataclasses
+import os
+import pathlib
+import warnings
+
+import keras
+import numpy as np
+
+from keras_mlp import files
+from keras_mlp.checkpoints import layouts, naming, readers, resample
+from keras_mlp.checkpoints.layouts import CheckpointError, Layout
+from keras_mlp.layers import activations
+
+HEAD = "head"
+"""Name of the classifier's layer in every model; a layer whose name begins with "head_" belongs to it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What `load_checkpoint` did.
+
+    Attributes:
+        source: the file, or "a dictionary".
+        layout: the layout that was recognised, e.g. "mlp_mixer/flax".
+        loaded: names of the variables that were set.
+        resampled: those of them that were resampled from another grid.
+        adapted: those of them that were adapted to another number of input channels.
+        fresh: names of the variables that keep their initial values (a new head).
+        ignored: our names of tensors that were not used (the head of a checkpoint, for a model without one).
+    """
+
+    source: str
+    layout: str
+    loaded: tuple[str, ...]
+    resampled: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __str__(self):
+        parts = [f"{len(self.loaded)} variables loaded from {self.source} ({self.layout})"]
+        for what in ("resampled", "adapted", "fresh", "ignored"):
+            if names := getattr(self, what):
+                parts.append(f"{len(names)} {what} ({layouts.some(names, 3)})")
+        return "; ".join(parts)
+
+
+def load_checkpoint(
+    model: keras.Model,
+    source,
+    *,
+    key: str | None = None,
+    new_head: bool = False,
+    input_size: tuple[int, int] | None = None,
+    keep_activation: bool = False,
+    family: str | None = None,
+) -> LoadReport:
+    """Load a published or own checkpoint into `model`, strictly.
+
+    The file is recognised by its content: `.npz`, `.safetensors`, `.pth`/`.pt` (read without PyTorch, no pickle is
+    executed), Keras' `.weights.h5`, or a file written by `save_checkpoint`. Its tensor names and axis order follow one
+    of the layouts known for the families. Weights tied to the grid are resampled if the model's input has another size,
+    and the stem is summed or tiled if it has another number of channels.
+
+    Args:
+        model: a model of this package, or one with its layers and their names.
+        source: path of a file, or a dictionary `{published name: array}`.
+        key: where the tensors are inside a training checkpoint, e.g. "model_ema". By default the usual places.
+        new_head: leave the model's classifier at its initial values and the checkpoint's out, so that a head with
+            another number of classes starts fresh on the published backbone.
+        input_size: height and width in pixels that the checkpoint was trained at. Needed only if weights tied to a grid
+            differ in shape and their number of positions is no square.
+        keep_activation: by default, if the checkpoint was made for the other form of GELU (exact or tanh), the
+            model's layers are set to that form. `True` keeps the model's.
+        family: consider the layouts of this family only.
+
+    Returns:
+        A `LoadReport`. Nothing of `model` has changed if an error is raised.
+
+    Raises:
+        CheckpointError: (a `ValueError`) tensors are missing, left over or of another shape; it lists them all.
+        ValueError: the file cannot be read or is none of these formats.
+    """
+    if isinstance(source, dict):
+        tensors, described, metadata, form = dict(source), "a dictionary", {}, "dict"
+    else:
+        checkpoint = readers.read(source, key=key)
+        tensors, described, metadata, form = checkpoint.tensors, str(source), checkpoint.metadata, checkpoint.format
+    if form == "weights.h5":
+        return _load_keras_weights(model, source, new_head)
+
+    named = naming.named_variables(model)
+    layout = layouts.recognise(set(named), tensors, family)
+    ours, unknown = layout.convert(tensors)
+    activation = layout.activation or metadata.get("activation")
+
+    fresh = {name for name in named if new_head and _of_head(name)}
+    ignored = {name for name in ours if _of_head(name) and (new_head or not any(map(_of_head, named)))}
+    missing = [name for name in named if name not in ours and name not in fresh]
+    left_over = unknown + [name for name in ours if name not in named and name not in ignored]
+    values, resampled, adapted, different = {}, [], [], []
+    for name, (layer, variable) in named.items():
+        if name not in ours or name in fresh:
+            continue
+        values[name], how = _fit(model, layer, variable, np.asarray(ours[name]), input_size)
+        if how == "resampled":
+            resampled.append(name)
+        elif how == "adapted":
+            adapted.append(name)
+        elif how:
+            different.append(f"{name} is {how} in the checkpoint, {tuple(variable.shape)} in the model")
+    if missing or left_over or different:
+        raise CheckpointError(_complaint(described, layout, missing, left_over, different))
+
+    for name, value in values.items():
+        named[name][1].assign(value)
+    if activation and not keep_activation:
+        _set_gelu(model, activation)
+    if adapted:
+        warnings.warn(
+            f"The checkpoint was made for {np.asarray(ours[adapted[0]]).shape[-2]} input channels and the model has "
+            f"{model.inputs[0].shape[-1]}: {', '.join(adapted)} was summed over the channels (one channel) or tiled "
+            "and rescaled (more).",
+            stacklevel=2,
+        )
+    return LoadReport(
+        described,
+        str(layout),
+        tuple(values),
+        tuple(resampled),
+        tuple(adapted),
+        tuple(sorted(fresh)),
+        tuple(sorted(ignored)),
+    )
+
+
+def save_checkpoint(model_or_tensors, path, **metadata: str):
+    """Write weights keyed by our names (layer name and path inside it) to a safetensors file.
+
+    Args:
+        model_or_tensors: a model, or `{our name: array}`.
+        path: file to write; it appears only once it is whole.
+        **metadata: strings kept in the file's header, such as `source` or `activation`.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = model_or_tensors
+    if isinstance(model_or_tensors, keras.Model):
+        named = naming.named_variables(model_or_tensors)
+        tensors = {name: keras.ops.convert_to_numpy(variable) for name, (_, variable) in named.items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with files.atomic_path(path) as temporary:
+        save_file(tensors, os.fspath(temporary), metadata={"format": "keras_mlp", **metadata})
+
+
+def convert(source, path, layout: Layout, **metadata: str):
+    """Convert a published file to our own layout, for every model that it fits.
+
+    Args:
+        source: path of the published file.
+        path: file to write.
+        layout: the layout the published file follows.
+        **metadata: further strings for the header.
+
+    Raises:
+        CheckpointError: the file holds tensors that the layout does not know.
+    """
+    ours, unknown = layout.convert(readers.read(source, key=metadata.pop("key", None)).tensors)
+    if unknown:
+        raise CheckpointError(_complaint(source, layout, [], unknown, []))
+    save_checkpoint(ours, path, family=layout.family, layout=layout.name, activation=layout.activation, **metadata)
+
+
+def _of_head(name: str) -> bool:
+    return name.startswith((f"{HEAD}/", f"{HEAD}_"))
+
+
+def _fit(model, layer, variable, array, input_size):
+    """`array` in the shape of `variable`, and how: `None` (as it is), "resampled", "adapted"; else the wrong shape."""
+    shape = tuple(variable.shape)
+    if array.shape == shape:
+        return array, None
+    if [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
+        return array.reshape(shape), None
+    axes = resample.axes_of(layer, variable)
+    if axes and len(axes) == array.ndim:
+        sizes = {n for n, over in zip(array.shape, axes, strict=True) if over}
+        others = all(n == m for n, m, over in zip(array.shape, shape, axes, strict=True) if not over)
+        grid = _source_grid(model, layer, sizes.pop(), input_size) if len(sizes) == 1 else None
+        if others and grid:
+            return resample.resample(array, axes, grid, layer.grid), "resampled"
+    channels = model.inputs[0].shape[-1]
+    if array.ndim == len(shape) > 2 and shape[-2] == channels != array.shape[-2]:
+        adapted = _adapt_channels(array, channels)
+        if adapted.shape == shape:
+            return adapted, "adapted"
+    return array, array.shape
+
+
+def _source_grid(model, layer, positions, input_size):
+    """The grid of `positions` that a layer had where the checkpoint was trained, or `None` if it cannot be told."""
+    if input_size is not None:
+        height, width = model.inputs[0].shape[-3:-1]
+        grid = (layer.grid[0] * input_size[0] // height, layer.grid[1] * input_size[1] // width)
+    else:
+        side = round(positions**0.5)
+        grid = (side, side)
+    return grid if grid[0] * grid[1] == positions else None
+
+
+def _adapt_channels(kernel, channels):
+    """A kernel `(…, in, out)` for other input channels, as timm does: summed for one, else tiled and rescaled."""
+    published = kernel.shape[-2]
+    if channels == 1:
+        return kernel.sum(axis=-2, keepdims=True)
+    tiled = np.concatenate([kernel] * -(-channels // published), axis=-2)[..., :channels, :]
+    return tiled * np.asarray(published / channels, kernel.dtype)
+
+
+def _set_gelu(model, form):
+    """Set every GELU of `model` to `form`; functions compiled with the other form are dropped."""
+    changed = False
+    for layer in model._flatten_layers():
+        if activations.gelu_form(getattr(layer, "activation", None)) not in (None, form):
+            layer.activation = activations.get(form)
+            changed = True
+    if changed:
+        model.train_function = model.test_function = model.predict_function = None
+
+
+def _load_keras_weights(model, path, new_head):
+    """Keras' own `.weights.h5`, which is keyed by class and counter: read by Keras' loader, made strict."""
+    if not os.fspath(path).endswith(".weights.h5"):
+        raise ValueError(f"Keras reads weights only from names that end in '.weights.h5'. Rename {path}.")
+    named = naming.named_variables(model)
+    fresh = {name for name in named if new_head and _of_head(name)}
+    before = {name: keras.ops.convert_to_numpy(variable) for name, (_, variable) in named.items()}
+    try:
+        with warnings.catch_warnings(record=True) as skipped:
+            warnings.simplefilter("always")
+            model.load_weights(path, skip_mismatch=new_head)
+        wrong = [
+            text for text in map(str, (w.message for w in skipped)) if "skip" in text and f"name={HEAD}" not in text
+        ]
+        if wrong:
+            raise CheckpointError("\n".join(wrong))
+    except Exception as error:
+        for name, value in before.items():
+            named[name][1].assign(value)
+        raise CheckpointError(
+            f"{path} does not fit the model: {error}\nA Keras weights file fits only a model of the same layers at the "
+            "same input size; build it so, load, and use `keras_mlp.resize` for another size."
+        ) from error
+    for name in fresh:
+        named[name][1].assign(before[name])
+    return LoadReport(str(path), "Keras weights", tuple(n for n in named if n not in fresh), fresh=tuple(sorted(fresh)))
+
+
+def _complaint(source, layout, missing, left_over, different) -> str:
+    lines = [f"The checkpoint {source} (layout {layout}) does not fit the model."]
+    if missing:
+        lines.append(f"Missing from the checkpoint ({len(missing)}): {layouts.some(missing)}.")
+    if left_over:
+        lines.append(f"Left over in the checkpoint ({len(left_over)}): {layouts.some(left_over)}.")
+    if different:
+        lines.append(f"Of another shape ({len(different)}): {layouts.some(different)}.")
+        if all(_of_head(line) for line in different) and not missing and not left_over:
+            lines.append(
+                "Only the head differs: build the model with the checkpoint's number of classes, or pass "
+                "`new_head=True` to keep the published backbone and start a fresh head."
+            )
+    return "\n".join(lines)
+
+
+def is_file(source) -> bool:
+    """Whether `source` names an existing file."""
+    return isinstance(source, str | os.PathLike) and pathlib.Path(source).is_file()

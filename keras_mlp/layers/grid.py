@@ -1,0 +1,28 @@
+"""Layers whose weights are tied to the positions of a grid, and so to one input size."""
+
+import keras
+
+
+class GridLayer(keras.layers.Layer):
+    """Base of the layers that have weights for every position of their input's grid.
+
+    Such a layer works at one height and width only. It says which axes of which of its weights run over the grid, so
+    that `keras_mlp.resize` and `load_checkpoint` can resample them to another grid (`checkpoints/resample.py`).
+
+    Attributes:
+        grid: `(height, width)` of the input that the layer was built for.
+        grid_axes: `{path of a weight inside the layer: what each of its axes runs over}`, where an axis is "in" (the
+            grid's positions as input), "out" (the positions as output) or `None` (something else).
+    """
+
+    grid_axes: dict[str, tuple[str | None, ...]] = {}
+
+    def build(self, input_shape):
+        if len(input_shape) != 4 or None in input_shape[1:]:
+            raise ValueError(
+                f"{self.__class__.__name__} mixes the positions of a fixed grid, so its input must be "
+                f"(batch, height, width, channels) of known height, width and channels. Received: {tuple(input_shape)}."
+                " Give the model a static `input_shape`, such as (224, 224, 3)."
+            )
+        self.grid = tuple(input_shape[1:3])
+        super().build(input_shape)

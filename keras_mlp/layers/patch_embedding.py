@@ -1,0 +1,50 @@
+"""Patch embedding: an image cut into patches, each projected to one vector."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class PatchEmbedding(keras.layers.Conv2D):
+    """Linear projection of the non-overlapping patches of an image.
+
+    A convolution with `kernel_size == strides == patch_size` and no padding, which refuses sizes that the patch does
+    not divide instead of cutting the border off.
+
+    Args:
+        dim: width of the embedding.
+        patch_size: side of a patch in pixels.
+        **kwargs: of `keras.layers.Conv2D`, such as `kernel_initializer` or `use_bias`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, height / patch_size, width / patch_size, dim)`.
+
+    Raises:
+        ValueError: the height or width is no multiple of the patch; names the sizes nearby that are.
+    """
+
+    def __init__(self, dim, patch_size, **kwargs):
+        super().__init__(dim, kernel_size=patch_size, strides=patch_size, padding="valid", **kwargs)
+        self.patch_size = patch_size
+
+    def compute_output_shape(self, input_shape):
+        for side, size in zip(("height", "width"), input_shape[1:3], strict=True):
+            if size is not None and (size < self.patch_size or size % self.patch_size):
+                below = size // self.patch_size * self.patch_size
+                near = [str(near) for near in (below, below + self.patch_size) if near > 0]
+                raise ValueError(
+                    f"The {side} of the input must be a multiple of the patch size {self.patch_size}. "
+                    f"Received: {side}={size}. The nearest that work: {' and '.join(near)}."
+                )
+        return super().compute_output_shape(input_shape)
+
+    def build(self, input_shape):
+        self.compute_output_shape(input_shape)
+        super().build(input_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config["dim"] = config.pop("filters")
+        config["patch_size"] = self.patch_size
+        for key in ("kernel_size", "strides", "padding"):
+            del config[key]
+        return config

@@ -1,0 +1,83 @@
+"""Token mixing: the same small network for every channel, applied along the positions of the grid."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers import activations
+from keras_mlp.layers.grid import GridLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class TokenMLP(GridLayer):
+    """MLP along the tokens, shared by all channels.
+
+    With the map `x` read as tokens `X` of shape `(S, C)`, `S = height * width` in row-major order, channel by channel
+
+        Y[:, c] = W2 activation(W1 X[:, c] + b1) + b2,    W1: (hidden_dim, S), W2: (S, hidden_dim).
+
+    Source: Tolstikhin et al. 2021, equation 1.
+
+    Args:
+        hidden_dim: width of the hidden layer.
+        activation: its activation, e.g. "gelu" (exact) or "gelu_tanh".
+        dropout_rate: dropout after the activation and after the second linear layer.
+        kernel_initializer, bias_initializer: of both linear layers.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known.
+    Output shape: the same.
+    """
+
+    grid_axes = {"fc1/kernel": ("in", None), "fc2/kernel": (None, "out"), "fc2/bias": ("out",)}
+
+    def __init__(
+        self,
+        hidden_dim,
+        activation="gelu",
+        dropout_rate=0.0,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self.activation = activations.get(activation)
+        self.dropout_rate = dropout_rate
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            kernel_initializer=self.kernel_initializer.clone(),
+            bias_initializer=self.bias_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        height, width, channels = input_shape[1:]
+        self.fc1 = self._dense(self.hidden_dim, "fc1")
+        self.fc2 = self._dense(height * width, "fc2")
+        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
+        self.fc1.build((None, channels, height * width))
+        self.fc2.build((None, channels, self.hidden_dim))
+
+    def call(self, x, training=None):
+        height, width, channels = x.shape[1:]
+        y = ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
+        y = self.dropout(self.activation(self.fc1(y)), training=training)
+        y = self.dropout(self.fc2(y), training=training)
+        return ops.reshape(ops.swapaxes(y, 1, 2), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout_rate": self.dropout_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }

@@ -1,0 +1,92 @@
+"""The zoo: every published model by name, its card, its builder."""
+
+import difflib
+import fnmatch
+import importlib
+import pkgutil
+
+import keras
+
+from keras_mlp import families
+from keras_mlp.cards import ModelCard, natural_order
+
+FAMILIES = {
+    module.family.name: module.family
+    for module in (
+        importlib.import_module(f"{families.__name__}.{info.name}") for info in pkgutil.iter_modules(families.__path__)
+    )
+}
+"""All families by name."""
+
+_FAMILY_OF = {model: family for family in FAMILIES.values() for model in family.variants}
+
+BUILDERS = {build.__name__: build for family in FAMILIES.values() for build in family.builders.values()}
+"""Every public builder by its name, the generic ones included."""
+
+
+def list_models(pattern: str = "*", *, family: str | None = None, weights: str | bool | None = None) -> list[str]:
+    """Names of the models, in natural order.
+
+    Args:
+        pattern: wildcards as in file names, e.g. "*mixer*"; a word without wildcards is looked for anywhere.
+        family: of this family only.
+        weights: with published weights of this tag ("imagenet"; wildcards allowed), with any (`True`), with none
+            (`False`).
+
+    Returns:
+        Names for `create_model`; an empty list if none match.
+
+    Raises:
+        ValueError: there is no such family.
+    """
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"There is no family {family!r}. {_nearest(family, FAMILIES)}")
+    if not any(c in pattern for c in "*?["):
+        pattern = f"*{pattern}*"
+    names = [name for name in _FAMILY_OF if fnmatch.fnmatch(name, pattern) and family in (None, _FAMILY_OF[name].name)]
+    if isinstance(weights, bool):
+        names = [name for name in names if bool(_FAMILY_OF[name].weights(name)) == weights]
+    elif weights is not None:
+        names = [name for name in names if fnmatch.filter(_FAMILY_OF[name].weights(name), weights)]
+    return sorted(names, key=natural_order)
+
+
+def create_model(name: str, **kwargs) -> keras.Model:
+    """Build a model of the zoo by name: the same as calling its builder.
+
+    Args:
+        name: one of `list_models()`, or a family's name for its generic builder.
+        **kwargs: of the builder, such as `weights`, `input_shape`, `classes`; see `help(keras_mlp.MLPMixerB16)`.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        ValueError: there is no such model (names near matches), or an argument is wrong.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name].builders[name](**kwargs)
+    return _family_of(name).builders[name](**kwargs)
+
+
+def model_card(name: str) -> ModelCard:
+    """What is known of a model: paper, parameters, multiply-adds, published accuracy, weights, recipe.
+
+    Args:
+        name: one of `list_models()`.
+
+    Raises:
+        ValueError: there is no such model; names near matches.
+    """
+    return _family_of(name).card(name)
+
+
+def _family_of(name):
+    if name not in _FAMILY_OF:
+        raise ValueError(f"There is no model {name!r}. {_nearest(name, _FAMILY_OF)}")
+    return _FAMILY_OF[name]
+
+
+def _nearest(name, names) -> str:
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(sorted(names))}."

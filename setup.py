@@ -1,0 +1,44 @@
+"""Installation of keras_mlp; build system, ruff and pytest settings are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_mlp" / "__init__.py").read_text(encoding="utf-8"))[1]
+
+EXPORT = ["ai-edge-litert>=2.0"]
+TRAIN = [
+    "tensorflow-datasets>=4.9.9",
+    "importlib_resources",  # tensorflow-datasets imports it and does not ask for it
+    "keras-cv>=0.9",
+    "scikit-learn>=1.3",
+    "matplotlib>=3.8",
+]
+DEV = ["ruff>=0.14"]
+TEST = [*TRAIN, *EXPORT, *DEV, "pytest>=8", "jax[cpu]>=0.4.30"]
+
+setup(
+    name="keras-mlp",
+    version=VERSION,
+    description="keras.applications for every vision-MLP family",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_mlp", "keras_mlp.*"]),
+    package_data={"keras_mlp": ["imagenet_classes.tsv"]},
+    install_requires=[
+        "keras>=3.12",
+        "tensorflow>=2.20",
+        "absl-py>=2.0",
+        "numpy>=1.26",
+        "h5py>=3.10",
+        "ml-dtypes>=0.4",
+        "safetensors>=0.4.3",
+        "filelock>=3.12",
+    ],
+    extras_require={"train": TRAIN, "export": EXPORT, "test": TEST, "dev": DEV},
+    entry_points={"console_scripts": ["keras-mlp = keras_mlp.cli.main:main"]},
+)

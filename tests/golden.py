@@ -1,0 +1,148 @@
+"""Golden cases: what each family's reference implementation answers, as data.
+
+A case is one JSON file. It names every tensor of the reference checkpoint with
+its shape; the values are not stored but follow from the names (`tensor`), and
+the input image follows from its shape (`image`). The stored logits were
+computed in float64 by the reference implementation that the case names.
+
+    case = load("mlp_mixer/mixer_b16_224.json")
+    state = case.state_dict()            # {key: float32 array}, reference layout
+    x = case.images()                    # float32, channels last
+    want = case.logits                   # float64 (batch, classes)
+    model = build(case)                  # ours, with the case's tensors loaded
+
+`numpy.random.RandomState` is used because its streams
+are frozen for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import zlib
+
+import numpy as np
+
+import keras_mlp
+
+ROOT = pathlib.Path(__file__).parent / "golden"
+
+
+def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 value of the checkpoint tensor `key`, in reference layout.
+
+    A pure function of the name and the shape: normal draws scaled by
+    1/sqrt(fan_in) for matrices and kernels (output axis first, as PyTorch
+    stores them), 1 + 0.1 N for one-dimensional scales, 0.1 N for biases and
+    running means, 0.5 + U(0, 1) for running variances.
+    """
+    rng = np.random.RandomState(zlib.crc32(key.encode()) & 0xFFFFFFFF)
+    shape = tuple(shape)
+    if key.endswith("running_var"):
+        value = 0.5 + rng.random_sample(shape)
+    elif key.endswith("running_mean"):
+        value = 0.1 * rng.standard_normal(shape)
+    elif len(shape) >= 2:
+        fan_in = int(np.prod(shape[1:]))
+        value = rng.standard_normal(shape) / np.sqrt(max(fan_in, 1))
+    elif key.endswith("bias"):
+        value = 0.1 * rng.standard_normal(shape)
+    else:
+        value = 1.0 + 0.1 * rng.standard_normal(shape)
+    return np.asarray(value, dtype=np.float32)
+
+
+def image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """A float32 standard-normal input, channels last: already 'preprocessed'."""
+    return np.random.RandomState(seed).standard_normal(tuple(shape)).astype(np.float32)
+
+
+class Case:
+    """One golden case; every field of the JSON file is an attribute."""
+
+    def __init__(self, fields: dict):
+        self.__dict__.update(fields)
+        self.logits = np.asarray(fields["logits"], dtype=np.float64)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The checkpoint: {name: float32 array}, after the case's `adjust` rules, if it has any."""
+        state = {key: tensor(key, shape) for key, shape in self.tensors.items()}
+        for pattern, multiply, add in self.__dict__.get("adjust", ()):
+            for key in state:
+                if re.fullmatch(pattern, key):
+                    state[key] = (state[key].astype(np.float64) * multiply + add).astype(np.float32)
+        return state
+
+    def images(self) -> np.ndarray:
+        return image(self.input_shape, self.input_seed)
+
+    def error(self, logits) -> float:
+        """Largest absolute difference, in standard deviations of the reference logits."""
+        got = np.asarray(logits, dtype=np.float64)
+        if got.shape != self.logits.shape:
+            raise ValueError(f"logits are {got.shape}, the reference has {self.logits.shape}")
+        if not np.isfinite(got).all():
+            return float("inf")
+        return float(np.abs(got - self.logits).max() / self.logits.std())
+
+
+def load(path) -> Case:
+    """Read one case; a relative path counts from this folder."""
+    path = pathlib.Path(path)
+    if not path.is_absolute():
+        path = ROOT / path
+    return Case(json.loads(path.read_text()))
+
+
+def cases(family: str | None = None) -> list[pathlib.Path]:
+    """All model cases, or one family's (cases of another `kind`, such as routers and losses, are left out)."""
+    paths = sorted(p for p in ROOT.glob(f"{family or '*'}/*.json") if not p.name.startswith("_"))
+    return [p for p in paths if "kind" not in json.loads(p.read_text())]
+
+
+MODELS = json.loads((ROOT / "models.json").read_text())
+"""The names that full-size cases have in the package."""
+
+
+def build(case: Case):
+    """Our model for a case: from its config, loaded with its state dict, under the dtype policy in force.
+
+    Preprocessing is off and the answer is logits. This is the one place that translates the references' constructor
+    arguments into ours.
+    """
+    builder, arguments = TRANSLATE[case.family](case)
+    model = builder(
+        **arguments,
+        weights=None,
+        input_shape=tuple(case.input_shape[1:]),
+        classes=case.logits.shape[1],
+        classifier_activation=None,
+        include_preprocessing=False,
+    )
+    keras_mlp.load_checkpoint(model, case.state_dict())
+    return model
+
+
+def _mlp_mixer(case):
+    config = case.config
+    if case.layout == "flax":
+        return keras_mlp.MLPMixer, dict(
+            patch_size=config["patches_size"][0],
+            dim=config["hidden_dim"],
+            depth=config["num_blocks"],
+            token_dim=config["tokens_mlp_dim"],
+            channel_dim=config["channels_mlp_dim"],
+        )
+    token_ratio, channel_ratio = config["mlp_ratio"]
+    return keras_mlp.MLPMixer, dict(
+        patch_size=config["patch_size"],
+        dim=config["embed_dim"],
+        depth=config["num_blocks"],
+        token_dim=int(token_ratio * config["embed_dim"]),
+        channel_dim=int(channel_ratio * config["embed_dim"]),
+        stem_norm=config.get("stem_norm", False),
+    )
+
+
+TRANSLATE = {"mlp_mixer": _mlp_mixer}

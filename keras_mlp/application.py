@@ -327,7 +327,8 @@ def _inputs(input_tensor, input_shape, default_shape):
             "`input_tensor` and `input_shape` contradict each other; pass one of them, or the same shape. "
             f"Received: input_tensor of shape {shape}, input_shape={input_shape}"
         )
-    return input_tensor, keras.utils.get_source_inputs(input_tensor)
+    sources = keras.utils.get_source_inputs(input_tensor)
+    return input_tensor, sources[0] if len(sources) == 1 else sources
 
 
 def _default_preprocessing(family, model_name):

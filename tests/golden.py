@@ -59,7 +59,7 @@ def image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 class Case:
-    """One golden case; every field of the JSON file is an attribute."""
+    """One golden case; every field of the JSON file is an attribute, and `key`, "FAMILY/CASE"."""
 
     def __init__(self, fields: dict):
         self.__dict__.update(fields)
@@ -92,7 +92,9 @@ def load(path) -> Case:
     path = pathlib.Path(path)
     if not path.is_absolute():
         path = ROOT / path
-    return Case(json.loads(path.read_text()))
+    case = Case(json.loads(path.read_text()))
+    case.key = str(path.relative_to(ROOT).with_suffix(""))
+    return case
 
 
 def cases(family: str | None = None) -> list[pathlib.Path]:
@@ -105,23 +107,30 @@ MODELS = json.loads((ROOT / "models.json").read_text())
 """The names that full-size cases have in the package."""
 
 
-def build(case: Case):
+def arguments(case: Case):
+    """The builder of a case and the arguments that make its network, for images that are preprocessed already."""
+    builder, config = TRANSLATE[case.family](case)
+    return builder, config | {"input_shape": tuple(case.input_shape[1:]), "include_preprocessing": False}
+
+
+def build(case: Case, load: bool = True, **options):
     """Our model for a case: from its config, loaded with its state dict, under the dtype policy in force.
 
-    Preprocessing is off and the answer is logits. This is the one place that translates the references' constructor
-    arguments into ours.
+    Preprocessing is off and the answer is logits. Works for configurations that are not among the cases too.
+
+    Args:
+        case: the case.
+        load: whether to load the case's tensors.
+        **options: further arguments of the builder.
     """
-    builder, arguments = TRANSLATE[case.family](case)
-    model = builder(
-        **arguments,
-        weights=None,
-        input_shape=tuple(case.input_shape[1:]),
-        classes=case.logits.shape[1],
-        classifier_activation=None,
-        include_preprocessing=False,
-    )
-    keras_mlp.load_checkpoint(model, case.state_dict())
+    builder, config = arguments(case)
+    model = builder(**config | options, classes=case.logits.shape[1], classifier_activation=None)
+    if load:
+        keras_mlp.load_checkpoint(model, case.state_dict())
     return model
+
+
+# How each family's reference calls our arguments: case -> (builder, arguments).
 
 
 def _mlp_mixer(case):

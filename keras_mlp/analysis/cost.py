@@ -44,8 +44,15 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
     shape = tuple(input_shape or model.inputs[0].shape[1:])
     if None in shape:
         raise ValueError(f"The cost depends on the input's size, which is unknown: {shape}. Pass `input_shape`.")
-    spec = tf.TensorSpec((1, *shape), model.inputs[0].dtype)
-    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
+    graph = tf.__internal__.FuncGraph("cost")
+    # Functions inside the model (Keras makes one of a grouped convolution) are opened, so that their operations show.
+    inlined = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with graph.as_default():
+            model(tf.compat.v1.placeholder(model.inputs[0].dtype, (1, *shape)), training=False)
+    finally:
+        tf.config.run_functions_eagerly(inlined)
     macs, activations = {}, 0
     for operation in graph.get_operations():
         if operation.type in _INNER:

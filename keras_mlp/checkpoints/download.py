@@ -169,8 +169,8 @@ def _checked(path, weights):
     facts, recorded = _facts(path), _recorded(path, weights)
     if problem := _problem(weights, path, facts, recorded):
         raise ValueError(
-            f"{path} {problem}. Delete it to have it downloaded again, and {transfer.beside(path).name} too if the "
-            "publisher's file is known to have changed."
+            f"{path} {problem}. Delete it to have it downloaded again; delete the record too if the publisher's file "
+            "is known to have changed."
         )
     if not recorded:
         with contextlib.suppress(OSError):  # a cache that is only read
@@ -187,8 +187,9 @@ def _problem(weights, path, facts, recorded) -> str | None:
     with open(path, "rb") as file:
         if what := readers.not_weights(file.read(1024)):
             return f"looks like {what.rstrip('.')}"
+    record = transfer.beside(cached_path(weights)).name
     published = {"size": weights.size, "sha256": weights.sha256}
-    for expected, whose in ((published, "the published file has"), (recorded, "when first used it had")):
+    for expected, whose in ((published, "the published file has"), (recorded, f"{record} recorded at first use")):
         if expected.get("size") not in (None, facts["size"]):
             return f"has {facts['size']} bytes, where {whose} {expected['size']}"
         if not facts["sha256"].startswith((expected.get("sha256") or "").lower()):

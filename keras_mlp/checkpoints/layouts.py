@@ -101,9 +101,7 @@ class Layout:
                 unknown.append(key)
                 continue
             if name in ours:
-                raise CheckpointError(
-                    f"Tensors {sources[name]!r} and {key!r} of the checkpoint are both {name!r} here."
-                )
+                raise CheckpointError(f"Tensors {sources[name]!r} and {key!r} of the checkpoint are both {name!r}.")
             ours[name], sources[name] = array if transform is None else transform(array), key
         return ours, unknown
 

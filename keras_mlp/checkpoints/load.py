@@ -191,6 +191,8 @@ def _fit(model, layer, variable, array, input_size):
         grid = _source_grid(model, layer, sizes.pop(), input_size) if len(sizes) == 1 else None
         if others and grid:
             return resample.resample(array, axes, grid, layer.grid), "resampled"
+        if others and input_size is None:
+            return array, f"{array.shape} (no square grid: pass `input_size`, its height and width)"
     channels = model.inputs[0].shape[-1]
     if array.ndim == len(shape) > 2 and shape[-2] == channels != array.shape[-2]:
         adapted = _adapt_channels(array, channels)

@@ -1,16 +1,20 @@
 """Weights tied to a grid of positions, carried over to another grid; models carried over to another input size.
 
 Let a layer mix the `S` positions of an old grid and let a new grid have `S'`. Two matrices with rows that sum to one
-say how a map is read on the other grid: `D` (S, S') reads a new map at the old positions, `U` (S', S) an old map at the
-new ones. Both interpolate bilinearly over the two-dimensional grid, separately along height and width, and average over
-the area where the target is coarser (antialiasing). Then
+carry maps between the grids: `U` (S', S) an old map to the new grid, `D` (S, S') a new map back to the old one. Then
 
-    input positions of a weight:   W' = W D        the layer sees the new image at the resolution it was trained for,
+    input positions of a weight:   W' = W D        the layer reads the new map at the resolution it was trained for,
     output positions of a weight:  W' = U W        and its answer is spread over the new grid.
 
 For one linear layer `y = W x + b` this is `W' = U W D`, `b' = U b`; for the two of a token MLP `W1' = W1 D`,
-`W2' = U W2` and `b2' = U b2`. Because the rows sum to one, an image that is constant keeps its answer exactly.
-(The arrays here keep positions on whatever axis the layer says; the code applies `D` and `U` to that axis.)
+`W2' = U W2` and `b2' = U b2`. Because the rows of `D` sum to one, a layer's answer to a constant map is the old answer.
+
+`U` and `D` are products of one matrix for the height and one for the width. Along an axis that grows, `U` copies to each
+new position the nearest old one and `D` averages the copies, so `D U = 1`. Copies stay equal in everything that works
+position by position (norms, channel mixing, residuals), so *every* block does on an image of enlarged patches, a constant
+image among them, exactly what it did on the old grid; only the average before the head counts a position as often
+as it was copied, which makes no difference where the new side is a multiple of the old one. Along an axis that shrinks
+nothing can keep all of the old map; there both matrices weigh positions by the area that they share.
 """
 
 import keras
@@ -20,43 +24,54 @@ from keras_mlp.checkpoints import naming
 from keras_mlp.layers.grid import GridLayer
 
 
-def _interpolation_1d(source: int, target: int) -> np.ndarray:
-    """Matrix (target, source) that resizes a line: triangle filter, half-pixel centres, antialiased."""
-    scale = source / target
-    support = max(scale, 1.0)
-    centres = (np.arange(target) + 0.5) * scale
-    distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / support
-    matrix = np.maximum(0.0, 1.0 - distance)
-    return matrix / matrix.sum(axis=1, keepdims=True)
+def _shared_length(source: int, target: int) -> np.ndarray:
+    """Matrix (target, source) that averages a line of cells into another number of cells, by the length they share."""
+    edges = np.arange(target + 1) * source / target
+    cells = np.arange(source)
+    shared = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    shared = np.maximum(shared, 0.0)
+    return shared / shared.sum(axis=1, keepdims=True)
 
 
-def interpolation(source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
-    """Matrix that reads a map given on the grid `source` at the positions of the grid `target`, both row-major.
+def _along_one_axis(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """`U` (new, old) and `D` (old, new) of one side of the grid."""
+    if new < old:
+        return _shared_length(old, new), _shared_length(new, old)
+    nearest = ((np.arange(new) + 0.5) * old / new).astype(int)
+    copy = np.eye(old)[nearest]
+    return copy, copy.T / copy.sum(axis=0)[:, None]
+
+
+def carry_over(old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices that carry maps between two grids, both in row-major order.
 
     Args:
-        source, target: `(height, width)`.
+        old, new: `(height, width)` of the grids.
 
     Returns:
-        float64 array `(target positions, source positions)`; each row sums to one.
+        `U` (new positions, old positions) and `D` (old positions, new positions) of the module's docstring, float64.
+        The rows of both sum to one.
     """
-    return np.kron(_interpolation_1d(source[0], target[0]), _interpolation_1d(source[1], target[1]))
+    (up_h, down_h), (up_w, down_w) = (_along_one_axis(*sides) for sides in zip(old, new, strict=True))
+    return np.kron(up_h, up_w), np.kron(down_h, down_w)
 
 
-def resample(weight, axes, source: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
-    """Carry `weight` over from the grid `source` to the grid `target`.
+def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+    """Carry `weight` over from the grid `old` to the grid `new`.
 
     Args:
         weight: array.
         axes: what each of its axes runs over, "in", "out" or `None` (`GridLayer.grid_axes`).
-        source, target: `(height, width)`.
+        old, new: `(height, width)`.
 
     Returns:
-        Array of the same number of axes; in the dtype of `weight`.
+        Array of the same number of axes, in the dtype of `weight`.
     """
+    up, down = carry_over(old, new)
     result = np.asarray(weight, np.float64)
     for axis, over in enumerate(axes):
         if over is not None:
-            matrix = interpolation(target, source).T if over == "in" else interpolation(source, target)
+            matrix = down.T if over == "in" else up
             result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return result.astype(np.asarray(weight).dtype)
 
@@ -102,7 +117,12 @@ def _clone(model, size):
 
     dtype, name = model.inputs[0].dtype, model.inputs[0].name
     new_input = keras.Input((*frames, *size, channels), batch_size=batch, dtype=dtype, name=name)
-    return keras.models.clone_model(model, input_tensors=new_input, clone_function=clone_layer)
+    functional = (
+        keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        if isinstance(model, keras.Sequential)
+        else model
+    )
+    return keras.models.clone_model(functional, input_tensors=new_input, clone_function=clone_layer)
 
 
 def copy_weights(old: keras.layers.Layer, new: keras.layers.Layer):

@@ -1,0 +1,25 @@
+"""Settings of all tests: no chatter, no GPU, the global dtype policy as it was."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_policy():
+    """Tests may set the global dtype policy; each starts from float32."""
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder for published weights."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("KERAS_MLP_MIRROR", raising=False)
+    return tmp_path / "keras" / "keras_mlp"

@@ -1,0 +1,217 @@
+"""What every family must do, on a small configuration of each: its golden cases named "tiny"."""
+
+import subprocess
+import sys
+
+import golden
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_mlp
+from keras_mlp.layers import activations
+from keras_mlp.zoo import FAMILIES
+
+CASES = [golden.load(golden.ROOT / family / "tiny.json") for family in sorted(FAMILIES)]
+family = pytest.mark.parametrize("case", CASES, ids=lambda case: case.family)
+
+
+def run(code, *arguments, **environment):
+    """Run Python in a process of its own, as a user would."""
+    import os
+
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@family
+def test_saves_and_loads_in_a_fresh_process(case, tmp_path):
+    model = golden.build(case)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", case.images())
+    load = """
+import sys, numpy as np, keras, keras_mlp
+folder = sys.argv[1]
+model = keras.saving.load_model(folder + "/model.keras")
+np.save(folder + "/answer.npy", model(np.load(folder + "/images.npy")))
+"""
+    run(load, tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), model(case.images()), atol=1e-6)
+
+
+@family
+def test_layers_survive_their_config(case):
+    model = golden.build(case)
+    for layer in model.layers:
+        copy = layer.__class__.from_config(layer.get_config())
+        assert copy.get_config() == layer.get_config()
+    rebuilt = keras.models.clone_model(model)
+    rebuilt.set_weights(model.get_weights())
+    np.testing.assert_array_equal(rebuilt(case.images()), model(case.images()))
+
+
+@family
+@pytest.mark.parametrize("policy, limit", [("mixed_float16", 2e-2), ("mixed_bfloat16", 2e-1)])
+def test_half_precision_stays_near_and_the_answer_is_float32(case, policy, limit):
+    keras.config.set_dtype_policy(policy)
+    model = golden.build(case)
+    answer = model(case.images())
+    assert answer.dtype == "float32"
+    assert case.error(answer) < limit
+
+
+@family
+def test_dtype_argument_sets_the_policy_of_this_model_only(case):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    wide = golden.build(case, dtype="float64")
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert {variable.dtype for variable in wide.trainable_variables} == {"float64"}
+    assert wide.output.dtype == "float64"
+    assert case.error(wide(case.images())) < 1e-6
+
+
+@family
+def test_compiles_with_xla(case):
+    model = golden.build(case)
+    compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
+    assert case.error(compiled(case.images())) < 1e-4
+
+
+@family
+def test_answers_alike_in_a_batch_of_any_size(case):
+    model = golden.build(case)
+    images = case.images()
+    one_by_one = np.concatenate([model(image[None]) for image in images])
+    np.testing.assert_allclose(model.predict(images, batch_size=2, verbose=0), one_by_one, atol=1e-5)
+
+
+@family
+def test_gradients_reach_every_trainable_variable(case):
+    model = golden.build(case)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(case.images(), training=True) ** 2)
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None and np.abs(gradient).max() > 0, variable.path
+
+
+@family
+def test_a_training_step_lowers_the_loss(case):
+    keras.utils.set_random_seed(0)
+    model = golden.build(case, drop_path_rate=0.1, dropout_rate=0.1)
+    model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = case.images(), np.arange(len(case.images()))
+    before = model.evaluate(images, labels, verbose=0)
+    model.fit(images, labels, epochs=3, verbose=0)
+    assert model.evaluate(images, labels, verbose=0) < before
+
+
+@family
+def test_stochastic_depth_drops_whole_branches_in_training_only(case):
+    model = golden.build(case, drop_path_rate=0.9)
+    assert case.error(model(case.images())) < 1e-4
+    keras.utils.set_random_seed(0)
+    first, second = model(case.images(), training=True), model(case.images(), training=True)
+    assert np.abs(first - second).max() > 1e-3
+
+
+@family
+def test_fresh_models_differ_and_a_seed_repeats_them(case):
+    builder, arguments = golden.arguments(case)
+
+    def features(seed):
+        keras.utils.set_random_seed(seed)
+        return np.asarray(builder(**arguments, include_top=False, pooling="avg")(case.images()))
+
+    np.testing.assert_array_equal(features(1), features(1))
+    assert np.abs(features(1) - features(2)).max() > 1e-3
+
+
+@family
+def test_features_are_a_map_in_proportion_to_the_image(case):
+    builder, arguments = golden.arguments(case)
+    model = builder(**arguments, include_top=False)
+    batch, height, width, channels = model.output.shape
+    assert (batch, height * model.input.shape[2], channels > 0) == (None, width * model.input.shape[1], True)
+    assert model.input.shape[1] % height == 0
+    for pooling, reduce in {"avg": np.mean, "max": np.max}.items():
+        pooled = builder(**arguments, include_top=False, pooling=pooling)
+        pooled.set_weights(model.get_weights())
+        np.testing.assert_allclose(pooled(case.images()), reduce(model(case.images()), axis=(1, 2)), atol=1e-5)
+
+
+@family
+def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
+    from keras_mlp import export
+
+    model = golden.build(case)
+    images = case.images()
+    export.to_tflite(model, tmp_path / "model.tflite")
+    answer = export.Runner(tmp_path / "model.tflite")(images)
+    expected = np.asarray(model(images))
+    assert np.abs(answer - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@family
+def test_both_forms_of_gelu_can_be_asked_for(case):
+    exact, tanh = (golden.build(case, activation=form, load=False) for form in activations.GELU_FORMS)
+    for model in (exact, tanh):
+        keras_mlp.load_checkpoint(model, case.state_dict(), keep_activation=True)
+    assert case.error(exact(case.images())) < 1e-4
+    assert case.error(tanh(case.images())) > 1e-5
+
+
+BACKENDS = ["jax"]
+try:
+    import torch  # noqa: F401
+
+    BACKENDS.append("torch")
+except ImportError:
+    pass
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_other_backends_agree_with_tensorflow(backend, tmp_path):
+    """All tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""
+    for case in TINY:
+        np.save(tmp_path / f"{case.key.replace('/', '-')}.npy", golden.build(case)(case.images()))
+    answer_all = """
+import sys, golden, keras, numpy as np
+for path in golden.cases():
+    case = golden.load(path)
+    if case.variant.startswith("tiny"):
+        keras.config.set_dtype_policy("float64")
+        answer = keras.ops.convert_to_numpy(golden.build(case)(case.images()))
+        assert answer.dtype == "float64" and case.error(answer) < 1e-6, case.key
+        keras.config.set_dtype_policy("float32")
+        answer = keras.ops.convert_to_numpy(golden.build(case)(case.images()))
+        expected = np.load(sys.argv[1] + "/" + case.key.replace("/", "-") + ".npy")
+        difference = np.abs(answer - expected).max() / expected.std()
+        assert difference < 1e-5, (case.key, difference)
+        print(case.key)
+print(keras.backend.backend())
+"""
+    printed = run(answer_all, tmp_path, KERAS_BACKEND=backend, JAX_ENABLE_X64="1", PYTHONPATH=str(golden.ROOT.parent))
+    assert printed.split() == [*(case.key for case in TINY), backend]
+
+
+TINY = [case for case in map(golden.load, golden.cases()) if case.variant.startswith("tiny")]
+
+
+@pytest.mark.slow
+def test_jax_agrees_on_a_published_variant_of_each_family():
+    """The smallest full-size case of each family, in float32."""
+    full = [case for case in map(golden.load, golden.cases()) if not case.variant.startswith("tiny")]
+    smallest = [min((c for c in full if c.family == name), key=lambda c: c.num_params).key for name in sorted(FAMILIES)]
+    answer = """
+import sys, golden, keras
+for key in sys.argv[1:]:
+    case = golden.load(key + ".json")
+    assert case.error(keras.ops.convert_to_numpy(golden.build(case)(case.images()))) < 1e-3, key
+    print(key)
+"""
+    printed = run(answer, *smallest, KERAS_BACKEND="jax", PYTHONPATH=str(golden.ROOT.parent))
+    assert printed.split() == smallest

@@ -1,0 +1,64 @@
+"""Every variant answers like the reference: the golden cases, within the limits that a right model reaches."""
+
+import golden
+import keras
+import pytest
+
+import keras_mlp
+from keras_mlp.analysis import cost
+from keras_mlp.zoo import FAMILIES
+
+CASES = [golden.load(path) for path in golden.cases()]
+TINY = [case for case in CASES if case.variant.startswith("tiny")]
+FULL = [case for case in CASES if not case.variant.startswith("tiny")]
+HUGE = 100e6  # parameters
+
+
+def key(case):
+    return case.key
+
+
+@pytest.mark.parametrize("policy, limit", [("float64", 1e-6), ("float32", 1e-4)])
+@pytest.mark.parametrize("case", TINY, ids=key)
+def test_tiny_cases_answer_like_the_reference(case, policy, limit):
+    keras.config.set_dtype_policy(policy)
+    model = golden.build(case)
+    assert model.count_params() == case.num_params
+    assert case.error(model(case.images())) < limit
+
+
+@pytest.mark.parametrize("case", [case for case in TINY if "macs" in vars(case)], ids=key)
+def test_multiply_adds_of_tiny_cases_are_the_golden_ones(case):
+    assert cost(golden.build(case)).macs == case.macs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.huge] * (case.num_params > HUGE), id=key(case)) for case in FULL],
+)
+def test_published_variants_answer_like_the_reference(case):
+    """The public builder of the variant, not the generic one; with the golden checkpoint as a user would load it."""
+    entry = golden.MODELS[case.key]
+    builder = getattr(keras_mlp, entry["builder"])
+    model = builder(weights=None, include_preprocessing=False, classifier_activation=None)
+    report = keras_mlp.load_checkpoint(model, case.state_dict())
+    assert report.layout.startswith(case.family)
+    assert not report.resampled and not report.fresh
+    assert case.error(model(case.images())) < 1e-3
+
+    card = keras_mlp.model_card(entry["model"])
+    measured = cost(model)
+    assert (card.parameters, card.macs) == (measured.parameters, measured.macs)
+    assert card.parameters == case.num_params
+    assert card.macs == vars(case).get("macs", card.macs)
+
+
+def test_every_variant_has_a_golden_case():
+    tested = {entry["model"] for entry in golden.MODELS.values()}
+    declared = {model for family in FAMILIES.values() for model in family.variants}
+    assert tested == declared
+
+
+def test_every_golden_case_has_its_name():
+    assert {case.key for case in FULL} == set(golden.MODELS)

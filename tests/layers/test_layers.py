@@ -1,0 +1,92 @@
+"""The shared layers: what they compute, what they refuse, that they survive their config."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mlp import layers
+from keras_mlp.layers import activations
+
+
+def public_layers():
+    found = [thing for thing in vars(layers).values() if isinstance(thing, type)]
+    return [cls for cls in found if issubclass(cls, keras.layers.Layer) and cls is not layers.GridLayer]
+
+
+EXAMPLES = {
+    layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
+    layers.TokenMLP: dict(hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"),
+}
+
+
+@pytest.mark.parametrize("cls", public_layers(), ids=lambda cls: cls.__name__)
+def test_every_layer_is_registered_and_survives_its_config(cls):
+    layer = cls(**EXAMPLES[cls], name="mine")
+    assert keras.saving.get_registered_name(cls) == f"keras_mlp>{cls.__name__}"
+    config = keras.saving.serialize_keras_object(layer)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert type(copy) is cls and copy.get_config() == layer.get_config()
+    x = np.random.RandomState(0).standard_normal((2, 8, 12, 3)).astype("float32")
+    expected = layer(x)
+    copy(x)
+    copy.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(copy(x), expected)
+    assert layer.compute_output_shape(x.shape) == expected.shape
+
+
+def test_token_mlp_is_its_equation():
+    """Y[:, c] = W2 gelu(W1 X[:, c] + b1) + b2, the same for every channel, on positions in row-major order."""
+    layer = layers.TokenMLP(5, dtype="float64", bias_initializer="random_normal")
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 7))
+    answer = layer(x)
+    w1, b1, w2, b2 = (np.asarray(v) for v in (layer.fc1.kernel, layer.fc1.bias, layer.fc2.kernel, layer.fc2.bias))
+    assert (layer.grid, w1.shape, w2.shape) == ((3, 4), (12, 5), (5, 12))
+    for image, mixed in zip(x, np.asarray(answer), strict=True):
+        for c in range(7):
+            hidden = np.asarray(keras.activations.gelu(w1.T @ image.reshape(12, 7)[:, c] + b1))
+            np.testing.assert_allclose(mixed.reshape(12, 7)[:, c], w2.T @ hidden + b2, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 4, None, 3), (None, 16, 3)])
+def test_grid_layers_need_a_known_grid(shape):
+    with pytest.raises(ValueError, match=r"TokenMLP mixes the positions of a fixed grid.*static `input_shape`"):
+        layers.TokenMLP(4)(keras.Input(shape[1:]))
+
+
+def test_patch_embedding_is_a_linear_map_of_each_patch():
+    layer = layers.PatchEmbedding(5, 2)
+    x = np.random.RandomState(0).standard_normal((1, 4, 6, 3)).astype("float32")
+    answer = layer(x)
+    patch = x[0, 2:4, 4:6].reshape(-1)
+    np.testing.assert_allclose(answer[0, 1, 2], patch @ np.asarray(layer.kernel).reshape(-1, 5), atol=1e-5)
+
+
+@pytest.mark.parametrize("size, near", [((30, 32), "height=30. The nearest that work: 28 and 32"), ((32, 3), "4")])
+def test_patch_embedding_refuses_sizes_that_would_be_cut(size, near):
+    with pytest.raises(ValueError, match=near):
+        layers.PatchEmbedding(8, 4)(keras.Input((*size, 3)))
+
+
+def test_patch_embedding_takes_unknown_sizes():
+    assert layers.PatchEmbedding(8, 4)(keras.Input((None, None, 3))).shape == (None, None, None, 8)
+
+
+def test_stochastic_depth_drops_samples_whole_and_keeps_the_mean():
+    x = keras.Input((4, 4, 2))
+    model = keras.Model(x, layers.stochastic_depth(x, 0.25, "drop"))
+    ones = np.ones((4000, 4, 4, 2), "float32")
+    kept = np.asarray(model(ones, training=True)).reshape(4000, -1)
+    assert (kept.min(axis=1) == kept.max(axis=1)).all()
+    assert set(np.round(np.unique(kept), 4)) == {0.0, np.float32(1.3333)}
+    assert kept.mean() == pytest.approx(1, abs=0.05)
+    np.testing.assert_array_equal(model(ones[:1]), ones[:1])
+    assert layers.stochastic_depth(x, 0.0, "none") is x
+
+
+def test_the_two_forms_of_gelu_differ_as_they_should():
+    x = np.linspace(-4, 4, 101)
+    exact, tanh = (np.asarray(activations.get(form)(x)) for form in activations.GELU_FORMS)
+    assert 1e-4 < np.abs(exact - tanh).max() < 1e-3
+    np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
+    assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
+    assert activations.gelu_form(activations.get("relu")) is None

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-all lint readme clean
+.PHONY: demo test test-all lint tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keras-mlp demo --output=demo
@@ -19,8 +19,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-readme: $(VENV)/.installed
-	$(BIN)/python -m weights.readme
+tables: $(VENV)/.installed
+	$(BIN)/python -m weights.tables
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

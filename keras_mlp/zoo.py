@@ -51,11 +51,11 @@ def list_models(pattern: str = "*", *, family: str | None = None, weights: str |
     return sorted(names, key=natural_order)
 
 
-def create_model(name: str, **kwargs) -> keras.Model:
+def create_model(model: str, /, **kwargs) -> keras.Model:
     """Build a model of the zoo by name: the same as calling its builder.
 
     Args:
-        name: one of `list_models()`, or a family's name for its generic builder.
+        model: one of `list_models()`, or a family's name for its generic builder.
         **kwargs: of the builder, such as `weights`, `input_shape`, `classes`; see `help(keras_mlp.MLPMixerB16)`.
 
     Returns:
@@ -64,9 +64,8 @@ def create_model(name: str, **kwargs) -> keras.Model:
     Raises:
         ValueError: there is no such model (names near matches), or an argument is wrong.
     """
-    if name in FAMILIES:
-        return FAMILIES[name].builders[name](**kwargs)
-    return _family_of(name).builders[name](**kwargs)
+    family = FAMILIES[model] if model in FAMILIES else _family_of(model)
+    return family.builders[model](**kwargs)
 
 
 def model_card(name: str) -> ModelCard:

@@ -1,0 +1,77 @@
+"""Write the tables that are generated from the model cards: in README.md and weights/README.md.
+
+python -m weights.tables            # rewrite them
+python -m weights.tables --check    # only tell whether they are as the cards say (exit code 1 if not)
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+import keras_mlp
+from keras_mlp import files
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+_CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", module_name=__name__)
+
+
+def _table(*rows) -> str:
+    head, *body = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+def models() -> str:
+    """One row a model: size, cost, published accuracy, tags of published weights."""
+    rows = [("model", "builder", "parameters (M)", "MACs (G)", "input", "published top-1 (%)", "published weights")]
+    for name in keras_mlp.list_models():
+        card = keras_mlp.model_card(name)
+        top1 = ", ".join(f"{value:.2f} ({training})" for training, value in card.top1.items())
+        tags = ", ".join(f"`{tag}`" for tag in card.weights) or "none"
+        size, cost = "×".join(map(str, card.input_shape[:-1])), f"{card.macs / 1e9:.2f}"
+        rows.append((card.title, f"`{card.builder}`", f"{card.parameters / 1e6:.1f}", cost, size, top1, tags))
+    return _table(*rows)
+
+
+def provenance() -> str:
+    """One row a checkpoint: where it is, who made it from what, under which licence."""
+    rows = [("model", "tag", "published file", "by", "trained on", "top-1 (%)", "classes", "licence")]
+    for name in keras_mlp.list_models(weights=True):
+        for tag, w in keras_mlp.model_card(name).weights.items():
+            if tag == w.tag:
+                top1 = w.top1 if w.top1 is not None else "–"
+                file = f"<{w.url}>", w.publisher, w.training_data
+                rows.append((f"`{name}`", f"`{tag}`", *file, top1, w.classes, w.licence))
+    return _table(*rows)
+
+
+TABLES = {"README.md": {"models": models}, "weights/README.md": {"provenance": provenance}}
+
+
+def render(path: str) -> str:
+    """The text of a file with its tables made anew between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for name, table in TABLES[path].items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, found, rest = text.partition(start)
+        _, found_end, after = rest.partition(end)
+        if not (found and found_end):
+            raise ValueError(f"{path} has no place for a table: {start} … {end}")
+        text = f"{before}{start}\n{table()}\n{end}{after}"
+    return text
+
+
+def main(argv):
+    del argv
+    stale = [path for path in TABLES if render(path) != (ROOT / path).read_text(encoding="utf-8")]
+    for path in stale:
+        if not _CHECK.value:
+            text = render(path)
+            with files.atomic_path(ROOT / path) as temporary:
+                pathlib.Path(temporary).write_text(text, encoding="utf-8")
+        print(f"{path}: {'not as the cards say' if _CHECK.value else 'rewritten'}")
+    sys.exit(1 if stale and _CHECK.value else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)

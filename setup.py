@@ -28,6 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_mlp", "keras_mlp.*"]),
+    py_modules=["keras_mlp_command"],
     package_data={"keras_mlp": ["imagenet_classes.tsv"]},
     install_requires=[
         "keras>=3.12",
@@ -40,5 +41,5 @@ setup(
         "filelock>=3.12",
     ],
     extras_require={"train": TRAIN, "export": EXPORT, "test": TEST, "dev": DEV},
-    entry_points={"console_scripts": ["keras-mlp = keras_mlp.cli.main:main"]},
+    entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},
 )

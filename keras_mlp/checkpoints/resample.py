@@ -7,7 +7,7 @@ carry maps between the grids: `U` (S', S) an old map to the new grid, `D` (S, S'
     output positions of a weight:  W' = U W        and its answer is spread over the new grid.
 
 For one linear layer `y = W x + b` this is `W' = U W D`, `b' = U b`; for the two of a token MLP `W1' = W1 D`,
-`W2' = U W2` and `b2' = U b2`. Because the rows of `D` sum to one, a layer's answer to a constant map is the old answer.
+`W2' = U W2` and `b2' = U b2`. As the rows of `D` sum to one, a layer's answer to a constant map is the old answer.
 
 `U` and `D` are products of one matrix for the height and one for the width. Along an axis that grows, `U` copies to each
 new position the nearest old one and `D` averages the copies, so `D U = 1`. Copies stay equal in everything that works

@@ -3,10 +3,11 @@
 import keras
 
 from keras_mlp.layers import activations
+from keras_mlp.layers.dense import Dense
 
 
 def channel_mlp(x, hidden_dim, activation, name, dropout_rate=0.0, **dense):
-    """`fc2(activation(fc1(x)))` along the last axis, as plain Keras layers NAME_fc1, NAME_act and NAME_fc2.
+    """`fc2(activation(fc1(x)))` along the last axis, as the layers NAME_fc1 and NAME_fc2.
 
     Args:
         x: tensor `(..., channels)`.
@@ -14,17 +15,16 @@ def channel_mlp(x, hidden_dim, activation, name, dropout_rate=0.0, **dense):
         activation: its activation, e.g. "gelu" (exact) or "gelu_tanh".
         name: prefix of the layers' names.
         dropout_rate: dropout after the activation and after the second linear layer.
-        **dense: further arguments of both `keras.layers.Dense`, such as initialisers.
+        **dense: further arguments of both layers, such as initialisers.
 
     Returns:
         A tensor of the same shape.
     """
     dim = x.shape[-1]
-    x = keras.layers.Dense(hidden_dim, name=f"{name}_fc1", **dense)(x)
-    x = keras.layers.Activation(activations.get(activation), name=f"{name}_act")(x)
+    x = Dense(hidden_dim, activation=activations.get(activation), name=f"{name}_fc1", **dense)(x)
     if dropout_rate:
         x = keras.layers.Dropout(dropout_rate, name=f"{name}_drop1")(x)
-    x = keras.layers.Dense(dim, name=f"{name}_fc2", **dense)(x)
+    x = Dense(dim, name=f"{name}_fc2", **dense)(x)
     if dropout_rate:
         x = keras.layers.Dropout(dropout_rate, name=f"{name}_drop2")(x)
     return x

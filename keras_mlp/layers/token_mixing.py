@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations
+from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 
 
@@ -45,9 +46,10 @@ class TokenMLP(GridLayer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def _dense(self, units, name):
-        return keras.layers.Dense(
+    def _dense(self, units, activation, name):
+        return Dense(
             units,
+            activation=activation,
             kernel_initializer=self.kernel_initializer.clone(),
             bias_initializer=self.bias_initializer.clone(),
             dtype=self.dtype_policy,
@@ -57,8 +59,8 @@ class TokenMLP(GridLayer):
     def build(self, input_shape):
         super().build(input_shape)
         height, width, channels = input_shape[1:]
-        self.fc1 = self._dense(self.hidden_dim, "fc1")
-        self.fc2 = self._dense(height * width, "fc2")
+        self.fc1 = self._dense(self.hidden_dim, self.activation, "fc1")
+        self.fc2 = self._dense(height * width, None, "fc2")
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
         self.fc1.build((None, channels, height * width))
         self.fc2.build((None, channels, self.hidden_dim))
@@ -66,7 +68,7 @@ class TokenMLP(GridLayer):
     def call(self, x, training=None):
         height, width, channels = x.shape[1:]
         y = ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
-        y = self.dropout(self.activation(self.fc1(y)), training=training)
+        y = self.dropout(self.fc1(y), training=training)
         y = self.dropout(self.fc2(y), training=training)
         return ops.reshape(ops.swapaxes(y, 1, 2), (-1, height, width, channels))
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mlp import layers
 from keras_mlp.layers import activations
@@ -14,6 +15,7 @@ def public_layers():
 
 
 EXAMPLES = {
+    layers.Dense: dict(units=5, activation="gelu", bias_initializer="random_normal"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.TokenMLP: dict(hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"),
 }
@@ -45,6 +47,43 @@ def test_token_mlp_is_its_equation():
         for c in range(7):
             hidden = np.asarray(keras.activations.gelu(w1.T @ image.reshape(12, 7)[:, c] + b1))
             np.testing.assert_allclose(mixed.reshape(12, 7)[:, c], w2.T @ hidden + b2, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (2, 3, 4, 5), (2, 3, 4, 2, 5)])
+def test_dense_is_keras_dense_for_inputs_of_any_rank(shape):
+    ours, keras_own = (cls(7, activation="gelu") for cls in (layers.Dense, keras.layers.Dense))
+    x = np.random.RandomState(0).standard_normal(shape).astype("float32")
+    answer = ours(x)
+    keras_own.build(shape)
+    keras_own.set_weights(ours.get_weights())
+    np.testing.assert_allclose(answer, keras_own(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(None, None, 5), (3, None, 5), (None, 4, 5), (3, 4, 5)])
+def test_dense_takes_unknown_sizes(shape):
+    x = keras.Input(shape)
+    model = keras.Model(x, layers.Dense(7)(x))
+    assert model.output.shape == (None, *shape[:-1], 7)
+    assert model(np.zeros((2, 3, 4, 5))).shape == (2, 3, 4, 7)
+
+
+def test_tensorflow_fuses_bias_and_activation_into_the_product():
+    """The reason for the layer; Keras' own leaves them apart for inputs of higher rank."""
+    from tensorflow.python.eager import context
+
+    layer = layers.Dense(64, activation="gelu")
+    x = tf.random.normal((2, 8, 8, 32))
+    run = tf.function(layer)
+    graphs = []
+    while not graphs:  # the first record of a process is empty
+        run(x)
+        context.enable_run_metadata()
+        run(x)
+        graphs = context.export_run_metadata().function_graphs
+        context.disable_run_metadata()
+    nodes = [node for graph in graphs for node in graph.post_optimization_graph.node]
+    fused = [list(node.attr["fused_ops"].list.s) for node in nodes if node.op == "_FusedMatMul"]
+    assert fused == [[b"BiasAdd", b"GeluExact"]]
 
 
 @pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 4, None, 3), (None, 16, 3)])

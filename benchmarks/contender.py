@@ -1,0 +1,34 @@
+"""What is measured: one model, run by one library in one way."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One process of a benchmark.
+
+    Args:
+        task: "inference" or "training".
+        model: name in the zoo, e.g. "mlp_mixer_b16".
+        who: "keras_mlp", a peer ("timm", "kecam"), or a library whose matrix product is the measure ("tensorflow",
+            "torch").
+        form: how it runs: "graph", "xla", "eager", "compiled"; "matmul" for a matrix product.
+        precision: "float32" or "bfloat16".
+        image_size: height and width in pixels, or `None` for the model's own.
+        threads: threads, and cores, it may use.
+    """
+
+    task: str
+    model: str
+    who: str
+    form: str
+    precision: str
+    image_size: int | None
+    threads: int
+
+    def __str__(self):
+        return f"{self.who} {self.form} {self.precision}"
+
+
+class Unavailable(Exception):
+    """The contender cannot take part here: its library is not installed, or does not have the model."""

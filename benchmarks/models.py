@@ -1,0 +1,96 @@
+"""How each library makes a model ready: `contender -> (batch size -> step)`, a step being one batch, to its end.
+
+All compute the same: logits, without preprocessing.
+"""
+
+import importlib.util
+import operator
+
+from benchmarks import on_tensorflow, on_torch
+from benchmarks.contender import Unavailable
+
+# Where the peers have our models: timm's name, and the builder in keras_cv_attention_models.
+PEERS = {
+    "mlp_mixer_s32": {"timm": "mixer_s32_224", "kecam": "mlp_mixer.MLPMixerS32"},
+    "mlp_mixer_s16": {"timm": "mixer_s16_224", "kecam": "mlp_mixer.MLPMixerS16"},
+    "mlp_mixer_b32": {"timm": "mixer_b32_224", "kecam": "mlp_mixer.MLPMixerB32"},
+    "mlp_mixer_b16": {"timm": "mixer_b16_224", "kecam": "mlp_mixer.MLPMixerB16"},
+    "mlp_mixer_l32": {"timm": "mixer_l32_224", "kecam": "mlp_mixer.MLPMixerL32"},
+    "mlp_mixer_l16": {"timm": "mixer_l16_224", "kecam": "mlp_mixer.MLPMixerL16"},
+    "mlp_mixer_h14": {"kecam": "mlp_mixer.MLPMixerH14"},
+}
+
+# How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
+FORMS = {"keras_mlp": ("graph", "xla"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
+PRECISIONS = {"keras_mlp": ("float32", "bfloat16"), "timm": ("float32", "bfloat16"), "kecam": ("float32",)}
+
+
+def keras_mlp(contender):
+    tf = on_tensorflow.setup(contender.threads)
+    import keras
+
+    import keras_mlp
+
+    training = contender.task == "training"
+    low = "mixed_bfloat16" if training else "bfloat16"  # training keeps its weights in float32, inference need not
+    size = contender.image_size
+    model = keras_mlp.create_model(
+        contender.model,
+        weights=None,
+        input_shape=size and (size, size, 3),
+        classifier_activation=None,
+        include_preprocessing=False,
+        dtype="float32" if contender.precision == "float32" else low,
+    )
+    xla = contender.form == "xla"
+    if not training:
+        return on_tensorflow.inference_step(tf, model, jit_compile=xla)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), loss, jit_compile=xla)
+    return on_tensorflow.training_step(tf, model)
+
+
+def timm(contender):
+    name = _peer(contender)
+    torch = on_torch.setup(contender.threads)
+    library = on_torch.import_timm()
+    size = {"img_size": contender.image_size} if contender.image_size else {}
+    model = library.create_model(name, **size)
+    step = on_torch.training_step if contender.task == "training" else on_torch.inference_step
+    return step(torch, model, contender)
+
+
+def kecam(contender):
+    for package in ("keras_cv_attention_models", "tf_keras"):
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"the package {package} is not installed")
+    builder = _peer(contender)
+    tf = on_tensorflow.setup(contender.threads)
+    import keras_cv_attention_models
+
+    size = contender.image_size
+    shape = {"input_shape": (size, size, 3)} if size else {}
+    model = operator.attrgetter(builder)(keras_cv_attention_models)(
+        pretrained=None, classifier_activation=None, **shape
+    )
+    if contender.task == "inference":
+        return on_tensorflow.inference_step(tf, model, jit_compile=False)
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tf.keras.optimizers.AdamW(1e-3, weight_decay=0.05), loss)
+    return on_tensorflow.training_step(tf, model)
+
+
+def _peer(contender):
+    name = PEERS.get(contender.model, {}).get(contender.who)
+    if name is None:
+        raise Unavailable(f"it does not have {contender.model}")
+    return name
+
+
+LIBRARIES = {
+    "keras_mlp": keras_mlp,
+    "timm": timm,
+    "kecam": kecam,
+    "tensorflow": on_tensorflow.matmul,
+    "torch": on_torch.matmul,
+}

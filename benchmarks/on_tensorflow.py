@@ -1,0 +1,50 @@
+"""What the contenders that run on TensorFlow have in common."""
+
+import numpy as np
+
+
+def setup(threads: int):
+    """TensorFlow, limited to `threads`. Call it before anything else uses TensorFlow."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf
+
+
+def images(tf, batch: int, shape: tuple[int, ...], dtype="float32"):
+    """A batch of random pixels."""
+    return tf.constant(np.random.default_rng(0).uniform(-1, 1, (batch, *shape)), dtype)
+
+
+def inference_step(tf, model, jit_compile: bool):
+    """`batch size -> step` for the forward pass of a Keras model of any generation."""
+    forward = tf.function(lambda x: model(x, training=False), jit_compile=jit_compile)
+
+    def prepare(batch):
+        x = images(tf, batch, model.input_shape[1:])
+        return lambda: forward(x).numpy()
+
+    return prepare
+
+
+def training_step(tf, model):
+    """`batch size -> step` for the training step of a compiled Keras model of any generation, as its `fit` runs it."""
+
+    def prepare(batch):
+        x = images(tf, batch, model.input_shape[1:])
+        y = tf.zeros((batch,), "int32")
+        dataset = tf.data.Dataset.from_tensors((x, y)).repeat()
+        model.fit(dataset, steps_per_epoch=1, verbose=0)  # creates the optimizer's variables, and traces
+        iterator = iter(dataset)
+        return lambda: tf.nest.map_structure(lambda log: log.numpy(), model.train_function(iterator))
+
+    return prepare
+
+
+def matmul(contender):
+    """`batch size -> step` for the machine's measure: one product of two 4096 x 4096 matrices."""
+    tf = setup(contender.threads)
+    a = images(tf, 4096, (4096,), contender.precision)
+    product = tf.function(lambda: tf.matmul(a, a)[0, 0])
+    return lambda batch: lambda: product().numpy()

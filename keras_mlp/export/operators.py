@@ -1,0 +1,57 @@
+"""What is inside a .tflite file, read from the file itself."""
+
+import collections
+import os
+
+from keras_mlp.extras import need
+
+# They stand where numbers change their form, and compute nothing.
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
+
+
+def operators(path: str | os.PathLike) -> dict[str, int]:
+    """Count the operators of a .tflite file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        `{name: count}`, most frequent first, e.g. `{"FULLY_CONNECTED": 17, "GELU": 8}`. A custom operator has its own
+        name; the names of TensorFlow's own operators begin with "Flex".
+    """
+    return dict(collections.Counter(name for name, _ in _walk(path)).most_common())
+
+
+def float_operators(path: str | os.PathLike) -> dict[str, int]:
+    """Count the operators of a .tflite file that answer in floating point: none in a fully quantised file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        `{name: count}`, without QUANTIZE, DEQUANTIZE and CAST.
+    """
+    floating = (name for name, is_float in _walk(path) if is_float and name not in CONVERSIONS)
+    return dict(collections.Counter(floating).most_common())
+
+
+def _walk(path):
+    """`(name, whether an output is float)` of every operator."""
+    schema = need("ai_edge_litert.schema_py_generated", extra="export")
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.BFLOAT16)
+    with open(path, "rb") as file:
+        content = file.read()
+    if not schema.Model.ModelBufferHasIdentifier(content, 0):
+        raise ValueError(f"This is not a TFLite file: {path}. Make one with `keras_mlp.export.to_tflite`.")
+    model = schema.Model.GetRootAsModel(content, 0)
+    for i in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(i)
+        for j in range(graph.OperatorsLength()):
+            operator = graph.Operators(j)
+            code = model.OperatorCodes(operator.OpcodeIndex())
+            # Files from before the code outgrew a byte keep it in the old field.
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            name = code.CustomCode().decode() if names[number] == "CUSTOM" else names[number]
+            outputs = (graph.Tensors(operator.Outputs(k)) for k in range(operator.OutputsLength()))
+            yield name, any(tensor.Type() in floats for tensor in outputs)

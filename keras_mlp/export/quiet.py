@@ -1,0 +1,40 @@
+"""Silence for libraries that write to the terminal from C++."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep what is written to the standard error stream meanwhile, by Python or by C++, off the terminal.
+
+    Yields:
+        A function that returns what was written so far, for the message of an error.
+    """
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+
+        def written():
+            kept.seek(0)
+            return kept.read().decode(errors="replace").strip()
+
+        try:
+            os.dup2(kept.fileno(), 2)
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield written
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,160 @@
+"""Run and time .tflite files with the LiteRT interpreter."""
+
+import dataclasses
+import os
+import time
+
+import numpy as np
+
+from keras_mlp.export.quiet import quiet
+from keras_mlp.extras import need
+
+
+class Runner:
+    """A .tflite file, loaded and callable on NumPy batches.
+
+    Args:
+        path: the file; it has one input and one output.
+        threads: threads the interpreter computes with.
+
+    Attributes:
+        input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`.
+        input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
+
+    Raises:
+        ValueError: there is no such file, it is not a TFLite file, it needs operators the interpreter lacks, or
+            `threads` is less than one.
+        ImportError: LiteRT is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        litert = need("ai_edge_litert.interpreter", extra="export")
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"`threads` must be a positive integer. Received: threads={threads!r}")
+        if not os.path.isfile(path):
+            raise ValueError(f"There is no file {path}. Make one with `keras_mlp.export.to_tflite`.")
+        try:
+            with quiet():
+                self._interpreter = litert.Interpreter(model_path=os.fspath(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"LiteRT cannot run {path}: {str(error).strip()}") from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(f"Only one input and one output are handled; {path} has {len(inputs)} and {len(outputs)}.")
+        (self._input,), (self._output,) = inputs, outputs
+        self.input_shape = tuple(int(side) for side in self._input["shape"])
+        self.input_dtype = np.dtype(self._input["dtype"])
+
+    def __call__(self, images) -> np.ndarray:
+        """Answer for a batch of any length, in portions of the file's own batch.
+
+        Args:
+            images: array `(n, ...)`, in the units the Keras model takes. Where the file's input is uint8 they must be
+                whole numbers in 0–255; where it is int8 they are quantised here.
+
+        Returns:
+            float32 array `(n, ...)`; the answers of a quantised output are scaled back.
+
+        Raises:
+            ValueError: `images` has another shape, no rows, or values that the input cannot hold.
+        """
+        images = np.asarray(images)
+        if images.shape[1:] != self.input_shape[1:] or not len(images):
+            raise ValueError(
+                f"`images` must have the shape (n, {', '.join(map(str, self.input_shape[1:]))}) with n > 0. "
+                f"Received: shape={images.shape}"
+            )
+        images = self._encode(images)
+        size = self.input_shape[0]
+        answers = []
+        for start in range(0, len(images), size):
+            portion = images[start : start + size]
+            padding = [(0, size - len(portion))] + [(0, 0)] * (images.ndim - 1)
+            self._interpreter.set_tensor(self._input["index"], np.pad(portion, padding))
+            self._interpreter.invoke()
+            answers.append(self._interpreter.get_tensor(self._output["index"])[: len(portion)])
+        return self._decode(np.concatenate(answers))
+
+    def _encode(self, images):
+        scale, zero = self._input["quantization"]
+        if scale:
+            limits = np.iinfo(self.input_dtype)
+            return np.clip(np.rint(images / scale) + zero, limits.min, limits.max).astype(self.input_dtype)
+        encoded = images.astype(self.input_dtype)
+        if np.issubdtype(self.input_dtype, np.integer) and not np.array_equal(encoded, images):
+            raise ValueError(
+                "This file takes pixels as bytes: `images` must be whole numbers in 0–255. "
+                f"Received: dtype={images.dtype}, values from {images.min()} to {images.max()}"
+            )
+        return encoded
+
+    def _decode(self, answers):
+        scale, zero = self._output["quantization"]
+        answers = answers.astype("float32")
+        return (answers - np.float32(zero)) * np.float32(scale) if scale else answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How long one call of a .tflite file takes.
+
+    Args:
+        threads: threads it ran with.
+        median_ms: median of the calls, milliseconds of wall-clock time.
+        p90_ms: 90th percentile of the calls, milliseconds.
+        batch_size: images in a call.
+        runs: calls that were timed.
+        size_bytes: length of the file.
+    """
+
+    threads: int
+    median_ms: float
+    p90_ms: float
+    batch_size: int
+    runs: int
+    size_bytes: int
+
+
+def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs: int = 50) -> list[Timing]:
+    """Time a .tflite file on this machine.
+
+    The thread counts take turns, so that a machine whose speed drifts does not favour one; each is warmed up first.
+
+    Args:
+        path: the file.
+        threads: thread counts to try.
+        runs: calls to time for each.
+
+    Returns:
+        One `Timing` for each thread count, in the order given.
+
+    Raises:
+        ValueError: as `Runner`, or no `threads`, or `runs` less than one.
+    """
+    if not isinstance(runs, int) or runs < 1:
+        raise ValueError(f"`runs` must be a positive integer. Received: runs={runs!r}")
+    if not threads:
+        raise ValueError(f"`threads` must name at least one thread count. Received: threads={threads!r}")
+    runners = [Runner(path, count) for count in threads]
+    image = np.random.default_rng(0).integers(0, 256, runners[0].input_shape)
+    seconds = [[] for _ in runners]
+    for runner in runners:
+        runner(image)
+    for _ in range(runs):
+        for runner, times in zip(runners, seconds, strict=True):
+            runner._interpreter.invoke()  # what the caches lost while the others ran
+            start = time.perf_counter()
+            runner._interpreter.invoke()
+            times.append(time.perf_counter() - start)
+    return [
+        Timing(
+            threads=count,
+            median_ms=1e3 * float(np.median(times)),
+            p90_ms=1e3 * float(np.percentile(times, 90)),
+            batch_size=runners[0].input_shape[0],
+            runs=runs,
+            size_bytes=os.path.getsize(path),
+        )
+        for count, times in zip(threads, seconds, strict=True)
+    ]

@@ -1,0 +1,246 @@
+"""Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_mlp.export.operators import float_operators, operators
+from keras_mlp.export.portable import portable
+from keras_mlp.export.quiet import quiet
+from keras_mlp.export.verify import LIMITS, Verification, verify
+from keras_mlp.files import atomic_path
+
+PRECISIONS = tuple(LIMITS)
+INPUT_DTYPES = ("float32", "uint8", "int8")
+
+
+class ExportError(RuntimeError):
+    """The model could not be converted, or its file does not answer like it. No file was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A .tflite file that was written.
+
+    Args:
+        path: the file.
+        precision: as asked for.
+        size_bytes: its length.
+        operators: `{name: count}` of all its operators.
+        float_operators: `{name: count}` of those that compute in floating point; for "int8" an empty one means that
+            the file is integer throughout.
+        verification: comparison with the model, where images to compare on were given.
+    """
+
+    path: str
+    precision: str
+    size_bytes: int
+    operators: dict[str, int]
+    float_operators: dict[str, int]
+    verification: Verification | None
+
+
+def to_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    precision: str = "float32",
+    representative=None,
+    batch_size: int = 1,
+    input_dtype: str = "float32",
+    input_shape: tuple[int, ...] | None = None,
+    verify_with=None,
+) -> Exported:
+    """Write a model as a .tflite file of built-in operators and static shapes.
+
+    The file holds the model in float32, whatever dtype policy it was trained under, and then:
+
+    - "float32": as it is;
+    - "float16": weights in half precision, about half the size;
+    - "dynamic_int8": weights in eight bits, activations quantised as they come; about a quarter of the size, usually
+      the fastest on a CPU, needs no images;
+    - "int8": weights and activations in eight bits, with scales measured on `representative`; for devices that
+      compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
+      keeps more of its answer without the softmax (`classifier_activation=None`).
+
+    Args:
+        model: functional or sequential model with one input and one output. It is not changed.
+        path: where to write; ends in ".tflite". An existing file is replaced only once the new one is complete.
+        precision: "float32", "float16", "dynamic_int8" or "int8".
+        representative: for "int8", images `(n, height, width, channels)` in the units `model` takes, a hundred or more
+            that look like those it will see.
+        batch_size: images in a call.
+        input_dtype: what the file takes: "float32"; "uint8" for pixels 0–255 as bytes, in models that normalise them
+            themselves; "int8", with that precision, for quantised input and output.
+        input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
+        verify_with: images to compare file and model on, or a pair `(images, labels)`. Where they differ by more than
+            `LIMITS[precision]`, no file is written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
+        ExportError: the model holds something that TFLite's built-in operators cannot express, or the file failed
+            its verification.
+    """
+    path = _checked_path(path)
+    shape = _checked_shape(model, batch_size, input_shape)
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
+    if input_dtype not in INPUT_DTYPES:
+        raise ValueError(
+            f"`input_dtype` must be one of {', '.join(INPUT_DTYPES)}. Received: input_dtype={input_dtype!r}"
+        )
+    if input_dtype == "int8" and precision != "int8":
+        raise ValueError(f'`input_dtype="int8"` needs `precision="int8"`. Received: precision={precision!r}')
+    if (precision == "int8") != (representative is not None):
+        raise ValueError(
+            '`precision="int8"` needs `representative`, images to measure the activations\' ranges on, and no other '
+            f"precision takes them. Received: precision={precision!r}, representative={_describe(representative)}"
+        )
+    if representative is not None:
+        representative = _checked_images("representative", representative, shape, input_dtype)
+        if len(representative) < batch_size:
+            raise ValueError(
+                f"`representative` must hold at least one batch of {batch_size}. Received: {len(representative)}"
+            )
+    if verify_with is not None:
+        images, labels = verify_with if isinstance(verify_with, tuple) else (verify_with, None)
+        images = _checked_images("verify_with", images, shape, input_dtype)
+
+    content = _convert(portable(model, shape), precision, representative, input_dtype)
+    with atomic_path(path) as temporary:
+        temporary = pathlib.Path(temporary)
+        temporary.write_bytes(content)
+        counts = operators(temporary)
+        if flex := [name for name in counts if name.startswith("Flex")]:
+            raise ExportError(f"The model needs operators that LiteRT does not have: {', '.join(flex)}.")
+        found = None
+        if verify_with is not None:
+            found = verify(model, temporary, images, labels)
+            if not LIMITS[precision].admits(found):
+                raise ExportError(
+                    f"The {precision} file does not answer like the model: found {found}, allowed {LIMITS[precision]}. "
+                    f"{path} was not written."
+                )
+        return Exported(
+            path=str(path),
+            precision=precision,
+            size_bytes=len(content),
+            operators=counts,
+            float_operators=float_operators(temporary),
+            verification=found,
+        )
+
+
+def _convert(model, precision, representative, input_dtype) -> bytes:
+    """The content of the file. `model` is portable."""
+    import tensorflow as tf
+
+    shape = model.inputs[0].shape
+    # A quantised input is the converter's business, which makes it from a float one; bytes are cast here.
+    dtype = "uint8" if input_dtype == "uint8" else "float32"
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda image: model(keras.ops.cast(image, "float32"), training=False),
+        input_signature=[keras.InputSpec(shape=shape, dtype=dtype)],
+    )
+    with tempfile.TemporaryDirectory() as folder, quiet() as written:
+        try:
+            archive.write_out(folder, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if precision != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if precision == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            if precision == "int8":
+                # What has no integer kernel stays in float32; `Exported.float_operators` tells.
+                converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+                converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0])
+            if input_dtype == "int8":
+                converter.inference_input_type = converter.inference_output_type = tf.int8
+            return converter.convert()
+        except Exception as error:  # the converter raises whatever its passes do
+            raise ExportError(f"TFLite's converter refused the model: {error}\n{written()[-2000:]}") from error
+
+
+def _batches(images, size):
+    for start in range(0, len(images) - size + 1, size):
+        yield [images[start : start + size]]
+
+
+def _checked_path(path) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix != ".tflite":
+        raise ValueError(f'`path` must end in ".tflite". Received: path={str(path)!r}')
+    if path.is_dir():
+        raise ValueError(f"`path` is a folder, not a file: {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"The folder {path.parent} cannot be written.")
+    return path
+
+
+def _checked_shape(model, batch_size, input_shape) -> tuple[int, ...]:
+    """The static shape of the file's input, batch included."""
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            "`model` must be a functional Keras model, or a sequential one that knows its input. "
+            f"Received: {model!r} of type {type(model).__name__}"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Export to TFLite needs the TensorFlow backend. Received: the backend "
+            f'"{keras.backend.backend()}". Save the model to a .keras file and export it in a process with '
+            "KERAS_BACKEND=tensorflow."
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "`model` must have one input and one output. "
+            f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        )
+    if quantized := [layer.name for layer in model.layers if getattr(layer, "quantization_mode", None)]:
+        raise ValueError(
+            f"`model` was quantised by Keras already (layer {quantized[0]!r}). Export the model from before: "
+            "`to_tflite` quantises by itself."
+        )
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}")
+    own = tuple(model.inputs[0].shape[1:])
+    shape = own if input_shape is None else tuple(input_shape)
+    if None in shape:
+        raise ValueError(
+            f"The model leaves its input size open: {own}. Say which to export with `input_shape`, "
+            f"e.g. {tuple(side or 224 for side in own)}. Received: input_shape={input_shape}"
+        )
+    if len(shape) != len(own) or any(side not in (None, given) for side, given in zip(own, shape, strict=True)):
+        raise ValueError(f"`input_shape` must fit the model's input {own}. Received: input_shape={input_shape}")
+    return batch_size, *shape
+
+
+def _checked_images(name, images, shape, input_dtype):
+    images = np.asarray(images)
+    if images.ndim != len(shape) or images.shape[1:] != shape[1:] or not len(images):
+        raise ValueError(
+            f"`{name}` must be images of the shape (n, {', '.join(map(str, shape[1:]))}) with n > 0. "
+            f"Received: {_describe(images)}"
+        )
+    if images.dtype == bool or not np.issubdtype(images.dtype, np.number) or not np.isfinite(images).all():
+        raise ValueError(f"`{name}` must be finite numbers. Received: {_describe(images)}")
+    if input_dtype == "uint8" and not np.array_equal(images.astype("uint8"), images):
+        raise ValueError(
+            f'With `input_dtype="uint8"`, `{name}` must be whole pixel values 0–255. Received: {_describe(images)}'
+        )
+    return images
+
+
+def _describe(images):
+    return None if images is None else f"shape={np.shape(images)}, dtype={np.asarray(images).dtype}"

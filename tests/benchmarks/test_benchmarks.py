@@ -1,0 +1,84 @@
+"""The benchmarks' machinery; speed itself is never tested."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.contender import Contender, Unavailable
+from benchmarks.worker import Worker
+
+KEYS = ["model", "who", "form", "precision", "batch", "images_per_second", "peak_share"]
+SMALL = [
+    "--models=mlp_mixer_s32",
+    "--image_size=32",
+    "--forms=graph",
+    "--precisions=float32",
+    "--rounds=1",
+    "--seconds=0",
+]
+
+
+def command(task, *arguments):
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{task}", *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "batches"), [("inference", [1, 2]), pytest.param("training", [2], marks=pytest.mark.slow)]
+)
+def test_rows(task, batches, tmp_path):
+    listed = ",".join(map(str, batches))
+    done = command(task, *SMALL, "--peers=", f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [list(row) for row in rows] == [KEYS] * len(batches)
+    assert [row["batch"] for row in rows] == batches
+    for row in rows:
+        assert [row[key] for key in KEYS[:4]] == ["mlp_mixer_s32", "keras_mlp", "graph", "float32"]
+        assert row["images_per_second"] > 0
+        assert 0 < row["peak_share"] < 1
+        assert f"{row['images_per_second']:.2f}" in done.stdout
+
+
+def test_mistakes_are_told_before_anything_starts(tmp_path):
+    for arguments, message in (
+        (["--batches=0"], "--batches must be positive integers"),
+        (["--peers=tim"], "--peers: 'tim' is not known. It takes: timm, kecam."),
+        (["--precisions=float8"], "--precisions: 'float8' is not known"),
+        ([f"--json={tmp_path / 'missing' / 'rows.json'}"], "--json: there is no folder"),
+        (["--models=mlp_mixer_b61"], "mlp_mixer_b61"),
+    ):
+        done = command("inference", *SMALL, *arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_help_names_the_options():
+    done = command("training", "--help")
+    for option in ("models", "peers", "batches", "rounds", "seconds", "threads", "image_size", "json"):
+        assert f"--{option}" in done.stdout or f"--[no]{option}" in done.stdout
+
+
+def contender(**changes):
+    arguments = dict(task="inference", model="mlp_mixer_b16", who="tensorflow", form="matmul", precision="float32")
+    return Contender(**arguments | dict(image_size=None, threads=1) | changes)
+
+
+def test_a_peer_without_the_model_says_so():
+    for who in ("timm", "kecam"):
+        with pytest.raises(Unavailable, match=r"does not have our_own_invention|is not installed"):
+            Worker(contender(who=who, model="our_own_invention"))
+
+
+def test_a_process_that_dies_says_so():
+    worker = Worker(contender())
+    assert worker.run(1, 0) > 0
+    worker._process.kill()
+    with pytest.raises(Unavailable, match="ended with code -9"):
+        worker.run(1, 0)
+    worker.close()
+    with pytest.raises(Unavailable, match=r"(?s)ended with code 1: ValueError.*no_such_model"):
+        Worker(contender(who="keras_mlp", model="no_such_model"))

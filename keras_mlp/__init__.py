@@ -12,6 +12,7 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS16,
     MLPMixerS32,
 )
+from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.labels import decode_predictions
 from keras_mlp.zoo import create_model, list_models, model_card
 
@@ -26,6 +27,11 @@ __all__ = [
     "MLPMixerL32",
     "MLPMixerS16",
     "MLPMixerS32",
+    "ResMLP",
+    "ResMLP12",
+    "ResMLP24",
+    "ResMLP36",
+    "ResMLPB24",
     "create_model",
     "decode_predictions",
     "list_models",

@@ -154,4 +154,16 @@ def _mlp_mixer(case):
     )
 
 
-TRANSLATE = {"mlp_mixer": _mlp_mixer}
+def _res_mlp(case):
+    config = case.config
+    ratio = 4 if case.layout == "facebook" else config["mlp_ratio"]
+    return keras_mlp.ResMLP, dict(
+        patch_size=config["patch_size"],
+        dim=config["embed_dim"],
+        depth=config["depth"] if case.layout == "facebook" else config["num_blocks"],
+        channel_dim=int(ratio * config["embed_dim"]),
+        stem_norm=config.get("stem_norm", False),
+    )
+
+
+TRANSLATE = {"mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp}

@@ -6,6 +6,18 @@ from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.stochastic_depth import stochastic_depth
-from keras_mlp.layers.token_mixing import TokenMLP
+from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.token_mixing import TokenDense, TokenMLP
 
-__all__ = ["Dense", "GridLayer", "PatchEmbedding", "TokenMLP", "channel_mlp", "gelu_tanh", "stochastic_depth"]
+__all__ = [
+    "Affine",
+    "Dense",
+    "GridLayer",
+    "LayerScale",
+    "PatchEmbedding",
+    "TokenDense",
+    "TokenMLP",
+    "channel_mlp",
+    "gelu_tanh",
+    "stochastic_depth",
+]

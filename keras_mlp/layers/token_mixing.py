@@ -8,8 +8,53 @@ from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 
 
+class _AlongTokens(GridLayer):
+    """Base of the layers that apply dense layers to the tokens of each channel.
+
+    Args:
+        kernel_initializer, bias_initializer: of the dense layers.
+    """
+
+    def __init__(self, kernel_initializer, bias_initializer, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def _dense(self, name, inputs, units, activation=None):
+        """A dense layer from `inputs` to `units` numbers a channel, built."""
+        dense = Dense(
+            units,
+            activation=activation,
+            kernel_initializer=self.kernel_initializer.clone(),
+            bias_initializer=self.bias_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        dense.build((None, None, inputs))
+        return dense
+
+    def mix(self, y, training):
+        """What the layer does to the tokens of each channel, `(batch, channels, tokens)`."""
+        raise NotImplementedError
+
+    def call(self, x, training=None):
+        height, width, channels = x.shape[1:]
+        y = ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
+        y = self.mix(y, training)
+        return ops.reshape(ops.swapaxes(y, 1, 2), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class TokenMLP(GridLayer):
+class TokenMLP(_AlongTokens):
     """MLP along the tokens, shared by all channels.
 
     With the map `x` read as tokens `X` of shape `(S, C)`, `S = height * width` in row-major order, channel by channel
@@ -39,47 +84,55 @@ class TokenMLP(GridLayer):
         bias_initializer="zeros",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(kernel_initializer, bias_initializer, **kwargs)
         self.hidden_dim = hidden_dim
         self.activation = activations.get(activation)
         self.dropout_rate = dropout_rate
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-
-    def _dense(self, units, activation, name):
-        return Dense(
-            units,
-            activation=activation,
-            kernel_initializer=self.kernel_initializer.clone(),
-            bias_initializer=self.bias_initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
 
     def build(self, input_shape):
         super().build(input_shape)
-        height, width, channels = input_shape[1:]
-        self.fc1 = self._dense(self.hidden_dim, self.activation, "fc1")
-        self.fc2 = self._dense(height * width, None, "fc2")
+        tokens = self.grid[0] * self.grid[1]
+        self.fc1 = self._dense("fc1", tokens, self.hidden_dim, self.activation)
+        self.fc2 = self._dense("fc2", self.hidden_dim, tokens)
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
-        self.fc1.build((None, channels, height * width))
-        self.fc2.build((None, channels, self.hidden_dim))
 
-    def call(self, x, training=None):
-        height, width, channels = x.shape[1:]
-        y = ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
+    def mix(self, y, training):
         y = self.dropout(self.fc1(y), training=training)
-        y = self.dropout(self.fc2(y), training=training)
-        return ops.reshape(ops.swapaxes(y, 1, 2), (-1, height, width, channels))
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        return self.dropout(self.fc2(y), training=training)
 
     def get_config(self):
         return super().get_config() | {
             "hidden_dim": self.hidden_dim,
             "activation": keras.activations.serialize(self.activation),
             "dropout_rate": self.dropout_rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class TokenDense(_AlongTokens):
+    """One linear layer along the tokens, shared by all channels.
+
+    With the map `x` read as tokens `X` of shape `(S, C)`, `S = height * width` in row-major order: `Y = W X + b`, where
+    `W` is `(S, S)` and `b` a number for each token.
+
+    Source: Touvron et al. 2021 (ResMLP), equation 2; Liu et al. 2021 (gMLP), equation 2.
+
+    Args:
+        kernel_initializer, bias_initializer: of the linear layer.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known.
+    Output shape: the same.
+    """
+
+    grid_axes = {"fc/kernel": ("in", "out"), "fc/bias": ("out",)}
+
+    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+        super().__init__(kernel_initializer, bias_initializer, **kwargs)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        tokens = self.grid[0] * self.grid[1]
+        self.fc = self._dense("fc", tokens, tokens)
+
+    def mix(self, y, training):
+        return self.fc(y)

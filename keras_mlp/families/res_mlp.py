@@ -1,0 +1,176 @@
+"""ResMLP: residual blocks of one linear layer across the tokens and an MLP across the channels, without normalisation.
+
+Token mixing is a single matrix, the same for every channel; an affine map of each channel stands where other networks
+normalise, and layer scale quietens every branch. The paper's main table has a B24/16; what its authors released, and
+what is here, is B24/8: patches of 8 pixels.
+"""
+
+from keras import initializers, layers
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, stochastic_depth
+
+_IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
+_NORMAL = initializers.TruncatedNormal(stddev=0.02)
+
+family = Family(
+    "res_mlp",
+    title="ResMLP",
+    paper=Paper(
+        "ResMLP: Feedforward networks for image classification with data-efficient training",
+        "Touvron et al.",
+        2021,
+        "https://arxiv.org/abs/2105.03404",
+    ),
+    preprocessing=_IMAGENET,
+    recipe=Recipe(
+        source="the paper, section 4.1, from memory: not checked against a stored copy; otherwise DeiT's recipe",
+        optimizer="lamb",
+        learning_rate=5e-3,
+        batch_size=1024,
+        epochs=400,
+        weight_decay=0.2,
+        mixup=0.8,
+        cutmix=1.0,
+        rand_augment=(2, 9),
+        random_erasing=0.25,
+        repeated_augmentation=3,
+    ),
+)
+
+
+def res_mlp_block(x, channel_dim, activation, initial_scale, drop_path_rate, dropout_rate, name):
+    """Equations 2 and 3: a linear layer across the tokens, then an MLP, each between an affine map and layer scale."""
+    linear = dict(kernel_initializer=_NORMAL)
+    y = Affine(name=f"{name}_norm1")(x)
+    y = TokenDense(**linear, name=f"{name}_token_mixing")(y)
+    y = LayerScale(initial_scale, name=f"{name}_scale1")(y)
+    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    y = Affine(name=f"{name}_norm2")(x)
+    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
+    y = LayerScale(initial_scale, name=f"{name}_scale2")(y)
+    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+
+
+@family.builder
+def ResMLP(
+    x,
+    patch_size=16,
+    dim=384,
+    depth=12,
+    channel_dim=None,
+    initial_scale=1e-4,
+    stem_norm=False,
+    *,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """ResMLP of any size.
+
+    Args:
+        patch_size: side of a patch in pixels; the height and width must be multiples of it.
+        dim: width of the tokens.
+        depth: number of blocks.
+        channel_dim: hidden width of the MLP. By default `4 dim`, as in all published models.
+        initial_scale: what layer scale starts from; smaller for deeper models.
+        stem_norm: whether an affine map follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        activation: of the MLP; "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth, the same for both branches of all blocks.
+        dropout_rate: dropout after each linear layer of the MLP.
+    """
+    x = PatchEmbedding(dim, patch_size, kernel_initializer=_NORMAL, name="stem")(x)
+    if stem_norm:
+        x = Affine(name="stem_norm")(x)
+    for i in range(depth):
+        x = res_mlp_block(
+            x,
+            channel_dim or 4 * dim,
+            activation or "gelu",
+            initial_scale,
+            drop_path_rate,
+            dropout_rate,
+            name=f"blocks_{i}",
+        )
+    return Affine(name="norm")(x)
+
+
+# The README of the authors' repository (facebookresearch/deit).
+_1K, _DISTILLED, _22K = "ImageNet-1k", "ImageNet-1k, distilled", "ImageNet-22k, then 1k"
+
+ResMLP12 = family.variant(
+    "ResMLP12", "res_mlp_12", title="ResMLP-S12", patch_size=16, dim=384, depth=12, initial_scale=0.1,
+    parameters=15_350_872, macs=3_009_739_776, top1={_1K: 76.6, _DISTILLED: 77.8},
+)  # fmt: skip
+ResMLP24 = family.variant(
+    "ResMLP24", "res_mlp_24", title="ResMLP-S24", patch_size=16, dim=384, depth=24, initial_scale=1e-5,
+    parameters=30_020_680, macs=5_961_292_800, top1={_1K: 79.4, _DISTILLED: 80.8},
+)  # fmt: skip
+ResMLP36 = family.variant(
+    "ResMLP36", "res_mlp_36", title="ResMLP-S36", patch_size=16, dim=384, depth=36, initial_scale=1e-6,
+    parameters=44_690_488, macs=8_912_845_824, top1={_1K: 79.7, _DISTILLED: 81.1},
+)  # fmt: skip
+ResMLPB24 = family.variant(
+    "ResMLPB24", "res_mlp_b24", title="ResMLP-B24/8", patch_size=8, dim=768, depth=24, initial_scale=1e-6,
+    parameters=129_138_280, macs=100_230_739_968, top1={_1K: 81.0, _DISTILLED: 83.6, _22K: 84.4},
+)  # fmt: skip
+
+
+family.layout(
+    "facebook",
+    convention="torch",
+    names=(
+        ("patch_embed.proj", "stem"),
+        ("blocks.{}.norm{}.alpha", "blocks_{}_norm{}/alpha"),
+        ("blocks.{}.norm{}.beta", "blocks_{}_norm{}/beta"),
+        ("blocks.{}.attn", "blocks_{}_token_mixing/fc"),
+        ("blocks.{}.mlp.fc{}", "blocks_{}_channel_mixing_fc{}"),
+        ("blocks.{}.gamma_{}", "blocks_{}_scale{}/gamma"),
+        ("norm.alpha", "norm/alpha"),
+        ("norm.beta", "norm/beta"),
+        ("head", "head"),
+    ),
+)
+family.layout(
+    "timm",
+    convention="torch",
+    names=(
+        ("stem.proj", "stem"),
+        ("stem.norm.alpha", "stem_norm/alpha"),
+        ("stem.norm.beta", "stem_norm/beta"),
+        ("blocks.{}.norm{}.alpha", "blocks_{}_norm{}/alpha"),
+        ("blocks.{}.norm{}.beta", "blocks_{}_norm{}/beta"),
+        ("blocks.{}.linear_tokens", "blocks_{}_token_mixing/fc"),
+        ("blocks.{}.mlp_channels.fc{}", "blocks_{}_channel_mixing_fc{}"),
+        ("blocks.{}.ls{}", "blocks_{}_scale{}/gamma"),
+        ("norm.alpha", "norm/alpha"),
+        ("norm.beta", "norm/beta"),
+        ("head", "head"),
+    ),
+)
+
+
+def _facebook(model, file, tag, data, top1=None, note=""):
+    """One of the authors' files, which facebookresearch/deit names."""
+    return Weights(
+        model, tag, f"https://dl.fbaipublicfiles.com/deit/{file}.pth", "pth", "facebook", data, 1000, "Apache-2.0",
+        preprocessing=_IMAGENET, top1=top1, note=note,
+    )  # fmt: skip
+
+
+_DINO = "Trained without labels ({} % k-NN accuracy); whether its head is trained is not stated."
+
+family.publish(
+    _facebook("res_mlp_12", "resmlp_12_no_dist", "imagenet1k", _1K, 76.6),
+    _facebook("res_mlp_12", "resmlp_12_dist", "imagenet_distilled", _DISTILLED, 77.8),
+    _facebook("res_mlp_12", "resmlp_12_dino", "imagenet_dino", "ImageNet-1k, DINO", note=_DINO.format(62.6)),
+    _facebook("res_mlp_24", "resmlp_24_no_dist", "imagenet1k", _1K, 79.4),
+    _facebook("res_mlp_24", "resmlp_24_dist", "imagenet_distilled", _DISTILLED, 80.8),
+    _facebook("res_mlp_24", "resmlp_24_dino", "imagenet_dino", "ImageNet-1k, DINO", note=_DINO.format(69.4)),
+    _facebook("res_mlp_36", "resmlp_36_no_dist", "imagenet1k", _1K, 79.7),
+    _facebook("res_mlp_36", "resmlp_36_dist", "imagenet_distilled", _DISTILLED, 81.1),
+    _facebook("res_mlp_b24", "resmlpB_24_no_dist", "imagenet1k", _1K, 81.0),
+    _facebook("res_mlp_b24", "resmlpB_24_dist", "imagenet_distilled", _DISTILLED, 83.6),
+    _facebook("res_mlp_b24", "resmlpB_24_22k", "imagenet22k_ft_imagenet", _22K, 84.4),
+)

@@ -1,0 +1,66 @@
+"""Scaling of channels: what stands in for normalisation, and what quietens residual branches."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class Affine(keras.layers.Layer):
+    """`alpha * x + beta`, channel by channel: in place of normalisation, without any statistics.
+
+    Source: Touvron et al. 2021 (ResMLP), equation 1.
+
+    Args:
+        initial_scale: what `alpha` starts from; `beta` starts at zero.
+
+    Input shape: `(..., channels)`. Output shape: the same.
+    """
+
+    def __init__(self, initial_scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_scale = initial_scale
+
+    def build(self, input_shape):
+        start = keras.initializers.Constant(self.initial_scale)
+        self.alpha = self.add_weight(name="alpha", shape=input_shape[-1:], initializer=start)
+        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, x):
+        return x * self.alpha + self.beta
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"initial_scale": self.initial_scale}
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class LayerScale(keras.layers.Layer):
+    """`gamma * x`, channel by channel, on a residual branch.
+
+    Source: Touvron et al. 2021 (Going deeper with image transformers), https://arxiv.org/abs/2103.17239, equation 4.
+
+    Args:
+        initial_scale: what `gamma` starts from: small, so that a deep network begins near the identity.
+
+    Input shape: `(..., channels)`. Output shape: the same.
+    """
+
+    def __init__(self, initial_scale, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_scale = initial_scale
+
+    def build(self, input_shape):
+        start = keras.initializers.Constant(self.initial_scale)
+        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer=start)
+        super().build(input_shape)
+
+    def call(self, x):
+        return x * self.gamma
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"initial_scale": self.initial_scale}

@@ -148,8 +148,9 @@ class Family:
     def weights(self, model: str) -> dict[str, cards.Weights]:
         """Published checkpoints of `model` by tag, the best one also as "imagenet"."""
         tags = self.checkpoints.get(model, {})
-        ranked = [w for w in tags.values() if w.publisher == "authors" and w.classes == 1000]
-        best = max(ranked, key=lambda w: w.top1 or 0.0, default=None)
+        ranked = [weights for weights in tags.values() if weights.classes == 1000]
+        by_authors = [weights for weights in ranked if weights.publisher == "authors"]
+        best = max(by_authors or ranked, key=lambda weights: weights.top1 or 0.0, default=None)
         return ({BEST: best} if best else {}) | tags
 
     def card(self, model: str) -> cards.ModelCard:

@@ -206,8 +206,8 @@ class ModelCard:
         top1: `{training: percent}`, every ImageNet-1k top-1 that was published for the architecture,
             whether its weights were or not.
         config: the arguments of the family's generic builder that make it.
-        weights: published checkpoints by tag. "imagenet" is the one of highest published top-1
-            among the authors' with the 1000 ImageNet-1k classes.
+        weights: published checkpoints by tag. "imagenet" is the one of highest published top-1 with the 1000
+            ImageNet-1k classes: the authors' own best, where they published any.
         recipe: the family's published training recipe.
         preprocessing: that of "imagenet", or the family's default where there is none.
         note: what is inferred and not published.

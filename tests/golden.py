@@ -166,4 +166,15 @@ def _res_mlp(case):
     )
 
 
-TRANSLATE = {"mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp}
+def _g_mlp(case):
+    config = case.config
+    return keras_mlp.GMLP, dict(
+        patch_size=config["patch_size"],
+        dim=config["embed_dim"],
+        depth=config["num_blocks"],
+        hidden_dim=int(config["mlp_ratio"] * config["embed_dim"]),
+        stem_norm=config.get("stem_norm", False),
+    )
+
+
+TRANSLATE = {"g_mlp": _g_mlp, "mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp}

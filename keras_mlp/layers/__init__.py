@@ -3,6 +3,7 @@
 from keras_mlp.layers.activations import gelu_tanh
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.stochastic_depth import stochastic_depth
@@ -15,6 +16,7 @@ __all__ = [
     "GridLayer",
     "LayerScale",
     "PatchEmbedding",
+    "SpatialGatingUnit",
     "TokenDense",
     "TokenMLP",
     "channel_mlp",

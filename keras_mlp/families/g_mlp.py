@@ -1,0 +1,121 @@
+"""gMLP: blocks of one MLP with a spatial gate in its middle, and nothing else.
+
+The gate multiplies half of the hidden channels by the other half after a linear layer across the tokens; it begins as a
+multiplication by one, so a fresh network starts without any token mixing. The paper's authors published neither code
+nor weights for images; the S/16 is timm's.
+"""
+
+from keras import initializers, layers
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.layers import Dense, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
+
+_NEAR_ZERO = initializers.RandomNormal(stddev=1e-6)
+_HALF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.875, interpolation="bicubic")
+
+family = Family(
+    "g_mlp",
+    title="gMLP",
+    paper=Paper("Pay Attention to MLPs", "Liu et al.", 2021, "https://arxiv.org/abs/2105.08050"),
+    preprocessing=_HALF,
+    recipe=Recipe(
+        source="the paper, appendix A, from memory: not checked against a stored copy; its AutoAugment stands here as "
+        "RandAugment",
+        learning_rate=1e-3,
+        batch_size=4096,
+        epochs=300,
+        warmup_steps=10_000,
+        weight_decay=0.05,
+        mixup=0.8,
+        cutmix=1.0,
+        rand_augment=(2, 15),
+        gradient_clip_norm=1.0,
+    ),
+)
+
+
+def g_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name):
+    """Section 2: `x + fc2(gate(gelu(fc1(norm(x)))))`."""
+    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
+    y = Dense(hidden_dim, activation=activation, bias_initializer=_NEAR_ZERO, name=f"{name}_fc1")(y)
+    if dropout_rate:
+        y = layers.Dropout(dropout_rate, name=f"{name}_drop1")(y)
+    y = SpatialGatingUnit(epsilon=1e-5, name=f"{name}_gate")(y)
+    y = Dense(x.shape[-1], bias_initializer=_NEAR_ZERO, name=f"{name}_fc2")(y)
+    if dropout_rate:
+        y = layers.Dropout(dropout_rate, name=f"{name}_drop2")(y)
+    return layers.Add(name=f"{name}_add")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path")])
+
+
+@family.builder
+def GMLP(
+    x,
+    patch_size=16,
+    dim=256,
+    depth=30,
+    hidden_dim=None,
+    stem_norm=False,
+    *,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """gMLP of any size.
+
+    Args:
+        patch_size: side of a patch in pixels; the height and width must be multiples of it.
+        dim: width of the tokens.
+        depth: number of blocks.
+        hidden_dim: width before the gate halves it, even. By default `6 dim`, as in all published models.
+        stem_norm: whether a layer norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        activation: before the gate; "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth, the same for all blocks.
+        dropout_rate: dropout after the activation and at the end of each block.
+    """
+    x = PatchEmbedding(dim, patch_size, name="stem")(x)
+    if stem_norm:
+        x = layers.LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+    activation = activations.get(activation or "gelu")
+    for i in range(depth):
+        x = g_mlp_block(x, hidden_dim or 6 * dim, activation, drop_path_rate, dropout_rate, name=f"blocks_{i}")
+    return layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+
+
+# Table 1 of the paper; the survival probabilities there are the drop path rates here.
+GMLPTi16 = family.variant(
+    "GMLPTi16", "g_mlp_ti16", title="gMLP-Ti/16", patch_size=16, dim=128, depth=30, drop_path_rate=0.0,
+    parameters=5_867_328, macs=1_328_989_184, top1={"ImageNet-1k": 72.3},
+)  # fmt: skip
+GMLPS16 = family.variant(
+    "GMLPS16", "g_mlp_s16", title="gMLP-S/16", patch_size=16, dim=256, depth=30, drop_path_rate=0.05,
+    parameters=19_422_656, macs=4_392_060_928, top1={"ImageNet-1k": 79.6},
+)  # fmt: skip
+GMLPB16 = family.variant(
+    "GMLPB16", "g_mlp_b16", title="gMLP-B/16", patch_size=16, dim=512, depth=30, drop_path_rate=0.2,
+    parameters=73_075_392, macs=15_720_452_096, top1={"ImageNet-1k": 81.6},
+)  # fmt: skip
+
+
+family.layout(
+    "timm",
+    convention="torch",
+    names=(
+        ("stem.proj", "stem"),
+        ("stem.norm", "stem_norm"),
+        ("blocks.{}.norm", "blocks_{}_norm"),
+        ("blocks.{}.mlp_channels.fc{}", "blocks_{}_fc{}"),
+        ("blocks.{}.mlp_channels.gate.norm", "blocks_{}_gate/norm"),
+        ("blocks.{}.mlp_channels.gate.proj", "blocks_{}_gate/proj/fc"),
+        ("norm", "norm"),
+        ("head", "head"),
+    ),
+)
+
+family.publish(
+    Weights(
+        "g_mlp_s16", "imagenet_timm",
+        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/gmlp_s16_224_raa-10536d42.pth",
+        "pth", "timm", "ImageNet-1k", 1000, "Apache-2.0", publisher="timm", preprocessing=_HALF, top1=79.652, sha256="10536d42",
+    ),
+)  # fmt: skip

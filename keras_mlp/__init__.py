@@ -14,6 +14,7 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS32,
 )
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
+from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
 from keras_mlp.labels import decode_predictions
 from keras_mlp.zoo import create_model, list_models, model_card
 
@@ -37,6 +38,10 @@ __all__ = [
     "ResMLP24",
     "ResMLP36",
     "ResMLPB24",
+    "SMLPNet",
+    "SMLPNetB",
+    "SMLPNetS",
+    "SMLPNetT",
     "create_model",
     "decode_predictions",
     "list_models",

@@ -177,4 +177,11 @@ def _g_mlp(case):
     )
 
 
-TRANSLATE = {"g_mlp": _g_mlp, "mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp}
+def _smlp(case):
+    config = case.config
+    return keras_mlp.SMLPNet, dict(
+        patch_size=config["patch_size"], dim=config["dim"], depths=config["depths"], mlp_ratio=config["alpha"]
+    )
+
+
+TRANSLATE = {"g_mlp": _g_mlp, "mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp, "smlp": _smlp}

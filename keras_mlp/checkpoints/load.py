@@ -186,9 +186,8 @@ def _fit(model, layer, variable, array, input_size):
         return array.reshape(shape), None
     axes = resample.axes_of(layer, variable)
     if axes and len(axes) == array.ndim:
-        sizes = {n for n, over in zip(array.shape, axes, strict=True) if over}
         others = all(n == m for n, m, over in zip(array.shape, shape, axes, strict=True) if not over)
-        grid = _source_grid(model, layer, sizes.pop(), input_size) if len(sizes) == 1 else None
+        grid = _source_grid(model, layer, array.shape, axes, input_size)
         if others and grid:
             return resample.resample(array, axes, grid, layer.grid), "resampled"
         if others and input_size is None:
@@ -201,15 +200,19 @@ def _fit(model, layer, variable, array, input_size):
     return array, array.shape
 
 
-def _source_grid(model, layer, positions, input_size):
-    """The grid of `positions` that a layer had where the checkpoint was trained, or `None` if it cannot be told."""
+def _source_grid(model, layer, shape, axes, input_size):
+    """The grid that a layer had where the checkpoint was trained, or `None` if the weight's shape does not tell."""
+    found = {over.rpartition(" ")[0]: n for n, over in zip(shape, axes, strict=True) if over}
     if input_size is not None:
-        height, width = model.inputs[0].shape[-3:-1]
-        grid = (layer.grid[0] * input_size[0] // height, layer.grid[1] * input_size[1] // width)
+        grid = tuple(
+            side * trained // now
+            for side, trained, now in zip(layer.grid, input_size, model.inputs[0].shape[-3:-1], strict=True)
+        )
     else:
-        side = round(positions**0.5)
-        grid = (side, side)
-    return grid if grid[0] * grid[1] == positions else None
+        side = round(found[""] ** 0.5) if "" in found else None
+        grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
+    positions = {"": grid[0] * grid[1], "height": grid[0], "width": grid[1]}
+    return grid if all(positions[over] == n for over, n in found.items()) else None
 
 
 def _adapt_channels(kernel, channels):

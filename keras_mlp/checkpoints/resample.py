@@ -42,18 +42,21 @@ def _along_one_axis(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     return copy, copy.T / copy.sum(axis=0)[:, None]
 
 
-def carry_over(old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def carry_over(old: tuple[int, int], new: tuple[int, int], side: str = "") -> tuple[np.ndarray, np.ndarray]:
     """The matrices that carry maps between two grids, both in row-major order.
 
     Args:
         old, new: `(height, width)` of the grids.
+        side: "height" or "width" for the positions of one side, instead of those of the grid.
 
     Returns:
         `U` (new positions, old positions) and `D` (old positions, new positions) of the module's docstring, float64.
         The rows of both sum to one.
     """
-    (up_h, down_h), (up_w, down_w) = (_along_one_axis(*sides) for sides in zip(old, new, strict=True))
-    return np.kron(up_h, up_w), np.kron(down_h, down_w)
+    height, width = (_along_one_axis(*sides) for sides in zip(old, new, strict=True))
+    if side:
+        return {"height": height, "width": width}[side]
+    return tuple(np.kron(h, w) for h, w in zip(height, width, strict=True))
 
 
 def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
@@ -61,17 +64,18 @@ def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.nda
 
     Args:
         weight: array.
-        axes: what each of its axes runs over, "in", "out" or `None` (`GridLayer.grid_axes`).
+        axes: what each of its axes runs over (`GridLayer.grid_axes`).
         old, new: `(height, width)`.
 
     Returns:
         Array of the same number of axes, in the dtype of `weight`.
     """
-    up, down = carry_over(old, new)
     result = np.asarray(weight, np.float64)
     for axis, over in enumerate(axes):
         if over is not None:
-            matrix = down.T if over == "in" else up
+            side, _, direction = over.rpartition(" ")
+            up, down = carry_over(old, new, side)
+            matrix = down.T if direction == "in" else up
             result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return result.astype(np.asarray(weight).dtype)
 

@@ -8,10 +8,11 @@ from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.scaling import Affine, LayerScale
-from keras_mlp.layers.token_mixing import TokenDense, TokenMLP
+from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 
 __all__ = [
     "Affine",
+    "AxisDense",
     "Dense",
     "GridLayer",
     "LayerScale",

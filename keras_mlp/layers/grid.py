@@ -12,7 +12,8 @@ class GridLayer(keras.layers.Layer):
     Attributes:
         grid: `(height, width)` of the input that the layer was built for.
         grid_axes: `{path of a weight inside the layer: what each of its axes runs over}`, where an axis is "in" (the
-            grid's positions as input), "out" (the positions as output) or `None` (something else).
+            grid's positions as input), "out" (the positions as output), "height in", "height out", "width in" or
+            "width out" (the positions of one side), or `None` (something else).
     """
 
     grid_axes: dict[str, tuple[str | None, ...]] = {}

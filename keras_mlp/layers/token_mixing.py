@@ -136,3 +136,41 @@ class TokenDense(_AlongTokens):
 
     def mix(self, y, training):
         return self.fc(y)
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class AxisDense(_AlongTokens):
+    """One linear layer along the height or the width, shared by all channels and all columns or rows.
+
+    For `side="width"`, each row `X` of shape `(W, C)` becomes `A X + b`, where `A` is `(W, W)` and `b` a number for each
+    column; for `side="height"` the same along each column.
+
+    Args:
+        side: "height" or "width".
+        kernel_initializer, bias_initializer: of the linear layer.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known.
+    Output shape: the same.
+
+    Raises:
+        ValueError: `side` is neither.
+    """
+
+    def __init__(self, side, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+        if side not in ("height", "width"):
+            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        super().__init__(kernel_initializer, bias_initializer, **kwargs)
+        self.side = side
+        self.grid_axes = {"fc/kernel": (f"{side} in", f"{side} out"), "fc/bias": (f"{side} out",)}
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        length = self.grid[0 if self.side == "height" else 1]
+        self.fc = self._dense("fc", length, length)
+
+    def call(self, x):
+        axis = 1 if self.side == "height" else 2
+        return ops.swapaxes(self.fc(ops.swapaxes(x, axis, 3)), axis, 3)
+
+    def get_config(self):
+        return super().get_config() | {"side": self.side}

@@ -1,11 +1,22 @@
 """Building blocks that families share."""
 
-from keras_mlp.layers.activations import gelu_tanh
+from keras_mlp.layers.activations import gelu, gelu_tanh
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.normalization import LayerNormalization
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import TokenMLP
 
-__all__ = ["Dense", "GridLayer", "PatchEmbedding", "TokenMLP", "channel_mlp", "gelu_tanh", "stochastic_depth"]
+__all__ = [
+    "Dense",
+    "GridLayer",
+    "LayerNormalization",
+    "PatchEmbedding",
+    "TokenMLP",
+    "channel_mlp",
+    "gelu",
+    "gelu_tanh",
+    "stochastic_depth",
+]

@@ -15,7 +15,8 @@ def public_layers():
 
 
 EXAMPLES = {
-    layers.Dense: dict(units=5, activation="gelu", bias_initializer="random_normal"),
+    layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
+    layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.TokenMLP: dict(hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"),
 }
@@ -71,7 +72,7 @@ def test_tensorflow_fuses_bias_and_activation_into_the_product():
     """The reason for the layer; Keras' own leaves them apart for inputs of higher rank."""
     from tensorflow.python.eager import context
 
-    layer = layers.Dense(64, activation="gelu")
+    layer = layers.Dense(64, activation=layers.gelu)
     x = tf.random.normal((2, 8, 8, 32))
     layer(x)
     for _ in range(2):  # the first record of a process is empty
@@ -122,10 +123,30 @@ def test_stochastic_depth_drops_samples_whole_and_keeps_the_mean():
     assert layers.stochastic_depth(x, 0.0, "none") is x
 
 
+def test_layer_normalization_is_keras_own_and_keeps_more_digits():
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 64))
+    both = (layers.LayerNormalization, keras.layers.LayerNormalization)
+    ours, keras_own = (cls(epsilon=1e-5, dtype="float64") for cls in both)
+    keras_own.build(x.shape)
+    ours.build(x.shape)
+    for layer in (ours, keras_own):
+        layer.set_weights(np.random.RandomState(1).standard_normal((2, 64)))
+    np.testing.assert_allclose(ours(x), keras_own(x), atol=1e-12)
+    shifted = (x + 1000).astype("float32")
+    exact = np.asarray(layers.LayerNormalization(epsilon=1e-5, dtype="float64")(shifted.astype("float64")))
+    ours_error, keras_error = (np.abs(np.asarray(cls(epsilon=1e-5)(shifted)) - exact).max() for cls in both)
+    assert ours_error < keras_error
+    half = layers.LayerNormalization(epsilon=1e-5, dtype="mixed_float16")(shifted)
+    assert half.dtype == "float16" and np.isfinite(half).all()
+    with pytest.raises(ValueError, match="Only the last axis"):
+        layers.LayerNormalization(epsilon=1e-5, axis=1)
+
+
 def test_the_two_forms_of_gelu_differ_as_they_should():
     x = np.linspace(-4, 4, 101)
     exact, tanh = (np.asarray(activations.get(form)(x)) for form in activations.GELU_FORMS)
     assert 1e-4 < np.abs(exact - tanh).max() < 1e-3
+    np.testing.assert_allclose(exact, keras.activations.gelu(x), atol=1e-7)
     np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
     assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
     assert activations.gelu_form(activations.get("relu")) is None

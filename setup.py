@@ -39,6 +39,7 @@ setup(
         "ml-dtypes>=0.4",
         "safetensors>=0.4.3",
         "filelock>=3.12",
+        "rich>=13",
     ],
     extras_require={"train": TRAIN, "export": EXPORT, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},

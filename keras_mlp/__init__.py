@@ -16,6 +16,7 @@ from keras_mlp.families.mlp_mixer import (
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
 from keras_mlp.labels import decode_predictions
+from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
 from keras_mlp.zoo import create_model, list_models, model_card
 
 __version__ = "0.1.0"

@@ -9,9 +9,9 @@ carry maps between the grids: `U` (S', S) an old map to the new grid, `D` (S, S'
 For one linear layer `y = W x + b` this is `W' = U W D`, `b' = U b`; for the two of a token MLP `W1' = W1 D`,
 `W2' = U W2` and `b2' = U b2`. As the rows of `D` sum to one, a layer's answer to a constant map is the old answer.
 
-`U` and `D` are products of one matrix for the height and one for the width. Along an axis that grows, `U` copies to each
-new position the nearest old one and `D` averages the copies, so `D U = 1`. Copies stay equal in everything that works
-position by position (norms, channel mixing, residuals), so *every* block does on an image of enlarged patches, a
+`U` and `D` are products of one matrix for the height and one for the width. Along an axis that grows, `U` copies to
+each new position the nearest old one and `D` averages the copies, so `D U = 1`. Copies stay equal in everything that
+works position by position (norms, channel mixing, residuals), so *every* block does on an image of enlarged patches, a
 constant image among them, exactly what it did on the old grid; only the average before the head counts a position as
 often as it was copied, which makes no difference where the new side is a multiple of the old one. Along an axis that
 shrinks nothing can keep all of the old map; there both matrices weigh positions by the area that they share.

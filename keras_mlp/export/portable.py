@@ -1,26 +1,8 @@
-"""A model rewritten for converters: float32 throughout, static shapes, operators that phones are fast at."""
+"""A model rewritten for converters: float32 throughout, static shapes."""
 
 import keras
-from keras import ops
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
-
-
-class PlainLayerNormalization(keras.layers.LayerNormalization):
-    """`LayerNormalization` along the last axis in the spelling that stays in integer kernels.
-
-    The converter turns Keras' own into NEG (which has no int8 kernel) and SQUARED_DIFFERENCE (which XNNPACK has not in
-    int8), so that a fully quantised model leaves the fast path twice at every norm. `d * d` stays MUL.
-    """
-
-    def call(self, inputs):
-        d = inputs - ops.mean(inputs, axis=-1, keepdims=True)
-        outputs = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
-        if self.scale:
-            outputs = outputs * self.gamma
-        if self.center:
-            outputs = outputs + self.beta
-        return outputs
 
 
 def portable(model: keras.Model, batch_shape: tuple[int, ...]) -> keras.Model:
@@ -58,11 +40,7 @@ def is_float32(model: keras.Model) -> bool:
 
 
 def _copy(layer):
-    config = _in_float32(layer.get_config())
-    plain = (
-        type(layer) is keras.layers.LayerNormalization and layer.axis in (-1, [-1]) and not config.get("rms_scaling")
-    )
-    return (PlainLayerNormalization if plain else type(layer)).from_config(config)
+    return type(layer).from_config(_in_float32(layer.get_config()))
 
 
 def _in_float32(config):

@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
-from keras_mlp.layers import Dense, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
+from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
 
 _NEAR_ZERO = initializers.RandomNormal(stddev=1e-6)
 _HALF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.875, interpolation="bicubic")
@@ -37,7 +37,7 @@ family = Family(
 
 def g_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name):
     """Section 2: `x + fc2(gate(gelu(fc1(norm(x)))))`."""
-    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
+    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
     y = Dense(hidden_dim, activation=activation, bias_initializer=_NEAR_ZERO, name=f"{name}_fc1")(y)
     if dropout_rate:
         y = layers.Dropout(dropout_rate, name=f"{name}_drop1")(y)
@@ -75,11 +75,11 @@ def GMLP(
     """
     x = PatchEmbedding(dim, patch_size, name="stem")(x)
     if stem_norm:
-        x = layers.LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+        x = LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
     activation = activations.get(activation or "gelu")
     for i in range(depth):
         x = g_mlp_block(x, hidden_dim or 6 * dim, activation, drop_path_rate, dropout_rate, name=f"blocks_{i}")
-    return layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    return LayerNormalization(epsilon=1e-6, name="norm")(x)
 
 
 # Table 1 of the paper; the survival probabilities there are the drop path rates here.

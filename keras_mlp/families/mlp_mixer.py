@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
-from keras_mlp.layers import PatchEmbedding, TokenMLP, channel_mlp, stochastic_depth
+from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, stochastic_depth
 
 _INCEPTION = Preprocessing(
     mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=1.0, interpolation="bilinear", squash=True
@@ -48,10 +48,10 @@ family = Family(
 def mixer_block(x, token_dim, channel_dim, activation, drop_path_rate, dropout_rate, name):
     """Equation 1: token mixing, then channel mixing, each on the normalised input and added to it."""
     linear = dict(kernel_initializer="lecun_normal")
-    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
+    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = TokenMLP(token_dim, activation, dropout_rate, **linear, name=f"{name}_token_mixing")(y)
     x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
-    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
+    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
     return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
 
@@ -86,7 +86,7 @@ def MLPMixer(
     """
     x = PatchEmbedding(dim, patch_size, kernel_initializer="lecun_normal", name="stem")(x)
     if stem_norm:
-        x = layers.LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+        x = LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
     for i in range(depth):
         x = mixer_block(
             x,
@@ -97,7 +97,7 @@ def MLPMixer(
             dropout_rate,
             name=f"blocks_{i}",
         )
-    return layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    return LayerNormalization(epsilon=1e-6, name="norm")(x)
 
 
 # Table 1 of the paper; top-1 from tables 2 and 3, "JFT-300M" as listed by keras_cv_attention_models where they lack it.

@@ -9,7 +9,15 @@ from keras import layers
 
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
-from keras_mlp.layers import AxisDense, Dense, PatchEmbedding, activations, channel_mlp, stochastic_depth
+from keras_mlp.layers import (
+    AxisDense,
+    Dense,
+    LayerNormalization,
+    PatchEmbedding,
+    activations,
+    channel_mlp,
+    stochastic_depth,
+)
 
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 
@@ -56,7 +64,7 @@ def smlp_block(x, channel_dim, activation, drop_path_rate, dropout_rate, name):
     y = layers.Concatenate(name=f"{name}_smlp_concat")([y, along_width, along_height])
     y = Dense(x.shape[-1], use_bias=False, name=f"{name}_smlp_fuse")(y)
     x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
-    y = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
+    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate)
     return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
 

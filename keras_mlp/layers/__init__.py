@@ -1,13 +1,14 @@
 """Building blocks that families share."""
 
-from keras_mlp.layers.activations import gelu_tanh
+from keras_mlp.layers.activations import gelu, gelu_tanh
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.normalization import LayerNormalization
 from keras_mlp.layers.patch_embedding import PatchEmbedding
-from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 
 __all__ = [
@@ -15,12 +16,14 @@ __all__ = [
     "AxisDense",
     "Dense",
     "GridLayer",
+    "LayerNormalization",
     "LayerScale",
     "PatchEmbedding",
     "SpatialGatingUnit",
     "TokenDense",
     "TokenMLP",
     "channel_mlp",
+    "gelu",
     "gelu_tanh",
     "stochastic_depth",
 ]

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_mlp.layers import initializers
+
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class Dense(keras.layers.Dense):
@@ -11,7 +13,16 @@ class Dense(keras.layers.Dense):
     The leading axes are flattened before the product and restored after bias and activation. The answer is the same;
     the reshapes are free, and TensorFlow fuses bias and activation into a product of matrices only if nothing stands
     between them, as the reshape inside Keras' own layer does for inputs of higher rank.
+
+    Args:
+        units: width of the output.
+        kernel_initializer, bias_initializer: may be shared between layers; each draws its own.
+        **kwargs: of `keras.layers.Dense`.
     """
+
+    def __init__(self, units, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+        kernel_initializer, bias_initializer = initializers.own(kernel_initializer), initializers.own(bias_initializer)
+        super().__init__(units, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer, **kwargs)
 
     def call(self, inputs, training=None):
         if len(inputs.shape) == 2:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.normalization import LayerNormalization
 from keras_mlp.layers.token_mixing import TokenDense
 
 
@@ -38,10 +39,8 @@ class SpatialGatingUnit(GridLayer):
         super().build(input_shape)
         if input_shape[-1] % 2:
             raise ValueError(f"The number of channels must be even to be halved. Received: {input_shape[-1]} channels")
-        self.norm = keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=self.dtype_policy, name="norm")
-        self.proj = TokenDense(
-            self.kernel_initializer.clone(), self.bias_initializer.clone(), dtype=self.dtype_policy, name="proj"
-        )
+        self.norm = LayerNormalization(epsilon=self.epsilon, dtype=self.dtype_policy, name="norm")
+        self.proj = TokenDense(self.kernel_initializer, self.bias_initializer, dtype=self.dtype_policy, name="proj")
         half = self.compute_output_shape(input_shape)
         self.norm.build(half)
         self.proj.build(half)

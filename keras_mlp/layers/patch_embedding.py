@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_mlp.layers import initializers
+
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class PatchEmbedding(keras.layers.Conv2D):
@@ -23,6 +25,7 @@ class PatchEmbedding(keras.layers.Conv2D):
     """
 
     def __init__(self, dim, patch_size, **kwargs):
+        kwargs["kernel_initializer"] = initializers.own(kwargs.get("kernel_initializer", "glorot_uniform"))
         super().__init__(dim, kernel_size=patch_size, strides=patch_size, padding="valid", **kwargs)
         self.patch_size = patch_size
 

@@ -25,8 +25,8 @@ class _AlongTokens(GridLayer):
         dense = Dense(
             units,
             activation=activation,
-            kernel_initializer=self.kernel_initializer.clone(),
-            bias_initializer=self.bias_initializer.clone(),
+            kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
             dtype=self.dtype_policy,
             name=name,
         )
@@ -142,8 +142,8 @@ class TokenDense(_AlongTokens):
 class AxisDense(_AlongTokens):
     """One linear layer along the height or the width, shared by all channels and all columns or rows.
 
-    For `side="width"`, each row `X` of shape `(W, C)` becomes `A X + b`, where `A` is `(W, W)` and `b` a number for each
-    column; for `side="height"` the same along each column.
+    For `side="width"`, each row `X` of shape `(W, C)` becomes `A X + b`, where `A` is `(W, W)` and `b` a number for
+    each column; for `side="height"` the same along each column.
 
     Args:
         side: "height" or "width".

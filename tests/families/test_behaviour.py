@@ -100,18 +100,16 @@ def test_gradients_reach_every_trainable_variable(case):
 
 @family
 def test_a_training_step_lowers_the_loss(case):
-    keras.utils.set_random_seed(0)
-    model = golden.build(case, drop_path_rate=0.1, dropout_rate=0.1)
-    model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model = golden.build(case)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images, labels = case.images(), np.arange(len(case.images()))
-    before = model.evaluate(images, labels, verbose=0)
-    model.fit(images, labels, epochs=3, verbose=0)
-    assert model.evaluate(images, labels, verbose=0) < before
+    losses = model.fit(images, labels, epochs=3, verbose=0).history["loss"]
+    assert losses[2] < losses[1] < losses[0]
 
 
 @family
 def test_stochastic_depth_drops_whole_branches_in_training_only(case):
-    model = golden.build(case, drop_path_rate=0.9)
+    model = golden.build(case, drop_path_rate=0.9, dropout_rate=0.1)
     assert case.error(model(case.images())) < 1e-4
     keras.utils.set_random_seed(0)
     first, second = model(case.images(), training=True), model(case.images(), training=True)

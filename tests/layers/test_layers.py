@@ -15,7 +15,13 @@ def public_layers():
 
 
 EXAMPLES = {
-    layers.Dense: dict(units=5, activation="gelu", bias_initializer="random_normal"),
+    layers.Affine: dict(initial_scale=0.5),
+    layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
+    layers.LayerScale: dict(initial_scale=0.5),
+    layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
+    layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
+    layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
+    layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.TokenMLP: dict(hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"),
 }
@@ -28,7 +34,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     config = keras.saving.serialize_keras_object(layer)
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is cls and copy.get_config() == layer.get_config()
-    x = np.random.RandomState(0).standard_normal((2, 8, 12, 3)).astype("float32")
+    x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())
@@ -45,7 +51,7 @@ def test_token_mlp_is_its_equation():
     assert (layer.grid, w1.shape, w2.shape) == ((3, 4), (12, 5), (5, 12))
     for image, mixed in zip(x, np.asarray(answer), strict=True):
         for c in range(7):
-            hidden = np.asarray(keras.activations.gelu(w1.T @ image.reshape(12, 7)[:, c] + b1))
+            hidden = np.asarray(layers.gelu(w1.T @ image.reshape(12, 7)[:, c] + b1))
             np.testing.assert_allclose(mixed.reshape(12, 7)[:, c], w2.T @ hidden + b2, atol=1e-12)
 
 
@@ -67,11 +73,29 @@ def test_dense_takes_unknown_sizes(shape):
     assert model(np.zeros((2, 3, 4, 5))).shape == (2, 3, 4, 7)
 
 
+@pytest.mark.parametrize("cls", [layers.Dense, layers.TokenDense, layers.AxisDense, layers.PatchEmbedding])
+def test_layers_that_share_an_initializer_do_not_start_alike(cls):
+    """Nor do they repeat themselves from model to model; a seed does repeat them."""
+    shared = keras.initializers.TruncatedNormal(stddev=0.02)
+    arguments = EXAMPLES[cls] | {"kernel_initializer": shared}
+
+    def start(seed=None):
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        layer = cls(**arguments)
+        layer.build((None, 8, 12, 4))
+        return np.asarray(layer.weights[0])
+
+    first, second = start(1), start()
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_array_equal(start(1), first)
+
+
 def test_tensorflow_fuses_bias_and_activation_into_the_product():
     """The reason for the layer; Keras' own leaves them apart for inputs of higher rank."""
     from tensorflow.python.eager import context
 
-    layer = layers.Dense(64, activation="gelu")
+    layer = layers.Dense(64, activation=layers.gelu)
     x = tf.random.normal((2, 8, 8, 32))
     layer(x)
     for _ in range(2):  # the first record of a process is empty
@@ -84,6 +108,31 @@ def test_tensorflow_fuses_bias_and_activation_into_the_product():
     nodes = [node for graph in graphs for node in graph.post_optimization_graph.node]
     fused = [list(node.attr["fused_ops"].list.s) for node in nodes if node.op == "_FusedMatMul"]
     assert fused == [[b"BiasAdd", b"GeluExact"]]
+
+
+def test_token_dense_is_its_equation():
+    layer = layers.TokenDense(dtype="float64", bias_initializer="random_normal")
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 7))
+    answer = np.asarray(layer(x)).reshape(2, 12, 7)
+    w, b = np.asarray(layer.fc.kernel).T, np.asarray(layer.fc.bias)
+    np.testing.assert_allclose(answer, w @ x.reshape(2, 12, 7) + b[:, None], atol=1e-12)
+
+
+@pytest.mark.parametrize("side, equation", [("width", "ji,bhic->bhjc"), ("height", "ji,biwc->bjwc")])
+def test_axis_dense_mixes_along_its_side(side, equation):
+    layer = layers.AxisDense(side, dtype="float64")
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 7))
+    answer = layer(x)
+    np.testing.assert_allclose(answer, np.einsum(equation, np.asarray(layer.fc.kernel).T, x), atol=1e-12)
+    with pytest.raises(ValueError, match="'depth'"):
+        layers.AxisDense("depth")
+
+
+def test_the_spatial_gate_begins_as_a_multiplication_by_one():
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 6)).astype("float32")
+    np.testing.assert_allclose(layers.SpatialGatingUnit(epsilon=1e-5)(x), x[..., :3], atol=1e-4)
+    with pytest.raises(ValueError, match="even.*Received: 5"):
+        layers.SpatialGatingUnit(epsilon=1e-5)(x[..., :5])
 
 
 @pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 4, None, 3), (None, 16, 3)])
@@ -122,10 +171,30 @@ def test_stochastic_depth_drops_samples_whole_and_keeps_the_mean():
     assert layers.stochastic_depth(x, 0.0, "none") is x
 
 
+def test_layer_normalization_is_keras_own_and_keeps_more_digits():
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 64))
+    both = (layers.LayerNormalization, keras.layers.LayerNormalization)
+    ours, keras_own = (cls(epsilon=1e-5, dtype="float64") for cls in both)
+    keras_own.build(x.shape)
+    ours.build(x.shape)
+    for layer in (ours, keras_own):
+        layer.set_weights(np.random.RandomState(1).standard_normal((2, 64)))
+    np.testing.assert_allclose(ours(x), keras_own(x), atol=1e-12)
+    shifted = (x + 1000).astype("float32")
+    exact = np.asarray(layers.LayerNormalization(epsilon=1e-5, dtype="float64")(shifted.astype("float64")))
+    ours_error, keras_error = (np.abs(np.asarray(cls(epsilon=1e-5)(shifted)) - exact).max() for cls in both)
+    assert ours_error < keras_error
+    half = layers.LayerNormalization(epsilon=1e-5, dtype="mixed_float16")(shifted)
+    assert half.dtype == "float16" and np.isfinite(half).all()
+    with pytest.raises(ValueError, match="Only the last axis"):
+        layers.LayerNormalization(epsilon=1e-5, axis=1)
+
+
 def test_the_two_forms_of_gelu_differ_as_they_should():
     x = np.linspace(-4, 4, 101)
     exact, tanh = (np.asarray(activations.get(form)(x)) for form in activations.GELU_FORMS)
     assert 1e-4 < np.abs(exact - tanh).max() < 1e-3
+    np.testing.assert_allclose(exact, keras.activations.gelu(x), atol=1e-7)
     np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
     assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
     assert activations.gelu_form(activations.get("relu")) is None

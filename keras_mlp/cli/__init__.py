@@ -1,0 +1,1 @@
+"""The `keras-mlp` command. Each subcommand is the file of its name in `commands/`."""

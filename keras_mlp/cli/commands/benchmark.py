@@ -1,0 +1,86 @@
+"""Time a model on this machine.
+
+A .tflite file is timed by LiteRT: milliseconds of one call, for each number of threads. A model by name (with random
+weights, which take the same time) or a .keras file is timed as Keras runs it in `predict`: images per second, for each
+batch size.
+"""
+
+import time
+
+import numpy as np
+from absl import flags as absl_flags
+
+from keras_mlp.cli import console, models
+
+ARGUMENTS = "MODEL_OR_FILE"
+
+
+def define_flags(flags):
+    absl_flags.DEFINE_list("threads", [1, 2], "Thread counts, for a .tflite file.", flag_values=flags)
+    absl_flags.DEFINE_list("batch_size", [1, 8], "Batch sizes, for a Keras model.", flag_values=flags)
+    absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    absl_flags.DEFINE_integer("runs", 50, "Calls to time for each.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_bool("json", False, "Write one JSON object a line.", flag_values=flags)
+
+
+def run(flags, arguments):
+    console.only(arguments, 1)
+    if not arguments:
+        raise console.UsageError("which model or file?")
+    (model,) = arguments
+    timed = _tflite(model, flags) if model.endswith(".tflite") else _keras(model, flags)
+    if flags.json:
+        for row in timed:
+            console.print_json(row)
+    else:
+        rows = [[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()] for row in timed]
+        print(console.table([[name.replace("_", " ") for name in timed[0]], *rows], align=">" * len(timed[0])))
+
+
+def _tflite(path, flags):
+    from keras_mlp.export import time_tflite
+
+    threads = tuple(_numbers("threads", flags.threads))
+    return [
+        {
+            "threads": timing.threads,
+            "median_ms": timing.median_ms,
+            "p90_ms": timing.p90_ms,
+            "images_a_call": timing.batch_size,
+            "size_MB": timing.size_bytes / 1e6,
+        }
+        for timing in time_tflite(path, threads=threads, runs=flags.runs)
+    ]
+
+
+def _keras(name, flags):
+    batch_sizes = _numbers("batch_size", flags.batch_size)
+    model = models.open_model(name, None if models.is_file(name) else "none", flags.image_size)
+    rows = []
+    for batch_size in batch_sizes:
+        images = np.random.default_rng(0).uniform(0, 255, (batch_size, *models.input_shape(model))).astype("float32")
+        seconds = [_seconds(model, images) for _ in range(flags.runs + 2)][2:]  # the first ones trace and warm up
+        median, p90 = np.median(seconds), np.percentile(seconds, 90)
+        rows.append(
+            {
+                "batch_size": batch_size,
+                "median_ms": 1e3 * float(median),
+                "p90_ms": 1e3 * float(p90),
+                "images_per_second": batch_size / float(median),
+            }
+        )
+    return rows
+
+
+def _seconds(model, images) -> float:
+    start = time.perf_counter()
+    model.predict_on_batch(images)
+    return time.perf_counter() - start
+
+
+def _numbers(flag, words) -> list[int]:
+    if not words or not all(str(word).isdecimal() and int(word) > 0 for word in words):
+        raise console.UsageError(
+            f"--{flag} is a list of positive numbers, as 1,2. Received: {','.join(map(str, words))}"
+        )
+    return [int(word) for word in words]

@@ -1,0 +1,79 @@
+"""Tell what is known of a model: paper, configuration, published weights, training recipe."""
+
+import dataclasses
+
+from absl import flags as absl_flags
+
+from keras_mlp.cli import console
+
+ARGUMENTS = "MODEL"
+
+
+def define_flags(flags):
+    absl_flags.DEFINE_bool("json", False, "Write one JSON object.", flag_values=flags)
+
+
+def run(flags, arguments):
+    from keras_mlp import zoo
+
+    console.only(arguments, 1)
+    if not arguments:
+        raise console.UsageError("which MODEL? `keras-mlp list` names them")
+    card = zoo.model_card(arguments[0])
+    if flags.json:
+        console.print_json(dataclasses.asdict(card))
+    else:
+        print("\n".join(_text(card)))
+
+
+def _text(card):
+    yield f"{card.title}  ({card.name}, in Python keras_mlp.{card.builder})"
+    yield str(card.paper)
+    yield ""
+    top1 = ", ".join(f"{percent:.2f} % ({data})" for data, percent in card.top1.items())
+    yield _entries(
+        family=card.family,
+        input="×".join(map(str, card.input_shape)),
+        parameters=f"{card.parameters:,}",
+        MACs=f"{card.macs:,}",
+        configuration=_settings(card.config),
+        **{"published ImageNet-1k top-1": top1, "note": card.note},
+    )
+    for tag, weights in card.weights.items():
+        yield ""
+        same = [other for other in card.weights if card.weights[other] is weights and other != tag]
+        if same and weights.tag != tag:
+            yield f'weights="{tag}" is "{same[0]}", the best of the authors\' for ImageNet-1k.'
+            continue
+        yield f'weights="{tag}"'
+        yield _entries(
+            **{
+                "training data": weights.training_data,
+                "top-1": weights.top1 and f"{weights.top1:.2f} %",
+                "classes": weights.classes,
+                "input": "×".join(map(str, weights.input_size)),
+                "preprocessing": _settings(dataclasses.asdict(weights.preprocessing)),
+                "url": weights.url + (" (to be fetched by hand)" if weights.by_hand else ""),
+                "sha256": weights.sha256,
+                "licence": weights.licence,
+                "publisher": weights.publisher,
+                "note": weights.note,
+            }
+        )
+    if not card.weights:
+        yield "\nNo weights are published."
+    if card.recipe:
+        recipe = dataclasses.asdict(card.recipe)
+        yield f"\nTraining recipe, from {recipe.pop('source')}"
+        yield _entries(**{name.replace("_", " "): value for name, value in recipe.items() if value is not None})
+
+
+def _settings(values) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _entries(**entries):
+    """`name  value` in two columns, without those that have no value."""
+    entries = {name: value for name, value in entries.items() if value not in (None, "", ())}
+    rows = [(name, " ".join(map(str, value)) if isinstance(value, tuple) else value) for name, value in entries.items()]
+    return console.table(rows, indent="  ")

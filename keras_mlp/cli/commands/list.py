@@ -1,0 +1,66 @@
+"""List the models.
+
+PATTERN is a name with wildcards, such as "*b16*"; a word without wildcards is looked for anywhere in the name.
+When the output is not a terminal, one JSON object a line is written.
+"""
+
+from absl import flags as absl_flags
+
+from keras_mlp.cli import console
+
+ARGUMENTS = "[PATTERN]"
+COLUMNS = ("name", "title", "params", "MACs", "input", "top-1", "weights")
+
+
+def define_flags(flags):
+    absl_flags.DEFINE_string("family", None, "Models of this family only.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "weights",
+        None,
+        'Models with published weights of this tag only; wildcards work, "*" is any.',
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
+
+
+def run(flags, arguments):
+    from keras_mlp import zoo
+
+    console.only(arguments, 1)
+    cards = [zoo.model_card(name) for name in zoo.list_models(*arguments, family=flags.family, weights=flags.weights)]
+    if flags.json or not console.for_a_person():
+        for card in cards:
+            console.print_json(_summary(card))
+    elif cards:
+        print(console.table([COLUMNS, *map(_row, cards)], align="<<>><>"))
+    if not cards:
+        asked = [*arguments, *(f"--{flag}={flags[flag].value}" for flag in ("family", "weights") if flags[flag].value)]
+        console.error(f"no model matches {' '.join(asked)}")
+        return 1
+
+
+def _row(card) -> tuple:
+    row = _summary(card)
+    return (
+        row["name"],
+        row["title"],
+        f"{row['parameters'] / 1e6:.1f} M",
+        f"{row['macs'] / 1e9:.2f} G",
+        "×".join(map(str, row["input_shape"][:-1])),
+        row["best_top1"] and f"{row['best_top1']:.2f} %",
+        " ".join(row["weights"]),
+    )
+
+
+def _summary(card) -> dict:
+    published = [*card.top1.values(), *(weights.top1 for weights in card.weights.values() if weights.top1)]
+    return {
+        "name": card.name,
+        "title": card.title,
+        "family": card.family,
+        "parameters": card.parameters,
+        "macs": card.macs,
+        "input_shape": card.input_shape,
+        "best_top1": max(published, default=None),
+        "weights": list(card.weights),
+    }

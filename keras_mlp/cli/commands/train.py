@@ -1,0 +1,147 @@
+"""Train a model on a data set.
+
+The folder OUTPUT gets best.keras and last.keras, classes.txt, recipe.json, log.csv and curves.png. A recipe's rates
+follow the batch size; flags that are given replace its values.
+"""
+
+import ast
+import dataclasses
+
+from absl import flags as absl_flags
+
+from keras_mlp.cli import console, datasets, models
+
+ARGUMENTS = ""
+RECIPES = ("published", "finetune", "finetune_paper", "digits")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def define_flags(flags):
+    absl_flags.DEFINE_string(
+        "model",
+        None,
+        "Name of a model (`keras-mlp list`), or of a family for a model of any size, to be described with --config. "
+        "Required.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list(
+        "config", [], 'Arguments of the model\'s builder, as "patch_size=4,dim=96,depth=6".', flag_values=flags
+    )
+    absl_flags.DEFINE_string(
+        "weights", None, "What to start from: a published tag, or the path of a checkpoint.", flag_values=flags
+    )
+    absl_flags.DEFINE_bool(
+        "new_head", False, "Start with a fresh classifier, for other classes than the weights'.", flag_values=flags
+    )
+    absl_flags.DEFINE_string("dataset", None, f"{datasets.DATASET_HELP} Required.", flag_values=flags)
+    absl_flags.DEFINE_string("split", "train", 'Part of it to train on, as "train[:90%]".', flag_values=flags)
+    absl_flags.DEFINE_string(
+        "validation",
+        "evaluation",
+        'Part of it to measure on after each epoch: "evaluation" is the one made for it; "none" for none.',
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string("output", None, "Folder for what training writes. Required.", flag_values=flags)
+    absl_flags.DEFINE_bool("overwrite", False, "Replace an earlier run's files in that folder.", flag_values=flags)
+    absl_flags.DEFINE_enum(
+        "recipe",
+        None,
+        RECIPES,
+        "Training recipe: published is the model's own. By default digits for that data set, else finetune with "
+        "--weights and published without.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list(
+        "change", [], 'Values of the recipe to replace, as "mixup=0.2,rand_augment=None".', flag_values=flags
+    )
+    absl_flags.DEFINE_integer("epochs", None, "Passes over the data.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_float("warmup_epochs", None, "Epochs of warm-up.", lower_bound=0, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", None, "Images in a batch.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_float("learning_rate", None, "Peak rate at this batch size.", lower_bound=0, flag_values=flags)
+    absl_flags.DEFINE_enum("precision", None, PRECISIONS, "Dtype policy of the model.", flag_values=flags)
+    absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
+    absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+
+
+def run(flags, arguments):
+    import keras
+
+    from keras_mlp import zoo
+    from keras_mlp.training import precision
+    from keras_mlp.training.train import fit
+
+    console.only(arguments)
+    console.require(flags, "model", "dataset", "output")
+    family = zoo.FAMILIES.get(flags.model)
+    card = None if family else zoo.model_card(flags.model)
+    recipe = _recipe(flags, (family or card).recipe)
+    shape = (family.default_shape if family else card.input_shape)[-3:]
+    size = models.parse_size(flags.image_size) or shape[:2]
+    options = dict(
+        image_size=size, channels=shape[-1], batch_size=recipe.batch_size, seed=flags.seed, data_dir=flags.data_dir
+    )
+    train = datasets.load(flags.dataset, flags.split, recipe=recipe, **options)
+    validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
+    keras.utils.set_random_seed(flags.seed)
+    builder = dict(
+        weights=flags.weights,
+        new_head=flags.new_head,
+        classes=len(train.classes),
+        input_shape=(*size, shape[-1]),
+        classifier_activation="softmax" if recipe.loss == "softmax" else None,
+        dtype=recipe.precision or precision.default(),
+        drop_path_rate=recipe.drop_path_rate,
+        dropout_rate=recipe.dropout_rate,
+    )
+    try:
+        model = zoo.create_model(flags.model, **builder | _pairs("config", flags.config))
+    except TypeError as error:
+        raise console.UsageError(f"--config: {error}") from error
+    verbose = 1 if console.for_a_person() else 2
+    history = fit(model, train, validation, recipe, flags.output, overwrite=flags.overwrite, verbose=verbose).history
+    key = "val_top1" if validation else "top1"
+    epoch, best = max(enumerate(history[key], 1), key=lambda pair: pair[1])
+    data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
+    print(f"{flags.output}/best.keras: top-1 {100 * best:.2f} % of {data}, in epoch {epoch} of {len(history[key])}")
+
+
+def _recipe(flags, published):
+    """The recipe that the flags ask for, at their batch size."""
+    from keras_mlp.training import recipes
+
+    name = flags.recipe or ("digits" if flags.dataset == "digits" else "finetune" if flags.weights else "published")
+    if name == "published":
+        if published is None:
+            raise ValueError(f"For {flags.model} no recipe is published: choose another with --recipe.")
+        recipe = published
+    elif name == "digits":
+        recipe = recipes.digits()
+    else:
+        recipe = recipes.finetune("paper" if name == "finetune_paper" else "adamw")
+    recipe = recipes.at_batch_size(recipe, flags.batch_size or recipe.batch_size)
+    if flags.epochs:  # the warm-up stays the same share of the whole
+        recipe = dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * flags.epochs / recipe.epochs)
+    if flags.warmup_epochs is not None:
+        recipe = dataclasses.replace(recipe, warmup_steps=None)
+    changes = _pairs("change", flags.change)
+    fields = [field.name for field in dataclasses.fields(recipe)]
+    if unknown := set(changes) - set(fields):
+        raise console.UsageError(f"--change: a recipe has no {', '.join(sorted(unknown))}. It has: {', '.join(fields)}")
+    given = {name: flags[name].value for name in ("epochs", "warmup_epochs", "learning_rate", "precision")}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(recipe, **changes)
+
+
+def _pairs(flag, words) -> dict:
+    """`name=value` pairs; values are numbers, True, False or words."""
+    config = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise console.UsageError(f"--{flag} is a list of name=value, separated by commas. Received: {word}")
+        try:
+            config[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            config[name] = value
+    return config

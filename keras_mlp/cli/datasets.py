@@ -1,0 +1,16 @@
+"""Data sets for the subcommands: `keras_mlp.training.data`, with its messages kept out of the output."""
+
+import contextlib
+import sys
+
+DATASET_HELP = 'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders.'
+DATA_DIR_HELP = "Where tensorflow-datasets keeps what it has prepared; its own folder by default."
+
+
+def load(name: str, split: str, **options):
+    """`keras_mlp.training.data.load`."""
+    from keras_mlp.training import data
+
+    # tensorflow-datasets tells on the standard output that it prepares a data set.
+    with contextlib.redirect_stdout(sys.stderr):
+        return data.load(name, split, **options)

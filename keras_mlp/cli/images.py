@@ -1,0 +1,82 @@
+"""Image files for `predict`: found in folders, decoded, resized and cropped as in evaluation."""
+
+import contextlib
+import pathlib
+
+import numpy as np
+
+from keras_mlp.cards import Preprocessing
+from keras_mlp.cli import datasets
+
+
+def find(paths: list[str]) -> list[pathlib.Path]:
+    """The files that `paths` name, folders searched to the bottom, in order; hidden ones in folders are left out.
+
+    A path that does not exist is kept: reading it tells.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        inside = (file for file in sorted(path.rglob("*")) if not _hidden(file.relative_to(path)) and file.is_file())
+        found += inside if path.is_dir() else [path]
+    return found
+
+
+def _hidden(path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def read(path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:
+    """One image as pixels 0–255.
+
+    Args:
+        path: a JPEG, PNG, BMP or GIF (its first frame) file.
+        shape: `(height, width, channels)` of the result; 1 or 3 channels.
+        preprocessing: how it is resized and cropped.
+
+    Returns:
+        float32 array of that shape.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no image, or a broken one.
+    """
+    import tensorflow as tf
+
+    from keras_mlp.training.data import images
+
+    content = path.read_bytes()
+    try:
+        image = tf.io.decode_image(content, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise ValueError("not an image, or a broken one (JPEG, PNG, BMP and GIF can be read)") from error
+    *size, channels = shape
+    return images.for_evaluation(images.with_channels(image, channels), tuple(size), preprocessing).numpy()
+
+
+def sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:
+    """Some images of a folder, evenly spaced, or of the training part of a data set.
+
+    Args:
+        name: the folder, or the data set's name.
+        count: how many images, at most.
+        shape, preprocessing: see `read`.
+
+    Returns:
+        float32 array `(n, *shape)`, pixels 0–255.
+
+    Raises:
+        ValueError: there is no such data set, or no image in the folder.
+    """
+    folder = pathlib.Path(name)
+    if not folder.is_dir():
+        *size, channels = shape
+        options = dict(preprocessing=preprocessing, channels=channels)
+        train = datasets.load(name, "train", image_size=size, batch_size=count, **options)
+        return next(iter(train.dataset.take(1)))[0].numpy()
+    files, found = find([name]), []
+    for file in files[:: max(1, len(files) // count)][:count]:
+        with contextlib.suppress(OSError, ValueError):  # a folder may hold more than images
+            found.append(read(file, shape, preprocessing))
+    if not found:
+        raise ValueError(f"There are no images in {name}.")
+    return np.stack(found)

@@ -1,0 +1,179 @@
+"""What `--model` and `--weights` mean: a model of the zoo by its name, a `.keras` file or a `.tflite` file."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_mlp.cards import Preprocessing
+from keras_mlp.cli import console
+
+MODEL_HELP = "Name of a model (`keras-mlp list`), or a .keras file. Required."
+WEIGHTS_HELP = 'For a model by name: a published tag ("imagenet" by default), the path of a checkpoint, or "none".'
+SIZE_HELP = "Height and width in pixels, or one number; the model's own by default."
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """Anything that classifies images.
+
+    Args:
+        scores: `(n, *input_shape)` pixels 0–255 to `(n, classes)` probabilities.
+        input_shape: `(height, width, channels)`.
+        preprocessing: how images are resized for it.
+        classes: `(identifier, name)` of each class.
+    """
+
+    scores: Callable[[np.ndarray], np.ndarray]
+    input_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+    classes: list[tuple[str, str]]
+
+
+def is_file(model: str) -> bool:
+    """Whether `--model` names a file and not a model of the zoo."""
+    return model.endswith((".keras", ".tflite", ".h5")) or os.sep in model
+
+
+def open_model(model: str, weights: str | None, image_size: list[str] | None = None, **arguments):
+    """A Keras model.
+
+    Args:
+        model: name or `.keras` file.
+        weights: for a name: tag, path or "none"; `None` is "imagenet". A file holds its own.
+        image_size: one or two numbers of pixels, (height, width); by default the model's own.
+        **arguments: further ones of the builder, for a name.
+
+    Raises:
+        ValueError, OSError: there is no such model or file, or the weights do not fit.
+    """
+    import keras_mlp
+
+    size = parse_size(image_size)
+    if is_file(model):
+        if weights:
+            raise console.UsageError(f"--weights goes with a model by name; {model} holds its own")
+        loaded = _load(model)
+        return keras_mlp.resize(loaded, size) if size and size != loaded.inputs[0].shape[1:3] else loaded
+    card = keras_mlp.model_card(model)
+    weights = None if weights == "none" else weights or "imagenet"
+    arguments.setdefault("classes", _classes_of(weights, card))
+    if size:
+        arguments["input_shape"] = (*size, card.input_shape[-1])
+    return keras_mlp.create_model(model, weights=weights, **arguments)
+
+
+def open_classifier(model: str, weights: str | None, image_size: list[str] | None, batch_size: int) -> Classifier:
+    """A model or an exported file, with what is known of its classes and of how its images are resized."""
+    if model.endswith(".tflite"):
+        if weights or image_size:
+            raise console.UsageError("--weights and --image_size go with a model, not with a .tflite file")
+        answers, shape, classes = _open_tflite(model)
+    else:
+        network = open_model(model, weights, image_size)
+        shape = input_shape(network)
+        if len(network.outputs[0].shape) != 2:
+            raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
+        classes = network.outputs[0].shape[-1]
+        answers = functools.partial(network.predict, batch_size=batch_size, verbose=0)
+    return Classifier(_probabilities(answers), shape, preprocessing(model, weights), _names(model, classes))
+
+
+def _open_tflite(path):
+    from keras_mlp.export import Runner
+
+    runner = Runner(path)
+    classes = runner(np.zeros(runner.input_shape, runner.input_dtype)).shape[-1]
+    whole_pixels = runner.input_dtype != np.float32
+    return lambda images: runner(np.rint(images) if whole_pixels else images), runner.input_shape[1:], classes
+
+
+def input_shape(network) -> tuple[int, int, int]:
+    """Height, width and channels of a model's images; 224 pixels where a side is open."""
+    return tuple(side or 224 for side in network.inputs[0].shape[1:])
+
+
+def parse_size(words: list[str] | None) -> tuple[int, int] | None:
+    """`--image_size=224` or `--image_size=224,192` as (height, width)."""
+    if not words:
+        return None
+    if len(words) > 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise console.UsageError(
+            f"--image_size is one number of pixels or two, as 224 or 256,192. Received: {','.join(words)}"
+        )
+    return int(words[0]), int(words[-1])
+
+
+def _load(path):
+    import keras
+
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its parts do
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+
+
+def _classes_of(weights, card) -> int:
+    """How many classes the head of these weights has; 1000 where that is open."""
+    if weights in card.weights:
+        return card.weights[weights].classes
+    return (weights and os.path.isfile(weights) and head_size(weights, card.family)) or 1000
+
+
+def head_size(path: str, family: str) -> int | None:
+    """Number of outputs of the classifier in a checkpoint of `family`, or `None` where the file does not tell."""
+    from keras_mlp.checkpoints import layouts, load, readers
+
+    tensors = readers.read(path).tensors
+    for layout in (layouts.OURS, *layouts.REGISTRY[family].values()):
+        try:
+            ours = layout.convert(tensors)[0]
+        except ValueError:  # not this one
+            continue
+        if (bias := ours.get(f"{load.HEAD}/bias")) is not None:
+            return len(bias)
+    return None
+
+
+def preprocessing(model: str, weights: str | None = None) -> Preprocessing:
+    """How images are resized for a model; for a file, as `keras_mlp.training` does."""
+    from keras_mlp import zoo
+    from keras_mlp.training.data.pipeline import DEFAULT_PREPROCESSING
+
+    if is_file(model):
+        return DEFAULT_PREPROCESSING
+    card = zoo.model_card(model)
+    return card.weights[weights].preprocessing if weights in card.weights else card.preprocessing
+
+
+def _names(model, classes) -> list[tuple[str, str]]:
+    """Identifier and name of each class: as training wrote them beside the model, else ImageNet's, else numbers."""
+    from keras_mlp import labels
+
+    beside = pathlib.Path(model).with_name("classes.txt")
+    if is_file(model) and beside.is_file():
+        names = beside.read_text(encoding="utf-8").splitlines()
+        if len(names) == classes:
+            return [(str(i), name) for i, name in enumerate(names)]
+    if classes in labels.CLASS_LISTS:
+        return labels.class_names(classes)
+    return [(str(i), str(i)) for i in range(classes)]
+
+
+def _probabilities(answers):
+    """`answers` with a softmax where the model gives logits."""
+
+    def scores(images):
+        found = np.asarray(answers(images), np.float64)
+        if found.min() >= 0 and np.allclose(found.sum(-1), 1, atol=0.05):
+            return found
+        powers = np.exp(found - found.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+
+    return scores

@@ -1,0 +1,42 @@
+"""Normalisation of the channels."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """`keras.layers.LayerNormalization` along the last axis, in fewer passes over the data.
+
+        d = x - mean(x);    y = d * rsqrt(mean(d * d) + epsilon) * gamma + beta
+
+    The arithmetic is the textbook's. Keras' own spelling multiplies out `gamma * rsqrt` and `beta - mean * rsqrt`,
+    which makes more arrays of the input's size in a TensorFlow graph, loses digits where the mean is large, and becomes
+    operators that TFLite has no integer kernels for. Computes in float32 at least, as Keras' own does.
+
+    Args:
+        epsilon: added to the variance. References differ in it, so it has no default here.
+        **kwargs: of `keras.layers.LayerNormalization`, such as `center` and `scale`.
+
+    Input shape: `(..., channels)`. Output shape: the same.
+    """
+
+    def __init__(self, *, epsilon, **kwargs):
+        super().__init__(epsilon=epsilon, **kwargs)
+        if self.axis not in (-1, [-1]) or self.rms_scaling:
+            raise ValueError(f"Only the last axis is normalised, by mean and variance. Received: axis={self.axis}")
+
+    def call(self, inputs):
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        d = x - ops.mean(x, axis=-1, keepdims=True)
+        y = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
+        if self.scale:
+            y = y * ops.cast(self.gamma, y.dtype)
+        if self.center:
+            y = y + ops.cast(self.beta, y.dtype)
+        return ops.cast(y, self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["rms_scaling"]
+        return config

@@ -1,0 +1,133 @@
+"""Random changes to training images, in tf.data.
+
+Every function takes the seed of its randomness (two integers) and keeps no state, so that the same seed gives the same
+image however many threads work at it. Keras' own augmentation layers keep theirs in a variable, and under a parallel
+`map` repeat draws and differ from run to run.
+"""
+
+import tensorflow as tf
+
+from keras_mlp.training.data.images import resize
+
+
+def random_resized_crop(image, seed, size: tuple[int, int], area: tuple[float, float], interpolation: str):
+    """Cut a random box out of an image and resize it.
+
+    An image smaller than the result is enlarged first, so that the box moves by less than its pixels.
+
+    Args:
+        image: float pixels `(height, width, channels)`.
+        seed: two integers.
+        size: height and width of the result.
+        area: smallest and largest share of the image's area that the box has; its aspect ratio is in 3/4–4/3.
+        interpolation: "bilinear" or "bicubic".
+
+    Returns:
+        Pixels `(*size, channels)`.
+    """
+    small = tf.reduce_any(tf.shape(image)[:2] < size)
+    image = tf.cond(small, lambda: resize(image, size, interpolation), lambda: image)
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=area,
+        max_attempts=10,
+    )
+    channels = image.shape[-1]
+    image = tf.slice(image, begin, extent)
+    return tf.ensure_shape(resize(image, size, interpolation), (*size, channels))
+
+
+def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):
+    """Fill a random box with Gaussian noise around mid-grey, as random erasing does "by pixel".
+
+    Args:
+        image: float pixels `(height, width, channels)`.
+        seed: two integers.
+        probability: of erasing at all.
+        area: smallest and largest share of the image that is erased; the aspect ratio is in 0.3–3.3.
+
+    Returns:
+        Pixels of the same shape.
+    """
+    chance, place, noise = tf.unstack(tf.random.split(seed, 3))
+    draw = tf.random.stateless_uniform((4,), place)
+    aspect = tf.exp((2 * draw[1] - 1) * tf.math.log(10 / 3))
+    target = area[0] + draw[0] * (area[1] - area[0])
+    mask = _box(image.shape[:2], draw[2:], tf.sqrt(target * aspect), tf.sqrt(target / aspect))
+    mask = mask * tf.cast(tf.random.stateless_uniform((), chance) < probability, tf.float32)
+    filling = tf.clip_by_value(127.5 + 58 * tf.random.stateless_normal(image.shape, noise), 0, 255)
+    return image + mask[..., tf.newaxis] * (filling - image)
+
+
+def mixup(images, labels, seed, alpha: float):
+    """Blend each image, and its label, with another of the batch; one weight a pair, from Beta(alpha, alpha).
+
+    Args:
+        images: float pixels `(batch, height, width, channels)`.
+        labels: probabilities `(batch, classes)`.
+        seed: two integers.
+        alpha: of the Beta distribution, > 0.
+
+    Returns:
+        Images and labels of the same shapes.
+    """
+    weight = _beta((tf.shape(images)[0], 1), seed, alpha)
+    pixel_weight = weight[:, :, tf.newaxis, tf.newaxis]
+    return (
+        pixel_weight * images + (1 - pixel_weight) * tf.roll(images, 1, 0),
+        weight * labels + (1 - weight) * tf.roll(labels, 1, 0),
+    )
+
+
+def cutmix(images, labels, seed, alpha: float):
+    """Paste a box of another image of the batch into each image; labels are mixed by the area.
+
+    Arguments and result are those of `mixup`.
+    """
+    weight, place = tf.unstack(tf.random.split(seed, 2))
+    batch = tf.shape(images)[0]
+    side = tf.sqrt(1 - _beta((batch,), weight, alpha))
+    mask = _box(images.shape[1:3], tf.transpose(tf.random.stateless_uniform((batch, 2), place)), side, side)
+    share = tf.reduce_mean(mask, (-2, -1))[:, tf.newaxis]
+    mask = mask[..., tf.newaxis]
+    return (
+        images + mask * (tf.roll(images, 1, 0) - images),
+        labels + share * (tf.roll(labels, 1, 0) - labels),
+    )
+
+
+def mixup_or_cutmix(images, labels, seed, mixup_alpha: float, cutmix_alpha: float):
+    """Apply the one of `mixup` and `cutmix` whose alpha is not zero; of both, one by the toss of a coin per batch."""
+    coin, seed = tf.unstack(tf.random.split(seed, 2))
+    if mixup_alpha and cutmix_alpha:
+        return tf.cond(
+            tf.random.stateless_uniform((), coin) < 0.5,
+            lambda: mixup(images, labels, seed, mixup_alpha),
+            lambda: cutmix(images, labels, seed, cutmix_alpha),
+        )
+    if mixup_alpha:
+        return mixup(images, labels, seed, mixup_alpha)
+    if cutmix_alpha:
+        return cutmix(images, labels, seed, cutmix_alpha)
+    return images, labels
+
+
+def _beta(shape, seed, alpha):
+    """Draw from Beta(alpha, alpha)."""
+    first, second = tf.unstack(tf.random.stateless_gamma((2, *shape), seed, alpha))
+    return first / tf.maximum(first + second, 1e-30)
+
+
+def _box(size, centre, height, width):
+    """Return masks `(..., *size)`, 1 within boxes cut off at the edges; all arguments but `size` are shares `(...)`."""
+
+    def inside(length, middle, extent):
+        position = (tf.range(length, dtype=tf.float32) + 0.5) / length
+        return tf.abs(position - middle[..., tf.newaxis]) <= extent[..., tf.newaxis] / 2
+
+    rows, columns = inside(size[0], centre[0], height), inside(size[1], centre[1], width)
+    return tf.cast(rows[..., :, tf.newaxis] & columns[..., tf.newaxis, :], tf.float32)

@@ -1,0 +1,86 @@
+"""Data sets of tensorflow-datasets, by name, as sources."""
+
+import difflib
+import re
+
+from keras_mlp.extras import need
+from keras_mlp.training.data.source import Source, choose_split
+
+CACHED_BYTES = 2**30
+
+
+def names() -> list[str]:
+    """Return the names of all data sets that tensorflow-datasets knows, ours among them."""
+    return _tfds().list_builders(with_community_datasets=False)
+
+
+def dataset(name: str, split: str, data_dir=None) -> Source:
+    """Find one split of a data set; the first time, download and prepare it.
+
+    Args:
+        name: as tensorflow-datasets has it, e.g. "digits", "cifar10", "oxford_flowers102:2.1.1", "cars196".
+        split: one of its splits, a part of one ("train[:90%]", "train+test"), or "evaluation" for the one that
+            is there to evaluate on.
+        data_dir: where prepared data sets are kept; by default tensorflow-datasets' own folder.
+
+    Returns:
+        The source.
+
+    Raises:
+        ValueError: no such name or split, or the data set is not one of images with one label each.
+        ConnectionError: it has to be downloaded and cannot be.
+    """
+    tfds = _tfds()
+    plain = re.split("[/:]", name)[0]
+    known = names()
+    if plain not in known:
+        near = difflib.get_close_matches(plain, known) or ["digits", "cifar10", "imagenet2012"]
+        raise ValueError(
+            f"There is no data set {name!r}: tensorflow-datasets has none of that name (near it: {', '.join(near)}), "
+            "and it is no folder."
+        )
+    builder = tfds.builder(name, data_dir=data_dir)
+    features, keys = builder.info.features, builder.info.supervised_keys
+    if not (
+        keys
+        and len(keys) == 2
+        and isinstance(features[keys[0]], tfds.features.Image)
+        and isinstance(features[keys[1]], tfds.features.ClassLabel)
+    ):
+        raise ValueError(f"The data set {name!r} cannot be used here: its examples are not images with one label each.")
+    image, label = keys
+    try:
+        builder.download_and_prepare()
+    except OSError as error:
+        raise ConnectionError(
+            f"The data set {name!r} could not be prepared in {builder.data_dir} ({error}). On a machine without "
+            "internet, copy that folder from one where it is prepared, or take --dataset=digits."
+        ) from error
+    splits = builder.info.splits
+    parts = re.findall(r"[A-Za-z]\w*", re.sub(r"\[[^\]]*\]", "", split))  # "train[:50%]+test" → train, test
+    if parts != [split]:
+        for part in parts:
+            choose_split(part, splits, name)
+    else:
+        split = choose_split(split, splits, name)
+        parts = [split]
+    examples = builder.as_dataset(
+        split=split,
+        decoders={image: tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+    )
+    return Source(
+        examples.map(lambda example: (example[image], example[label])),
+        features[image].decode_example,
+        list(features[label].names),
+        splits[split].num_examples,
+        split,
+        small=sum(splits[part].num_bytes for part in parts) <= CACHED_BYTES,
+    )
+
+
+def _tfds():
+    tfds = need("tensorflow_datasets", extra="train")
+    from keras_mlp.training.data import digits  # noqa: F401  registers it
+
+    return tfds

@@ -1,0 +1,49 @@
+"""What is done to one image, in tf.data: to the model's channels and size."""
+
+import math
+
+import tensorflow as tf
+
+from keras_mlp.cards import Preprocessing
+
+
+def with_channels(image, channels: int):
+    """Bring pixels `(height, width, any)` to float32 pixels of `channels` channels (1 or 3).
+
+    Grey becomes colour by repetition, colour grey by luminance; an alpha channel is dropped.
+    """
+    image = tf.cast(image, tf.float32)
+    if image.shape[-1] in (2, 4):
+        image = image[..., :-1]
+    if image.shape[-1] == channels:
+        return image
+    if channels == 3:
+        return tf.image.grayscale_to_rgb(image)
+    return tf.image.rgb_to_grayscale(image)
+
+
+def resize(image, size: tuple[int, int], interpolation: str):
+    """Resize pixels to `(height, width)` with antialiasing; they stay in 0–255 where cubic weights overshoot."""
+    return tf.clip_by_value(tf.image.resize(image, size, method=interpolation, antialias=True), 0.0, 255.0)
+
+
+def for_evaluation(image, size: tuple[int, int], preprocessing: Preprocessing):
+    """Resize and crop as a checkpoint wants it.
+
+    Args:
+        image: float pixels `(height, width, channels)`.
+        size: height and width of the result.
+        preprocessing: which part of the image is seen, and the interpolation.
+
+    Returns:
+        Pixels `(*size, channels)`: the whole image squashed; or its short side resized to `size / crop_pct` and the
+        centre cropped.
+    """
+    if preprocessing.squash:
+        return resize(image, size, preprocessing.interpolation)
+    whole = tf.shape(image)[:2]
+    enlarged = [math.floor(side / preprocessing.crop_pct) for side in size]
+    scale = tf.reduce_max(tf.constant(enlarged) / whole)
+    resized = tf.maximum(tf.cast(tf.round(tf.cast(whole, scale.dtype) * scale), tf.int32), size)
+    top, left = tf.unstack((resized - size) // 2)
+    return resize(image, resized, preprocessing.interpolation)[top : top + size[0], left : left + size[1]]

@@ -1,0 +1,189 @@
+"""From the name of a data set to batches for `model.fit` and `model.evaluate`."""
+
+import dataclasses
+import os
+from typing import Any
+
+from absl import logging
+
+from keras_mlp.cards import Preprocessing, Recipe
+from keras_mlp.training.data.source import Source
+
+CACHED_BYTES = 2**28
+SHUFFLED_EXAMPLES = 2**16
+
+# How images are resized for evaluation, unless a checkpoint says otherwise: as most papers do.
+DEFAULT_PREPROCESSING = Preprocessing()
+
+# Pictures of characters: mirrored they are no character or another one, whatever the recipe says.
+NEVER_MIRRORED = ("digits", "emnist", "kmnist", "mnist", "mnist_corrupted", "omniglot", "svhn_cropped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Batches of labelled images.
+
+    Args:
+        dataset: `tf.data.Dataset` of `(images, labels)`: float32 pixels 0–255 `(batch, height, width, channels)` and
+            one-hot float32 `(batch, classes)`. For training it goes on for ever, one epoch of `steps` batches after
+            the other, so `fit` needs `steps_per_epoch=data.steps`.
+        classes: names of the classes, in the order of the labels.
+        examples: how many different images there are.
+        steps: batches of one epoch.
+        batch_size: images of a batch; in evaluation the last one may be smaller.
+    """
+
+    dataset: Any
+    classes: list[str]
+    examples: int
+    steps: int
+    batch_size: int
+
+
+def load(
+    name,
+    split: str = "train",
+    *,
+    image_size,
+    batch_size: int,
+    recipe: Recipe | None = None,
+    preprocessing: Preprocessing = DEFAULT_PREPROCESSING,
+    channels: int = 3,
+    seed: int = 0,
+    first_epoch: int = 0,
+    data_dir=None,
+) -> Data:
+    """Load images and their labels.
+
+    Args:
+        name: of a data set in tensorflow-datasets ("digits" is there without network), or a folder: see
+            `keras_mlp.training.data.folders.folder`. A folder that has a data set's name is given as "./name".
+        split: which part, e.g. "train", "train[:90%]", "test"; "evaluation" is the one that is there to evaluate on.
+        image_size: height and width of the images, in pixels, or one number for both.
+        batch_size: images of a batch.
+        recipe: its augmentation makes training data of it: shuffled anew in each epoch, batches all of one size.
+            `None` gives evaluation data: each image once, in the data set's order.
+        preprocessing: how images are resized (its mean and std are the model's business). The default shows the middle
+            of the image, in which things are as large as random crops show them in training.
+        channels: 1 or 3.
+        seed: of order and augmentation. The same seed gives the same batches.
+        first_epoch: the epoch, counted from 0, with which training data starts.
+        data_dir: where tensorflow-datasets keeps what it has prepared; by default its own folder.
+
+    Returns:
+        The data.
+
+    Raises:
+        ValueError: an argument is out of its range, there is no such data set or split, it is smaller than a batch, or
+            the recipe wants an augmentation that is not there.
+        ConnectionError: the data set has to be downloaded and cannot be.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"`image_size` should be one or two positive numbers of pixels. Received: {image_size}")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` should be positive. Received: {batch_size}")
+    if channels not in (1, 3):
+        raise ValueError(f"`channels` should be 1 or 3. Received: {channels}")
+    if recipe:
+        _check_augmentation(recipe)
+    source = _find(name, split, data_dir)
+    if not recipe:
+        dataset = _evaluation(source, size, channels, preprocessing, batch_size)
+        return Data(dataset, source.classes, source.examples, -(-source.examples // batch_size), batch_size)
+    if source.examples < batch_size:
+        raise ValueError(
+            f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. "
+            "Take a smaller batch size."
+        )
+    if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
+        logging.info("%s holds characters: its images are not mirrored.", name)
+        recipe = dataclasses.replace(recipe, horizontal_flip=False)
+    dataset = _training(source, size, channels, preprocessing.interpolation, batch_size, recipe, seed, first_epoch)
+    return Data(dataset, source.classes, source.examples, source.examples // batch_size, batch_size)
+
+
+def _check_augmentation(recipe):
+    """Refuse what the pipeline cannot do, rather than leave it out in silence."""
+    for field, off in (("rand_augment", None), ("repeated_augmentation", 1)):
+        if getattr(recipe, field) != off:
+            raise ValueError(
+                f"The recipe asks for {field}={getattr(recipe, field)}, which the data pipeline has not. "
+                f"Leave it out with dataclasses.replace(recipe, {field}={off})."
+            )
+
+
+def _find(name, split, data_dir) -> Source:
+    """A name that tensorflow-datasets could know is looked for there first, since no folder shadows it by accident."""
+    from keras_mlp.training.data import catalogue, folders
+
+    if isinstance(name, str):
+        name = os.path.expanduser(name)
+    looks_like_a_path = isinstance(name, os.PathLike) or (os.sep in name and os.path.isdir(name))
+    if os.path.isdir(name) and (looks_like_a_path or name not in catalogue.names()):
+        return folders.folder(name, split)
+    if looks_like_a_path or str(name).startswith((".", os.sep, "~")):
+        raise ValueError(f"There is no folder {name}.")
+    return catalogue.dataset(name, split, data_dir)
+
+
+def _evaluation(source, size, channels, preprocessing, batch_size):
+    import tensorflow as tf
+
+    from keras_mlp.training.data import images
+
+    def prepare(encoded, label):
+        image = images.with_channels(source.decode(encoded), channels)
+        image = images.for_evaluation(image, size, preprocessing)
+        return tf.ensure_shape(image, (*size, channels)), tf.one_hot(label, len(source.classes))
+
+    dataset = source.dataset.map(prepare, tf.data.AUTOTUNE).batch(batch_size)
+    if 4 * source.examples * size[0] * size[1] * channels <= CACHED_BYTES:
+        dataset = dataset.cache()
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _training(source, size, channels, interpolation, batch_size, recipe, seed, first_epoch):
+    """All randomness is a function of the seed, the epoch and the place in it; that order is part of the result."""
+    import tensorflow as tf
+
+    from keras_mlp.training.data import augment, images
+
+    def prepare(seed, encoded, label):
+        image = images.with_channels(source.decode(encoded), channels)
+        crop, flip, erase = tf.unstack(tf.random.split(seed, 3))
+        if recipe.random_resized_crop:
+            image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
+        else:
+            image = images.for_evaluation(image, size, Preprocessing(crop_pct=1.0, interpolation=interpolation))
+        image = tf.ensure_shape(image, (*size, channels))
+        if recipe.horizontal_flip:
+            image = tf.image.stateless_random_flip_left_right(image, flip)
+        if recipe.random_erasing:
+            image = augment.random_erasing(image, erase, recipe.random_erasing)
+        return image, tf.one_hot(label, len(source.classes))
+
+    def epoch(number):
+        order, example, batch = tf.unstack(tf.random.split(tf.random.fold_in((seed, 0), number), 3))
+
+        def numbered(dataset, key):
+            return dataset.enumerate().map(lambda index, element: (tf.random.fold_in(key, index), *element))
+
+        # `shuffle` mixes in the global seed, which would make the order depend on it; here it is this function's own.
+        tf.random.set_seed(1)
+        shuffled = examples.shuffle(
+            min(source.examples, SHUFFLED_EXAMPLES),
+            seed=tf.random.stateless_uniform((), order, 0, 2**31 - 1, tf.int64),
+            reshuffle_each_iteration=False,
+        )
+        batches = numbered(shuffled, example).map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+        if not (recipe.mixup or recipe.cutmix):
+            return batches
+        return numbered(batches, batch).map(
+            lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
+            tf.data.AUTOTUNE,
+        )
+
+    examples = source.dataset.cache() if source.small else source.dataset
+    epochs = tf.data.Dataset.counter(first_epoch)
+    return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)

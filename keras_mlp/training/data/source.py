@@ -1,0 +1,43 @@
+"""Where examples come from, before anything is done to them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+EVALUATION_SPLITS = ("validation", "val", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Labelled images, still encoded, in a fixed order.
+
+    Args:
+        dataset: `tf.data.Dataset` of `(encoded, label)`, the label an integer scalar. Small elements, so that
+            shuffling many of them needs little memory.
+        decode: from `encoded` to pixels `(height, width, channels)`, integers or floats in 0–255; any size.
+        classes: names of the classes, in the order of the labels.
+        examples: how many there are.
+        split: name of the split that was chosen.
+        small: whether `dataset` may be kept in memory.
+    """
+
+    dataset: Any
+    decode: Callable
+    classes: list[str]
+    examples: int
+    split: str
+    small: bool
+
+
+def choose_split(split: str, available, where) -> str:
+    """Check the name of a split; "evaluation" stands for the first of `EVALUATION_SPLITS` that there is.
+
+    Raises:
+        ValueError: there is none such; the message lists those that there are.
+    """
+    if split in available:
+        return split
+    chosen = next((name for name in EVALUATION_SPLITS if name in available), None)
+    if split == "evaluation" and chosen:
+        return chosen
+    raise ValueError(f"{where} has no split {split!r}. It has: {', '.join(sorted(available))}.")

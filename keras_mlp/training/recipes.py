@@ -1,0 +1,275 @@
+"""From a `Recipe` to what `model.compile` takes, and the recipes that belong to no family."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_mlp.cards import Recipe
+from keras_mlp.training import precision
+
+_OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "lamb": keras.optimizers.Lamb,
+    "sgd": lambda **arguments: keras.optimizers.SGD(momentum=0.9, **arguments),
+}
+
+
+def digits() -> Recipe:
+    """Return the recipe for the embedded handwritten digits and a small model trained from scratch."""
+    return Recipe(
+        source="keras_mlp, tried out on the embedded digits",
+        learning_rate=3e-3,
+        batch_size=64,
+        epochs=40,
+        warmup_epochs=3,
+        mixup=0.2,
+        horizontal_flip=False,
+        random_resized_crop=(0.5, 1.0),
+        gradient_clip_norm=1.0,
+        precision="mixed_bfloat16",
+    )
+
+
+def finetune(style: str = "adamw") -> Recipe:
+    """Return a recipe for fine-tuning published weights on another data set.
+
+    Args:
+        style: "adamw" for few epochs of AdamW, gentle enough for small data; "paper" for the transfer recipe of the
+            MLP-Mixer paper, whose rate is to be tried out for each data set.
+
+    Returns:
+        The recipe. Change what does not suit with `dataclasses.replace`.
+
+    Raises:
+        ValueError: there is no such style.
+    """
+    if style == "adamw":
+        return Recipe(
+            source="common practice for fine-tuning with AdamW, not from a paper",
+            learning_rate=1e-4,
+            batch_size=64,
+            epochs=10,
+            warmup_epochs=0.5,
+            final_learning_rate=1e-6,
+            random_resized_crop=(0.35, 1.0),
+            gradient_clip_norm=1.0,
+        )
+    if style == "paper":
+        return Recipe(
+            source="MLP-Mixer paper, section 3 (momentum SGD, batch 512, clipping at norm 1, cosine with linear "
+            "warm-up, no weight decay); rate, warm-up and crops: google-research/vision_transformer; epochs: ours",
+            optimizer="sgd",
+            learning_rate=0.03,
+            batch_size=512,
+            epochs=10,
+            warmup_steps=500,
+            final_learning_rate=0.0,
+            weight_decay=0.0,
+            label_smoothing=0.0,
+            random_resized_crop=(0.05, 1.0),
+            gradient_clip_norm=1.0,
+        )
+    raise ValueError(f'`style` should be "adamw" or "paper". Received: {style!r}')
+
+
+def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
+    """Return the recipe for another batch size: its rates follow by the recipe's own rule."""
+    ratio = batch_size / recipe.batch_size
+    rules = {"linear": ratio, "sqrt": ratio**0.5, "constant": 1.0}
+    factor = _one_of(rules, "learning_rate_rule", recipe.learning_rate_rule)
+    return dataclasses.replace(
+        recipe,
+        batch_size=batch_size,
+        learning_rate=recipe.learning_rate * factor,
+        final_learning_rate=recipe.final_learning_rate * factor,
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule after a linear warm-up from 0 to its first rate.
+
+    Args:
+        schedule: the schedule that follows.
+        steps: length of the warm-up.
+    """
+
+    def __init__(self, schedule, steps: int):
+        super().__init__()
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = self.schedule(0) * step / max(self.steps, 1)
+        return ops.where(step < self.steps, rising, self.schedule(step - self.steps))
+
+    def get_config(self):
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
+    """Return the recipe's schedule, from step 0 to `recipe.epochs * steps_per_epoch`.
+
+    Raises:
+        ValueError: the warm-up leaves no step for the rest, or the schedule has another name than those in `Recipe`.
+    """
+    total = recipe.epochs * steps_per_epoch
+    warmup = recipe.warmup_steps
+    if warmup is None:
+        warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if warmup >= total:
+        raise ValueError(
+            f"The recipe's warm-up of {warmup} steps does not fit into {recipe.epochs} epochs of {steps_per_epoch} "
+            "steps. Train longer or shorten it: dataclasses.replace(recipe, warmup_steps=…)."
+        )
+    peak, final, decay = recipe.learning_rate, recipe.final_learning_rate, total - warmup
+    schedules = {
+        "cosine": lambda: keras.optimizers.schedules.CosineDecay(peak, decay, alpha=final / peak),
+        "linear": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final),
+        "constant": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=peak),
+    }
+    return WarmUp(_one_of(schedules, "schedule", recipe.schedule)(), warmup)
+
+
+def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | None = None):
+    """Return the recipe's optimiser for a model.
+
+    Args:
+        recipe: the recipe.
+        model: a built model; its variables' paths say which are spared from weight decay, and its precision whether
+            the loss is scaled.
+        steps_per_epoch: batches of one epoch.
+        batch_size: global batch, if another than the recipe's: the rates follow.
+
+    Returns:
+        A Keras optimiser with its schedule, clipping and moving average; within a `LossScaleOptimizer` if a layer of
+        the model computes in float16 (Keras' `compile` looks at the global policy alone).
+
+    Raises:
+        ValueError: a value of the recipe is not one that `Recipe` allows.
+    """
+    recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
+    result = _one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)(
+        learning_rate=learning_rate(recipe, steps_per_epoch),
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.gradient_clip_norm,
+        use_ema=recipe.ema_decay is not None,
+        ema_momentum=0.99 if recipe.ema_decay is None else recipe.ema_decay,
+    )
+    # Keras matches words with a variable's own name; layers' names count too here.
+    spared = [v for v in model.trainable_variables if any(word in v.path for word in recipe.no_weight_decay)]
+    result.exclude_from_weight_decay(var_list=spared)
+    if precision.of(model) == "mixed_float16":
+        result = keras.optimizers.LossScaleOptimizer(result)
+    return result
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class SigmoidCrossentropy(keras.losses.Loss):
+    """Binary cross entropy summed over the classes, as papers have it; Keras' own takes the mean.
+
+    Args:
+        from_logits: whether predictions are logits; else probabilities.
+        label_smoothing: share of each label that is spread evenly over all classes.
+    """
+
+    def __init__(self, from_logits=False, label_smoothing=0.0, name="sigmoid_crossentropy", **options):
+        super().__init__(name=name, **options)
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        y_true = (1 - self.label_smoothing) * y_true + self.label_smoothing / y_true.shape[-1]
+        return ops.sum(ops.binary_crossentropy(y_true, y_pred, from_logits=self.from_logits), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
+
+
+_LOSSES = {"softmax": keras.losses.CategoricalCrossentropy, "sigmoid": SigmoidCrossentropy}
+
+
+def loss(recipe: Recipe, model):
+    """Return the recipe's loss for one-hot labels and the model's own output, probabilities or logits.
+
+    Raises:
+        ValueError: the model's classifier has the other activation than the recipe's loss.
+    """
+    _one_of(_LOSSES, "loss", recipe.loss)
+    activation = _activation(model)
+    if activation not in ("linear", recipe.loss):
+        raise ValueError(
+            f"The recipe's loss is the {recipe.loss} cross entropy, but the model's output has the activation "
+            f"{activation}. Build it with classifier_activation={recipe.loss!r} or None, or change the recipe: "
+            "dataclasses.replace(recipe, loss=…)."
+        )
+    return cross_entropy(model, recipe.loss, recipe.label_smoothing)
+
+
+def cross_entropy(model, kind: str | None = None, label_smoothing: float = 0.0):
+    """Return a loss for one-hot labels and the model's own output.
+
+    Args:
+        model: a classifier, with the activation softmax, sigmoid or none.
+        kind: "softmax" or "sigmoid"; by default what the model's activation is, softmax for logits.
+        label_smoothing: share of each label that is spread evenly over all classes.
+    """
+    activation = _activation(model)
+    kind = kind or ("softmax" if activation == "linear" else activation)
+    return _one_of(_LOSSES, "loss", kind)(from_logits=activation == "linear", label_smoothing=label_smoothing)
+
+
+def _activation(model) -> str:
+    return keras.activations.serialize(getattr(model.layers[-1], "activation", None) or keras.activations.linear)
+
+
+def metrics(classes: int) -> list:
+    """Return accuracies for one-hot labels: "top1", and "top5" where there are more than five classes."""
+    result = [keras.metrics.CategoricalAccuracy(name="top1")]
+    if classes > 5:
+        result.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
+    return result
+
+
+def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | None = None) -> dict:
+    """Return the arguments of `model.compile`.
+
+    Args:
+        recipe: the recipe.
+        model: a built classifier, compiled or not.
+        steps_per_epoch: batches of one epoch.
+        batch_size: global batch, if another than the recipe's: the rates follow by its rule.
+
+    Returns:
+        A dictionary with `optimizer`, `loss` and `metrics`.
+
+    Raises:
+        ValueError: a value of the recipe is not one that `Recipe` allows, or does not suit the model.
+
+    Example:
+
+    ```python
+    data = keras_mlp.training.data.load("digits", "train", image_size=32, batch_size=64, recipe=recipe)
+    model.compile(**recipes.compile_arguments(recipe, model, data.steps, data.batch_size))
+    model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
+    ```
+    """
+    return {
+        "optimizer": optimizer(recipe, model, steps_per_epoch, batch_size),
+        "loss": loss(recipe, model),
+        "metrics": metrics(model.output_shape[-1]),
+    }
+
+
+def _one_of(table, field, value):
+    if value not in table:
+        raise ValueError(f"A recipe's {field} should be one of {', '.join(sorted(table))}. Received: {value!r}")
+    return table[value]

@@ -1,0 +1,144 @@
+"""`list`, `info`, `predict`, `convert`, `export` and `benchmark`."""
+
+import json
+
+import golden
+import keras
+import numpy as np
+import pytest
+
+import keras_mlp
+from keras_mlp.checkpoints import readers
+from keras_mlp.cli import console
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """As if a person saw the output."""
+    monkeypatch.setattr(console, "for_a_person", lambda: True)
+
+
+def test_list_writes_a_model_a_line(command):
+    rows = command("list").rows
+    assert [row["name"] for row in rows] == keras_mlp.list_models()
+    row = next(row for row in rows if row["name"] == "mlp_mixer_b16")
+    card = keras_mlp.model_card("mlp_mixer_b16")
+    assert (row["parameters"], row["macs"], row["weights"]) == (card.parameters, card.macs, list(card.weights))
+    assert row["best_top1"] == 82.314
+
+
+def test_list_filters(command):
+    assert [row["name"] for row in command("list", "b*", "--family=mlp_mixer").rows] == []
+    assert [row["name"] for row in command("list", "*_b*").rows] == ["mlp_mixer_b16", "mlp_mixer_b32"]
+    assert {row["name"] for row in command("list", "--weights=imagenet21k").rows} == {"mlp_mixer_b16", "mlp_mixer_l16"}
+
+
+def test_list_shows_a_person_a_table(command, terminal):
+    header, first, *_ = command("list").out.splitlines()
+    assert header.split() == ["name", "title", "params", "MACs", "input", "top-1", "weights"]
+    assert first.startswith("mlp_mixer_b16  Mixer-B/16   59.9 M   12.60 G  224×224  82.31 %  imagenet")
+
+
+def test_info_tells_all_that_the_card_holds(command):
+    out = command("info", "mlp_mixer_b16").out
+    card = keras_mlp.model_card("mlp_mixer_b16")
+    for value in (card.paper.url, f"{card.parameters:,}", f"{card.macs:,}", card.recipe.source):
+        assert value in out
+    for tag, weights in card.weights.items():
+        assert f'weights="{tag}"' in out and weights.url in out
+    assert json.loads(command("info", "mlp_mixer_b16", "--json").out)["weights"]["imagenet_miil"]["top1"] == 82.314
+
+
+@pytest.fixture
+def pictures(tmp_path, picture):
+    """A folder as people have them: images, folders in it, hidden files, other files, broken ones."""
+    folder = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for name in ("b.jpg", "deep/er/a.png", "deep/c.bmp", ".hidden.png", ".hidden/d.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(folder / name, random.uniform(0, 255, (60, 48, 3)), scale=False)
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "half.jpg").write_bytes((folder / "b.jpg").read_bytes()[:500])
+    return folder
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(command, tiny, pictures):
+    answer = command("predict", f"--model={tiny}", "--batch_size=2", pictures, "nowhere.png")
+    assert answer.code == 1
+    assert [row["file"] for row in answer.rows] == [
+        str(pictures / name) for name in ("b.jpg", "deep/c.bmp", "deep/er/a.png")
+    ]
+    *errors, summary = answer.err.splitlines()
+    assert len(errors) == 3 and summary == "keras-mlp: 3 of 6 files could not be read"
+    for name, line in zip(("half.jpg", "notes.txt", "nowhere.png"), sorted(errors), strict=True):
+        assert name in line
+
+
+def test_predict_gives_the_scores_of_the_model(command, tiny, picture):
+    answer = command("predict", f"--model={tiny}", "--top=2", picture)
+    (row,) = answer.rows
+    assert answer.code == 0 and not answer.err
+    grey = np.full((1, 32, 32, 3), 128, "float32")
+    expected = keras.models.load_model(tiny).predict(grey, verbose=0)[0]
+    best = np.argsort(-expected)[:2]
+    assert [prediction["id"] for prediction in row["predictions"]] == [str(i) for i in best]
+    np.testing.assert_allclose([prediction["score"] for prediction in row["predictions"]], expected[best], atol=1e-4)
+
+
+def test_predict_takes_another_image_size(command, tiny, picture):
+    assert command("predict", f"--model={tiny}", "--image_size=48,64", picture).code == 0
+    answer = command("predict", f"--model={tiny}", "--image_size=30", picture)
+    assert answer.code == 1 and "multiple of the patch size 8" in answer.err
+
+
+def test_export_then_predict_and_benchmark_the_file(command, tiny, picture, pictures, tmp_path):
+    for precision in ("float32", "int8"):
+        file = tmp_path / f"{precision}.tflite"
+        answer = command(
+            "export", f"--model={tiny}", f"--output={file}", f"--precision={precision}", f"--representative={pictures}"
+        )
+        assert answer.code == 0 and f"{precision}, " in answer.out
+        assert "on 3 representative images: the same class for " in answer.out
+    (keras_row,) = command("predict", f"--model={tiny}", picture).rows
+    (file_row,) = command("predict", f"--model={tmp_path / 'float32.tflite'}", picture).rows
+    assert [p["score"] for p in file_row["predictions"]] == pytest.approx(
+        [p["score"] for p in keras_row["predictions"]], abs=1e-5
+    )
+
+    rows = command("benchmark", tmp_path / "int8.tflite", "--threads=1,2", "--runs=3", "--json").rows
+    assert [row["threads"] for row in rows] == [1, 2] and all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+
+
+def test_benchmark_of_a_keras_model(command, tiny):
+    rows = command("benchmark", tiny, "--batch_size=1,4", "--runs=3", "--json").rows
+    assert [row["batch_size"] for row in rows] == [1, 4] and all(row["images_per_second"] > 0 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A file in the authors' layout, for Mixer-S/32 with a head of seven classes."""
+    state = golden.load("mlp_mixer/mixer_s32_224_npz.json").state_dict()
+    state["head/kernel"], state["head/bias"] = state["head/kernel"][:, :7], state["head/bias"][:7]
+    path = tmp_path_factory.mktemp("published") / "mixer.npz"
+    np.savez(path, **state)
+    return path
+
+
+def test_convert_writes_what_loads_to_the_same_weights(command, published, tmp_path):
+    output = tmp_path / "mixer.safetensors"
+    answer = command("convert", published, "--model=mlp_mixer_s32", f"--output={output}")
+    assert answer.code == 0
+    assert "npz, layout mlp_mixer/flax, 102 tensors, 7 classes" in answer.out and "102 variables" in answer.out
+    assert readers.read(output).metadata["activation"] == "gelu_tanh"
+    models = [keras_mlp.MLPMixerS32(weights=str(path), classes=7) for path in (published, output)]
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_convert_refuses_what_does_not_fit(command, published, tmp_path):
+    output = tmp_path / "mixer.safetensors"
+    answer = command("convert", published, "--model=mlp_mixer_s16", f"--output={output}")
+    assert answer.code == 1 and "stem/kernel is (32, 32, 3, 512) in the checkpoint" in answer.err
+    answer = command("convert", published, "--model=mlp_mixer_s32", "--image_size=64", f"--output={output}")
+    assert answer.code == 1 and "--image_size" in answer.err
+    assert not output.exists()

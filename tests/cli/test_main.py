@@ -1,0 +1,152 @@
+"""The command itself: help, mistakes, exit codes, the terminal."""
+
+import os
+import pathlib
+import pty
+import signal
+import subprocess
+
+import pytest
+
+from keras_mlp.cli import commands, main
+
+
+def test_every_file_in_commands_is_a_command():
+    files = {path.stem for path in pathlib.Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
+    assert files == set(main.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_the_commands(command, words):
+    answer = command(*words)
+    assert answer.code == 0 and not answer.err
+    for name in main.COMMANDS:
+        assert f"\n  {name} " in answer.out
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_on_a_command_shows_its_own_flags_only(command, name):
+    answer = command(name, "--help")
+    assert answer.code == 0 and answer.out == command("help", name).out
+    assert f"Usage: keras-mlp {name}" in answer.out and "--verbose" in answer.out
+    assert "TODO" not in answer.out and "logtostderr" not in answer.out and "flagfile" not in answer.out
+
+
+def test_help_states_choices_and_defaults(command):
+    out = " ".join(command("export", "--help").out.split())
+    assert "(one of float32, float16, dynamic_int8, int8; default float32)" in out
+    assert "for a .tflite file. (default 1,2)" in command("benchmark", "--help").out
+    assert "(default 0)" in command("demo", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lst"], "Did you mean list?"),
+        (["frobnicate"], "There are: list, info"),
+        (["help", "exprot"], "Did you mean export?"),
+        (["--model=x", "predict"], "the command comes first"),
+        (["list", "--wieghts=imagenet"], "did you mean --weights"),
+        (["list", "a", "b"], "takes one argument. Received: a b"),
+        (["info"], "which MODEL?"),
+        (["predict", "x.jpg"], "--model is missing"),
+        (["predict", "--model=m"], "which images?"),
+        (["predict", "--model=mlp_mixer_s32", "--top=many", "x.jpg"], "--top=many"),
+        (["predict", "--model=mlp_mixer_s32", "--top=0", "x.jpg"], "--top=0"),
+        (["predict", "--model=mlp_mixer_s32", "--image_size=1,2,3", "x.jpg"], "Received: 1,2,3"),
+        (["predict", "--model=a.keras", "--weights=imagenet", "x.jpg"], "--weights goes with a model by name"),
+        (["predict", "--model=a.tflite", "--image_size=9", "x.jpg"], "not with a .tflite file"),
+        (["export", "--model=a.keras", "--output=a.tflite", "--precision=int4"], "int4"),
+        (["export", "--model=a.keras", "--output=a.tflite", "--precision=int8"], "--representative"),
+        (["export", "--model=a.keras", "--output=a.onnx"], "must end in .tflite"),
+        (["benchmark", "mlp_mixer_s32", "--batch_size=0"], "--batch_size is a list of positive numbers"),
+        (["convert", "a.npz", "--model=mlp_mixer_s32", "--output=a.h5"], "must end in .safetensors or .weights.h5"),
+    ],
+)
+def test_mistakes_in_the_command_line(command, words, told):
+    answer = command(*words)
+    assert answer.code == 2 and not answer.out
+    assert answer.err.startswith("keras-mlp: ") and answer.err.count("\n") == 1
+    assert told in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["info", "mlp_mixer_b61"], "Did you mean 'mlp_mixer_b16'"),
+        (["list", "--family=mlp_mixr"], "Did you mean 'mlp_mixer'?"),
+        (["list", "*nothing*"], "no model matches *nothing*"),
+        (["predict", "--model=none.keras", "x.jpg"], "There is no file none.keras"),
+        (["benchmark", "none.tflite"], "There is no file none.tflite"),
+        (
+            ["convert", "none.npz", "--model=mlp_mixer_s32", "--output=a.safetensors"],
+            "There is no checkpoint file none.npz",
+        ),
+        (["predict", "--model=mlp_mixer_s32", "--weights=imagnet", "x.jpg"], "Did you mean 'imagenet'"),
+    ],
+)
+def test_failures_take_one_line_and_no_traceback(command, words, told):
+    answer = command(*words)
+    assert answer.code == 1 and not answer.out
+    assert answer.err.count("\n") == 1 and told in answer.err and "Traceback" not in answer.err
+
+
+def test_verbose_shows_where_it_failed(command):
+    answer = command("info", "mlp_mixer_b61", "--verbose")
+    assert answer.code == 1 and "Traceback" in answer.err
+
+
+@pytest.mark.parametrize(("words", "code"), [(["predict", "--help"], 0), (["predict", "--tpo=3"], 2)])
+def test_help_and_mistakes_do_not_wait_for_tensorflow(launcher, words, code):
+    program = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv.pop(0) and sys.argv[0], run_name='__main__')\n"
+        "finally: assert not {'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    python, script = launcher
+    assert subprocess.run([python, "-c", program, script, *words], capture_output=True).returncode == code
+
+
+def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(launcher, tiny, picture):
+    """Both streams of a real terminal, with TensorFlow at work."""
+    master, slave = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    words = [*launcher, "predict", f"--model={tiny}", picture]
+    with subprocess.Popen(words, stdout=slave, stderr=slave, env=environment) as running:
+        os.close(slave)
+        shown = _read_all(master)
+    assert running.returncode == 0, shown
+    first, *others = shown.splitlines()
+    assert first == str(picture)
+    assert len(others) == 3 and all("%" in line for line in others), shown
+
+
+def test_ctrl_c_is_answered_in_one_line(launcher, tiny, picture):
+    words = [*launcher, "predict", "--batch_size=1", f"--model={tiny}", *[picture] * 20_000]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and err == "keras-mlp: interrupted\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(launcher, tiny, picture):
+    words = [*launcher, "predict", "--batch_size=1", f"--model={tiny}", *[picture] * 20_000]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        err = running.stderr.read()
+    assert running.returncode == 128 + signal.SIGPIPE and not err
+
+
+def _read_all(master) -> str:
+    """Everything that is written to a terminal until its last writer is gone."""
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # how Linux says that the other end is closed
+            part = b""
+        if not part:
+            return shown.decode()
+        shown += part

@@ -1,0 +1,80 @@
+"""`train` and `evaluate`, and what can be done with the model that they leave."""
+
+import csv
+import json
+
+import pytest
+
+TRAIN = (
+    "train",
+    "--model=mlp_mixer",
+    "--config=patch_size=2,dim=16,depth=1",
+    "--dataset=digits",
+    "--image_size=8",
+    "--precision=float32",
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return f"--data_dir={tmp_path_factory.mktemp('data')}"
+
+
+def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_path):
+    run = tmp_path / "run"
+    answer = command(
+        *TRAIN,
+        "--epochs=3",
+        "--batch_size=128",
+        "--learning_rate=0.01",
+        "--change=mixup=0.1",
+        f"--output={run}",
+        data_dir,
+    )
+    assert answer.code == 0, answer.err
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"], recipe["mixup"]) == (3, 128, 0.01, 0.1)
+    with open(run / "log.csv") as file:
+        best = max(float(row["val_top1"]) for row in csv.DictReader(file))
+    assert best > 0.2
+    assert f"best.keras: top-1 {100 * best:.2f} % of 359 images" in answer.out
+
+    (result,) = command("evaluate", f"--model={run / 'best.keras'}", "--dataset=digits", data_dir).rows
+    assert result["images"] == 359 and result["top1"] == pytest.approx(best)
+    file = run / "best.tflite"
+    exported = command(
+        "export", f"--model={run / 'best.keras'}", f"--output={file}", "--representative=digits", "--samples=20"
+    )
+    assert exported.code == 0 and "on 20 representative images" in exported.out
+    assert command("evaluate", f"--model={file}", "--dataset=digits", data_dir).rows == [result]
+
+    (row,) = command("predict", f"--model={file}", "--top=20", picture).rows
+    assert {prediction["class"] for prediction in row["predictions"]} == set("0123456789")
+
+    again = command(*TRAIN, "--epochs=1", f"--output={run}", data_dir)
+    assert again.code == 1 and "holds a run already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--config=patch_sise=2"], 2, "patch_sise"),
+        (["--config=deep"], 2, "--config is a list of name=value"),
+        (["--recipe=mine"], 2, "mine"),
+        (["--change=mixupp=0.1"], 2, "a recipe has no mixupp. It has: source, optimizer"),
+        (["--dataset=digitz", "--recipe=digits"], 1, "near it: digits"),
+        (["--split=tran"], 1, "no split 'tran'"),
+        (["--model=mlp_mixr"], 1, "Did you mean 'mlp_mixer"),
+        (["--image_size=9"], 1, "multiple of the patch size 2"),
+        (["--weights=imagenet"], 1, "no weights are published"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(command, data_dir, tmp_path, words, code, told):
+    answer = command(*TRAIN, *words, "--epochs=1", f"--output={tmp_path / 'run'}", data_dir)
+    assert answer.code == code and told in answer.err.splitlines()[-1] and "Traceback" not in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_refuses_data_of_other_classes(command, data_dir, tiny):
+    answer = command("evaluate", f"--model={tiny}", "--dataset=digits", data_dir)
+    assert answer.code == 1 and "digits has 10 classes" in answer.err

@@ -1,0 +1,151 @@
+"""Training into a folder, and evaluation."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mlp.training import callbacks, train
+
+
+def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain):
+    model, data, test = small_model(), digits(batch_size=256), digits("test")
+    history = train.fit(model, data, test, plain, tmp_path / "run", verbose=0)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(train.FILES)
+
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert history.history["val_top1"][-1] > 0.7
+    with open(tmp_path / "run" / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [float(row["val_top1"]) for row in rows] == pytest.approx(history.history["val_top1"])
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+    # The rate of the last step, for a batch twice the recipe's.
+    assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"]) < 0.02
+
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe == json.loads(
+        json.dumps(
+            dataclasses.asdict(dataclasses.replace(plain, batch_size=256, learning_rate=0.02, final_learning_rate=2e-5))
+        )
+    )
+    assert (tmp_path / "run" / "classes.txt").read_text().split() == list("0123456789")
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_best_is_the_epoch_of_highest_validation_accuracy(digits, small_model, tmp_path, plain):
+    """A rate that is far too high at the end ruins the last epochs."""
+    recipe = dataclasses.replace(plain, epochs=4, schedule="linear", learning_rate=1e-2, final_learning_rate=3.0)
+    test = digits("test")
+    history = train.fit(small_model(), digits(), test, recipe, tmp_path, verbose=0)
+    accuracies = history.history["val_top1"]
+    assert accuracies[-1] < max(accuracies)
+    best, last = (keras.models.load_model(tmp_path / f"{name}.keras") for name in ("best", "last"))
+    assert train.evaluate(best, test, verbose=0)["top1"] == pytest.approx(max(accuracies))
+    assert train.evaluate(last, test, verbose=0)["top1"] == pytest.approx(accuracies[-1])
+
+
+def test_best_loads_in_a_process_that_has_only_imported_the_package(digits, small_model, tmp_path, plain):
+    train.fit(small_model(), digits(), None, dataclasses.replace(plain, epochs=1), tmp_path, verbose=0)
+    code = f"import keras, keras_mlp; print(keras.models.load_model({str(tmp_path / 'best.keras')!r}).count_params())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(found.stdout) == small_model().count_params()
+
+
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_with_a_moving_average_all_results_are_the_averages(digits, small_model, tmp_path, stop_early, plain):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = stop_early and epoch == 1
+
+    model, test = small_model(), digits("test")
+    recipe = dataclasses.replace(plain, ema_decay=0.9, schedule="constant")
+    history = train.fit(model, digits(), test, recipe, tmp_path, callbacks=[Stop()], verbose=0)
+    assert len(history.history["loss"]) == (2 if stop_early else 3)
+    for found in (model, *(keras.models.load_model(tmp_path / f"{name}.keras") for name in ("best", "last"))):
+        assert train.evaluate(found, test, verbose=0)["loss"] == pytest.approx(
+            history.history["val_loss"][-1], rel=1e-4
+        )
+
+
+def test_the_same_seed_gives_the_same_weights(digits, small_model, tmp_path, plain):
+    found = []
+    for name in ("one", "other"):
+        model = small_model()
+        train.fit(model, digits(mixup=0.2), None, dataclasses.replace(plain, epochs=1), tmp_path / name, verbose=0)
+        found.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_saved(digits, small_model, tmp_path, plain):
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if (self.epoch, batch) == (1, 3):
+                self.model.get_layer("head").bias.assign(np.full(10, np.nan))
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+    with pytest.raises(ArithmeticError, match=r"loss became nan in epoch 2, step 4.*lower learning rate"):
+        train.fit(small_model(), digits(), digits("test"), plain, tmp_path, callbacks=[Poison()], verbose=0)
+    for name in ("best", "last"):
+        model = keras.models.load_model(tmp_path / f"{name}.keras")
+        assert all(np.isfinite(weights).all() for weights in model.get_weights())
+    assert (tmp_path / "curves.png").exists()
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 2
+
+
+def test_a_save_that_fails_leaves_the_file_before_whole(small_model, tmp_path):
+    class Unsaveable(keras.layers.Layer):
+        def get_config(self):
+            raise OSError("disk full")
+
+    save = callbacks.Save(tmp_path / "last.keras")
+    save.set_model(small_model())
+    save.on_epoch_end(0, {})
+    before = (tmp_path / "last.keras").read_bytes()
+    save.set_model(keras.Sequential([*small_model().layers, Unsaveable()]))
+    with pytest.raises(OSError, match="disk full"):
+        save.on_epoch_end(1, {})
+    assert (tmp_path / "last.keras").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["last.keras"]
+
+
+def test_a_run_is_not_overwritten_unless_asked(digits, small_model, tmp_path, plain):
+    (tmp_path / "best.keras").write_text("weeks of work")
+    recipe = dataclasses.replace(plain, epochs=1)
+    with pytest.raises(ValueError, match=r"holds a run already \(best.keras\). Choose another folder"):
+        train.fit(small_model(), digits(), None, recipe, tmp_path, verbose=0)
+    assert (tmp_path / "best.keras").read_text() == "weeks of work"
+    train.fit(small_model(), digits(), None, recipe, tmp_path, overwrite=True, verbose=0)
+    keras.models.load_model(tmp_path / "best.keras")
+
+
+def test_model_and_data_must_fit_together(digits, small_model, tmp_path, plain):
+    with pytest.raises(ValueError, match=r"data have 10 classes, the model answers \(None, 7\).*classes=10"):
+        train.fit(small_model(classes=7), digits(), None, plain, tmp_path)
+    with pytest.raises(ValueError, match=r"images are \(16, 16, 1\), the model takes \(8, 8, 1\)"):
+        train.evaluate(small_model(), digits("test", image_size=16))
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_leaves_the_model_as_it_was_compiled(digits, small_model):
+    model, test = small_model(), digits("test", batch_size=100)
+    model.compile("sgd", "mse")
+    found = train.evaluate(model, test, verbose=0)
+    assert set(found) == {"loss", "top1", "top5"}
+    assert model.loss == "mse"
+    images, labels = (np.concatenate(part) for part in zip(*test.dataset.as_numpy_iterator(), strict=True))
+    predicted = model.predict(images, verbose=0)
+    assert found["top1"] == pytest.approx(np.mean(predicted.argmax(-1) == labels.argmax(-1)))
+    assert found["loss"] == pytest.approx(-np.mean(np.log((predicted * labels).sum(-1))), rel=1e-4)
+
+
+def test_the_progress_bar_shows_images_per_second(digits, small_model, tmp_path, capsys, plain):
+    train.fit(small_model(), digits(), None, dataclasses.replace(plain, epochs=1), tmp_path, verbose=1)
+    assert "images_per_second:" in capsys.readouterr().out

@@ -29,12 +29,12 @@ def test_list_writes_a_model_a_line(command):
 
 def test_list_filters(command):
     assert [row["name"] for row in command("list", "b*", "--family=mlp_mixer").rows] == []
-    assert [row["name"] for row in command("list", "*_b*").rows] == ["mlp_mixer_b16", "mlp_mixer_b32"]
+    assert [row["name"] for row in command("list", "mlp_mixer_b*").rows] == ["mlp_mixer_b16", "mlp_mixer_b32"]
     assert {row["name"] for row in command("list", "--weights=imagenet21k").rows} == {"mlp_mixer_b16", "mlp_mixer_l16"}
 
 
 def test_list_shows_a_person_a_table(command, terminal):
-    header, first, *_ = command("list").out.splitlines()
+    header, first, *_ = command("list", "--family=mlp_mixer").out.splitlines()
     assert header.split() == ["name", "title", "params", "MACs", "input", "top-1", "weights"]
     assert first.startswith("mlp_mixer_b16  Mixer-B/16   59.9 M   12.60 G  224×224  82.31 %  imagenet")
 

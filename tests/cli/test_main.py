@@ -74,7 +74,7 @@ def test_mistakes_in_the_command_line(command, words, told):
     ("words", "told"),
     [
         (["info", "mlp_mixer_b61"], "Did you mean 'mlp_mixer_b16'"),
-        (["list", "--family=mlp_mixr"], "Did you mean 'mlp_mixer'?"),
+        (["list", "--family=mlp_mixr"], "Did you mean 'mlp_mixer'"),
         (["list", "*nothing*"], "no model matches *nothing*"),
         (["predict", "--model=none.keras", "x.jpg"], "There is no file none.keras"),
         (["benchmark", "none.tflite"], "There is no file none.tflite"),

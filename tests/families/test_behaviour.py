@@ -109,11 +109,11 @@ def test_a_training_step_lowers_the_loss(case):
 
 @family
 def test_stochastic_depth_drops_whole_branches_in_training_only(case):
-    model = golden.build(case, drop_path_rate=0.9, dropout_rate=0.1)
-    assert case.error(model(case.images())) < 1e-4
     keras.utils.set_random_seed(0)
-    first, second = model(case.images(), training=True), model(case.images(), training=True)
-    assert np.abs(first - second).max() > 1e-3
+    model = golden.build(case, drop_path_rate=0.5)
+    assert case.error(model(case.images())) < 1e-4
+    draws = np.stack([model(case.images(), training=True) for _ in range(8)])
+    assert draws.std(axis=0).max() > 1e-2
 
 
 @family
@@ -182,10 +182,10 @@ for path in golden.cases():
     case = golden.load(path)
     if case.variant.startswith("tiny"):
         keras.config.set_dtype_policy("float64")
-        answer = keras.ops.convert_to_numpy(golden.build(case)(case.images()))
+        answer = golden.build(case).predict(case.images(), verbose=0)
         assert answer.dtype == "float64" and case.error(answer) < 1e-6, case.key
         keras.config.set_dtype_policy("float32")
-        answer = keras.ops.convert_to_numpy(golden.build(case)(case.images()))
+        answer = golden.build(case).predict(case.images(), verbose=0)
         expected = np.load(sys.argv[1] + "/" + case.key.replace("/", "-") + ".npy")
         difference = np.abs(answer - expected).max() / expected.std()
         assert difference < 1e-5, (case.key, difference)

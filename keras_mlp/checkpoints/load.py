@@ -152,7 +152,10 @@ def save_checkpoint(model_or_tensors, path, **metadata: str):
         tensors = {name: keras.ops.convert_to_numpy(variable) for name, (_, variable) in named.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with files.atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, os.fspath(temporary), metadata={"format": "keras_mlp", **metadata})
+        temporary.chmod(mode)  # safetensors makes a file that nobody else may read
 
 
 def convert(source, path, layout: Layout, **metadata: str):

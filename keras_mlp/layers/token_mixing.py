@@ -8,6 +8,17 @@ from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 
 
+def _tokens_last(x):
+    """`(batch, height, width, channels)` as `(batch, channels, tokens)`."""
+    height, width, channels = x.shape[1:]
+    return ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
+
+
+def _tokens_back(y, x):
+    """`(batch, channels, tokens)` in the shape of the map `x`."""
+    return ops.reshape(ops.swapaxes(y, 1, 2), (-1, *x.shape[1:]))
+
+
 class _AlongTokens(GridLayer):
     """Base of the layers that apply dense layers to the tokens of each channel.
 
@@ -32,16 +43,6 @@ class _AlongTokens(GridLayer):
         )
         dense.build((None, None, inputs))
         return dense
-
-    def mix(self, y, training):
-        """What the layer does to the tokens of each channel, `(batch, channels, tokens)`."""
-        raise NotImplementedError
-
-    def call(self, x, training=None):
-        height, width, channels = x.shape[1:]
-        y = ops.swapaxes(ops.reshape(x, (-1, height * width, channels)), 1, 2)
-        y = self.mix(y, training)
-        return ops.reshape(ops.swapaxes(y, 1, 2), (-1, height, width, channels))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -96,9 +97,9 @@ class TokenMLP(_AlongTokens):
         self.fc2 = self._dense("fc2", self.hidden_dim, tokens)
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
 
-    def mix(self, y, training):
-        y = self.dropout(self.fc1(y), training=training)
-        return self.dropout(self.fc2(y), training=training)
+    def call(self, x, training=None):
+        y = self.dropout(self.fc1(_tokens_last(x)), training=training)
+        return _tokens_back(self.dropout(self.fc2(y), training=training), x)
 
     def get_config(self):
         return super().get_config() | {
@@ -134,8 +135,8 @@ class TokenDense(_AlongTokens):
         tokens = self.grid[0] * self.grid[1]
         self.fc = self._dense("fc", tokens, tokens)
 
-    def mix(self, y, training):
-        return self.fc(y)
+    def call(self, x):
+        return _tokens_back(self.fc(_tokens_last(x)), x)
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

@@ -49,6 +49,12 @@ def test_every_kind_of_file_gives_the_same_answer(tmp_path):
     np.testing.assert_array_equal(model(FLAX.images()), expected(FLAX.images()))
 
 
+def test_our_own_files_can_be_read_by_whoever_may_read_others(tmp_path):
+    (tmp_path / "any").touch()
+    keras_mlp.save_checkpoint(golden.build(TIMM), tmp_path / "own.safetensors")
+    assert (tmp_path / "own.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_a_safetensors_file_of_published_names_loads(tmp_path):
     save_file(TIMM.state_dict(), tmp_path / "model.safetensors")
     model = golden.build(TIMM, load=False)

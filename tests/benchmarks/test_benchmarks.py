@@ -82,3 +82,11 @@ def test_a_process_that_dies_says_so():
     worker.close()
     with pytest.raises(Unavailable, match=r"(?s)ended with code 1: ValueError.*no_such_model"):
         Worker(contender(who="keras_mlp", model="no_such_model"))
+
+
+def test_the_roof_is_made_of_the_models_own_products():
+    done = command("roof", "--model=mlp_mixer_s32", "--batch=1", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    # Four in each of the eight blocks, and the head.
+    assert f"its {4 * 8 + 1} matrix products alone" in done.stdout and "100.0% of the peak" in done.stdout
+    assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--model=mlp_mixer_b61").stderr

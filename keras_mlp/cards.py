@@ -150,7 +150,7 @@ class Recipe:
         loss: "softmax" or "sigmoid" cross entropy.
         label_smoothing: in [0, 1).
         mixup, cutmix: Beta parameter alpha; 0 switches it off.
-        rand_augment: `(operations, magnitude)` with magnitude out of 30 as in big_vision, or `None`.
+        rand_augment: `(operations, magnitude)`, the magnitude as the source writes it, or `None`.
         random_erasing: probability.
         repeated_augmentation: copies of each image in a batch.
         horizontal_flip: mirror half of the training images.

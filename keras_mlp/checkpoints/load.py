@@ -70,8 +70,9 @@ def load_checkpoint(
         key: where the tensors are inside a training checkpoint, e.g. "model_ema". By default the usual places.
         new_head: leave the model's classifier at its initial values and the checkpoint's out, so that a head with
             another number of classes starts fresh on the published backbone.
-        input_size: height and width in pixels that the checkpoint was trained at. Needed only if weights tied to a grid
-            differ in shape and their number of positions is no square.
+        input_size: height and width in pixels that the checkpoint was trained at. Needed only for weights tied to a
+            grid that is no square, or that has as many positions as the model's in other proportions: without it, a
+            grid of as many positions is taken to be the model's, and any other to be a square.
         keep_activation: by default, if the checkpoint was made for the other form of GELU (exact or tanh), the
             model's layers are set to that form. `True` keeps the model's.
         family: consider the layouts of this family only.
@@ -183,18 +184,22 @@ def _of_head(name: str) -> bool:
 def _fit(model, layer, variable, array, input_size):
     """`array` in the shape of `variable`, and how: `None` (as it is), "resampled", "adapted"; else the wrong shape."""
     shape = tuple(variable.shape)
-    if array.shape == shape:
-        return array, None
-    if [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
-        return array.reshape(shape), None
     axes = resample.axes_of(layer, variable)
+    if axes and array.ndim > len(axes):  # a linear layer that is published as a convolution of one pixel
+        array = array.squeeze()
+    # Grids of other proportions can have as many positions: only the size they were trained at tells them apart.
+    if array.shape == shape and not (axes and input_size):
+        return array, None
     if axes and len(axes) == array.ndim:
         others = all(n == m for n, m, over in zip(array.shape, shape, axes, strict=True) if not over)
         grid = _source_grid(model, layer, array.shape, axes, input_size)
         if others and grid:
-            return resample.resample(array, axes, grid, layer.grid), "resampled"
+            same = grid == layer.grid
+            return (array, None) if same else (resample.resample(array, axes, grid, layer.grid), "resampled")
         if others and input_size is None:
             return array, f"{array.shape} (no square grid: pass `input_size`, its height and width)"
+    elif [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
+        return array.reshape(shape), None
     channels = model.inputs[0].shape[-1]
     if array.ndim == len(shape) > 2 and shape[-2] == channels != array.shape[-2]:
         adapted = _adapt_channels(array, channels)

@@ -110,6 +110,20 @@ def test_a_grid_that_is_no_square_needs_the_size_it_was_trained_at():
     assert report.resampled
 
 
+def test_grids_of_as_many_positions_in_other_proportions_are_told_apart_by_the_input_size():
+    """2 x 8 positions are as many as 4 x 4, and not the same places."""
+    builder, arguments = golden.arguments(TIMM)
+    model = builder(**arguments | {"input_shape": (16, 64, 3)}, include_top=False)
+    report = keras_mlp.load_checkpoint(model, TIMM.state_dict(), input_size=(32, 32))
+    assert len(report.resampled) == 3 * 2
+    resized = features(keras_mlp.resize(golden.build(TIMM), (16, 64)))
+    images = np.random.RandomState(0).standard_normal((2, 16, 64, 3))
+    np.testing.assert_allclose(model(images), resized(images), atol=1e-5)
+    same = golden.build(TIMM, load=False)
+    assert not keras_mlp.load_checkpoint(same, TIMM.state_dict(), input_size=(32, 32)).resampled
+    assert TIMM.error(same(TIMM.images())) < 1e-4
+
+
 def test_resize_takes_a_fine_tuned_model_with_more_layers_and_nested_ones():
     builder, arguments = golden.arguments(TIMM)
     backbone = builder(**arguments, include_top=False)

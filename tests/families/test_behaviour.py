@@ -14,6 +14,7 @@ from keras_mlp.layers import activations
 from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.load(golden.ROOT / family / "tiny.json") for family in sorted(FAMILIES)]
+TINY = [case for case in map(golden.load, golden.cases()) if case.variant.startswith("tiny")]
 family = pytest.mark.parametrize("case", CASES, ids=lambda case: case.family)
 
 
@@ -142,6 +143,18 @@ def test_features_are_a_map_in_proportion_to_the_image(case):
 
 
 @family
+def test_checkpoints_load_at_another_input_size_as_resize_would(case):
+    builder, arguments = golden.arguments(case)
+    height, width, channels = arguments["input_shape"]
+    model = builder(**arguments | {"input_shape": (2 * height, 3 * width, channels)}, include_top=False)
+    keras_mlp.load_checkpoint(model, case.state_dict(), input_size=(height, width))
+    resized = keras_mlp.resize(golden.build(case), (2 * height, 3 * width))
+    images = np.random.RandomState(0).standard_normal((1, 2 * height, 3 * width, channels))
+    expected = keras.Model(resized.input, resized.get_layer("norm").output)(images)
+    np.testing.assert_allclose(model(images), expected, atol=1e-4 * np.std(expected))
+
+
+@family
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
     from keras_mlp import export
 
@@ -194,9 +207,6 @@ print(keras.backend.backend())
 """
     printed = run(answer_all, tmp_path, KERAS_BACKEND=backend, JAX_ENABLE_X64="1", PYTHONPATH=str(golden.ROOT.parent))
     assert printed.split() == [*(case.key for case in TINY), backend]
-
-
-TINY = [case for case in map(golden.load, golden.cases()) if case.variant.startswith("tiny")]
 
 
 @pytest.mark.slow

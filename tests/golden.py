@@ -184,4 +184,9 @@ def _smlp(case):
     )
 
 
-TRANSLATE = {"g_mlp": _g_mlp, "mlp_mixer": _mlp_mixer, "res_mlp": _res_mlp, "smlp": _smlp}
+TRANSLATE = {
+    "g_mlp": _g_mlp,
+    "mlp_mixer": _mlp_mixer,
+    "res_mlp": _res_mlp,
+    "smlp": _smlp,
+}

@@ -2,6 +2,7 @@
 
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
+from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
 from keras_mlp.families.mlp_mixer import (
     MLPMixer,
@@ -15,6 +16,7 @@ from keras_mlp.families.mlp_mixer import (
 )
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
+from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
 from keras_mlp.labels import decode_predictions
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
 from keras_mlp.zoo import create_model, list_models, model_card
@@ -22,6 +24,10 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "DynaMixer",
+    "DynaMixerL",
+    "DynaMixerM",
+    "DynaMixerS",
     "GMLP",
     "GMLPB16",
     "GMLPS16",
@@ -43,6 +49,11 @@ __all__ = [
     "SMLPNetB",
     "SMLPNetS",
     "SMLPNetT",
+    "ViP",
+    "ViPLarge7",
+    "ViPMedium7",
+    "ViPSmall14",
+    "ViPSmall7",
     "create_model",
     "decode_predictions",
     "list_models",

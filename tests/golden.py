@@ -184,9 +184,37 @@ def _smlp(case):
     )
 
 
+def _vip(case):
+    config = case.config
+    return keras_mlp.ViP, _permutator(config) | dict(
+        segments=config["segment_dim"], split_attention=config["mlp_fn"] == "WeightedPermuteMLP"
+    )
+
+
+def _dyna_mixer(case):
+    config = case.config
+    return keras_mlp.DynaMixer, _permutator(config) | dict(
+        heads=config["num_heads"], reduced_dims=config["reduced_dims"], overlap=config["overlap"]
+    )
+
+
+def _permutator(config):
+    return dict(
+        patch_size=config["patch_size"],
+        dims=config["embed_dims"],
+        depths=config["layers"],
+        transitions=config["transitions"],
+        mlp_ratios=config["mlp_ratios"],
+        use_bias=config["qkv_bias"],
+        branch_scale=1 / config["skip_lam"],
+    )
+
+
 TRANSLATE = {
+    "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,
     "mlp_mixer": _mlp_mixer,
     "res_mlp": _res_mlp,
     "smlp": _smlp,
+    "vip": _vip,
 }

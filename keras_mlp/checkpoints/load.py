@@ -192,7 +192,7 @@ def _fit(model, layer, variable, array, input_size):
         return array, None
     if axes and len(axes) == array.ndim:
         others = all(n == m for n, m, over in zip(array.shape, shape, axes, strict=True) if not over)
-        grid = _source_grid(model, layer, array.shape, axes, input_size)
+        grid = _source_grid(model, layer, array.shape, shape, axes, input_size)
         if others and grid:
             same = grid == layer.grid
             return (array, None) if same else (resample.resample(array, axes, grid, layer.grid), "resampled")
@@ -208,9 +208,19 @@ def _fit(model, layer, variable, array, input_size):
     return array, array.shape
 
 
-def _source_grid(model, layer, shape, axes, input_size):
+def _source_grid(model, layer, shape, shape_here, axes, input_size):
     """The grid that a layer had where the checkpoint was trained, or `None` if the weight's shape does not tell."""
-    found = {over.rpartition(" ")[0]: n for n, over in zip(shape, axes, strict=True) if over}
+
+    def positions(grid):
+        return {"": grid[0] * grid[1], "height": grid[0], "width": grid[1]}
+
+    here, found = positions(layer.grid), {}
+    for n, n_here, over in zip(shape, shape_here, axes, strict=True):
+        if over:
+            side = over.rpartition(" ")[0]
+            found[side], rest = divmod(n * here[side], n_here)  # an axis may have several numbers for each position
+            if rest:
+                return None
     if input_size is not None:
         grid = tuple(
             side * trained // now
@@ -219,8 +229,7 @@ def _source_grid(model, layer, shape, axes, input_size):
     else:
         side = round(found[""] ** 0.5) if "" in found else None
         grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
-    positions = {"": grid[0] * grid[1], "height": grid[0], "width": grid[1]}
-    return grid if all(positions[over] == n for over, n in found.items()) else None
+    return grid if all(positions(grid)[side] == n for side, n in found.items()) else None
 
 
 def _adapt_channels(kernel, channels):

@@ -59,6 +59,15 @@ def carry_over(old: tuple[int, int], new: tuple[int, int], side: str = "") -> tu
     return tuple(np.kron(h, w) for h, w in zip(height, width, strict=True))
 
 
+def _along(matrix, weight, axis) -> np.ndarray:
+    """`matrix` applied to an axis of `weight`, which runs over positions and may, faster, run over something else."""
+    positions = matrix.shape[1]
+    before, after = weight.shape[:axis], weight.shape[axis + 1 :]
+    split = weight.reshape(*before, positions, -1, *after)
+    carried = np.moveaxis(np.tensordot(matrix, split, axes=(1, axis)), 0, axis)
+    return carried.reshape(*before, -1, *after)
+
+
 def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
     """Carry `weight` over from the grid `old` to the grid `new`.
 
@@ -76,7 +85,7 @@ def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.nda
             side, _, direction = over.rpartition(" ")
             up, down = carry_over(old, new, side)
             matrix = down.T if direction == "in" else up
-            result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
+            result = _along(matrix, result, axis)
     return result.astype(np.asarray(weight).dtype)
 
 

@@ -8,6 +8,7 @@ from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 
@@ -20,6 +21,7 @@ __all__ = [
     "LayerScale",
     "PatchEmbedding",
     "SpatialGatingUnit",
+    "SplitAttention",
     "TokenDense",
     "TokenMLP",
     "channel_mlp",

@@ -24,10 +24,12 @@ class _AlongTokens(GridLayer):
 
     Args:
         kernel_initializer, bias_initializer: of the dense layers.
+        use_bias: whether they have a bias.
     """
 
-    def __init__(self, kernel_initializer, bias_initializer, **kwargs):
+    def __init__(self, kernel_initializer, bias_initializer, use_bias=True, **kwargs):
         super().__init__(**kwargs)
+        self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
@@ -36,6 +38,7 @@ class _AlongTokens(GridLayer):
         dense = Dense(
             units,
             activation=activation,
+            use_bias=self.use_bias,
             kernel_initializer=self.kernel_initializer,
             bias_initializer=self.bias_initializer,
             dtype=self.dtype_policy,
@@ -141,37 +144,64 @@ class TokenDense(_AlongTokens):
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class AxisDense(_AlongTokens):
-    """One linear layer along the height or the width, shared by all channels and all columns or rows.
+    """One linear layer along the height or the width, shared by all columns or rows and all segments of the channels.
 
-    For `side="width"`, each row `X` of shape `(W, C)` becomes `A X + b`, where `A` is `(W, W)` and `b` a number for
-    each column; for `side="height"` the same along each column.
+    The channels are cut into `segments` of `S = channels / segments` neighbours. For `side="width"`, each row of each
+    segment is one vector of `W S` numbers, the position slow and the channel fast, and becomes `A v + b` with `A` of
+    `(W S, W S)`; for `side="height"` the same along each column. With a segment for every channel (the default), only
+    positions are mixed.
+
+    Source: Hou et al. 2021 (Vision Permutator), section 3.1; Tang et al. 2021 (sMLPNet) for `segments=None`.
 
     Args:
         side: "height" or "width".
+        segments: number of segments. `None` for one for each channel.
+        use_bias: whether there is a bias.
         kernel_initializer, bias_initializer: of the linear layer.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: the same.
 
     Raises:
-        ValueError: `side` is neither.
+        ValueError: `side` is neither, or `segments` does not divide the channels.
     """
 
-    def __init__(self, side, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        side,
+        segments=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
         if side not in ("height", "width"):
             raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
-        super().__init__(kernel_initializer, bias_initializer, **kwargs)
+        super().__init__(kernel_initializer, bias_initializer, use_bias, **kwargs)
         self.side = side
+        self.segments = segments
         self.grid_axes = {"fc/kernel": (f"{side} in", f"{side} out"), "fc/bias": (f"{side} out",)}
 
     def build(self, input_shape):
         super().build(input_shape)
-        length = self.grid[0 if self.side == "height" else 1]
-        self.fc = self._dense("fc", length, length)
+        channels = input_shape[-1]
+        if channels % (self.segments or channels):
+            raise ValueError(
+                f"`segments` must divide the channels. Received: segments={self.segments}, {channels} channels"
+            )
+        units = self.grid[0 if self.side == "height" else 1] * channels // (self.segments or channels)
+        self.fc = self._dense("fc", units, units)
 
     def call(self, x):
-        axis = 1 if self.side == "height" else 2
-        return ops.swapaxes(self.fc(ops.swapaxes(x, axis, 3)), axis, 3)
+        height, width, channels = x.shape[1:]
+        segments = self.segments or channels
+        inner = channels // segments
+        # All that the positions of the side are not mixed with stands between them and the segment's channels.
+        length, others = (height, width * segments) if self.side == "height" else (width, segments)
+        y = ops.swapaxes(ops.reshape(x, (-1, length, others, inner)), 1, 2)
+        y = self.fc(ops.reshape(y, (-1, others, length * inner)))
+        y = ops.swapaxes(ops.reshape(y, (-1, others, length, inner)), 1, 2)
+        return ops.reshape(y, (-1, height, width, channels))
 
     def get_config(self):
-        return super().get_config() | {"side": self.side}
+        return super().get_config() | {"side": self.side, "segments": self.segments, "use_bias": self.use_bias}

@@ -13,7 +13,13 @@ import keras_mlp
 from keras_mlp.layers import activations
 from keras_mlp.zoo import FAMILIES
 
-CASES = [golden.load(golden.ROOT / family / "tiny.json") for family in sorted(FAMILIES)]
+
+def small(family):
+    """The family's case "tiny", or else the first of its small configurations."""
+    return golden.load(min(golden.ROOT.glob(f"{family}/tiny*.json"), key=lambda path: path.stem))
+
+
+CASES = [small(family) for family in sorted(FAMILIES)]
 TINY = [case for case in map(golden.load, golden.cases()) if case.variant.startswith("tiny")]
 family = pytest.mark.parametrize("case", CASES, ids=lambda case: case.family)
 

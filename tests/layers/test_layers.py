@@ -18,6 +18,7 @@ EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     layers.LayerScale: dict(initial_scale=0.5),
+    layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
@@ -35,11 +36,13 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
+    x = [x, 2 * x, 1 - x] if cls is layers.SplitAttention else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())
     np.testing.assert_array_equal(copy(x), expected)
-    assert layer.compute_output_shape(x.shape) == expected.shape
+    shape = [part.shape for part in x] if isinstance(x, list) else x.shape
+    assert layer.compute_output_shape(shape) == expected.shape
 
 
 def test_token_mlp_is_its_equation():
@@ -126,6 +129,33 @@ def test_axis_dense_mixes_along_its_side(side, equation):
     np.testing.assert_allclose(answer, np.einsum(equation, np.asarray(layer.fc.kernel).T, x), atol=1e-12)
     with pytest.raises(ValueError, match="'depth'"):
         layers.AxisDense("depth")
+
+
+@pytest.mark.parametrize("side, equation", [("width", "wski,bhwgs->bhkgi"), ("height", "hski,bhwgs->bkwgi")])
+def test_axis_dense_mixes_the_channels_of_a_segment_along_with_the_positions(side, equation):
+    layer = layers.AxisDense(side, segments=2, use_bias=False, dtype="float64")
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 6))
+    answer = layer(x)
+    length = {"height": 3, "width": 4}[side]
+    (kernel,) = layer.get_weights()
+    expected = np.einsum(equation, kernel.reshape(length, 3, length, 3), x.reshape(2, 3, 4, 2, 3))
+    np.testing.assert_allclose(answer, expected.reshape(x.shape), atol=1e-12)
+    with pytest.raises(ValueError, match="segments=4, 6 channels"):
+        layers.AxisDense(side, segments=4)(x)
+
+
+def test_split_attention_is_its_equation():
+    """Untrained it may weigh as it likes; with the MLP's second layer at zero, all branches count alike."""
+    layer = layers.SplitAttention(dtype="float64")
+    maps = list(np.random.RandomState(0).standard_normal((3, 2, 4, 5, 8)))
+    answer = np.asarray(layer(maps))
+    w1, b1, w2, b2 = layer.get_weights()
+    scores = np.asarray(layers.gelu(sum(maps).mean(axis=(1, 2)) @ w1 + b1)) @ w2 + b2
+    weights = np.exp(scores.reshape(2, 8, 3))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(answer, np.einsum("nbhwc,bcn->bhwc", maps, weights), atol=1e-12)
+    layer.set_weights([w1, b1, 0 * w2, 0 * b2])
+    np.testing.assert_allclose(layer(maps), sum(maps) / 3, atol=1e-12)
 
 
 def test_the_spatial_gate_begins_as_a_multiplication_by_one():

@@ -1,0 +1,61 @@
+"""Split attention: branches summed with weights that the image itself decides on, channel by channel."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers import activations, initializers
+from keras_mlp.layers.dense import Dense
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class SplitAttention(keras.layers.Layer):
+    """The weighted sum of maps, with weights from an MLP on the average of their sum.
+
+        a = mean over the positions of (x_1 + … + x_n)
+        w = softmax over the n branches of W2 activation(W1 a + b1) + b2
+        y = w_1 * x_1 + … + w_n * x_n,   each w_i one number a channel
+
+    Source: Hou et al. 2021 (Vision Permutator), section 3.2, after Zhang et al. 2020 (ResNeSt),
+    https://arxiv.org/abs/2004.08955.
+
+    Args:
+        activation: of the MLP, e.g. "gelu" (exact).
+        reduction: the MLP's hidden width is `channels // reduction`.
+        kernel_initializer: of both linear layers.
+
+    Input shape: a list of maps `(batch, height, width, channels)`.
+    Output shape: that of one of them.
+    """
+
+    def __init__(self, activation="gelu", reduction=4, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+        self.reduction = reduction
+        self.kernel_initializer = initializers.own(kernel_initializer)
+
+    def build(self, input_shape):
+        branches, channels = len(input_shape), input_shape[0][-1]
+        dense = dict(kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy)
+        self.fc1 = Dense(channels // self.reduction, activation=self.activation, **dense, name="fc1")
+        self.fc2 = Dense(branches * channels, **dense, name="fc2")
+        self.fc1.build((None, channels))
+        self.fc2.build((None, channels // self.reduction))
+        super().build(input_shape)
+
+    def call(self, maps):
+        # The mean of a sum is the sum of means, which are small.
+        average = sum(ops.mean(x, axis=(1, 2)) for x in maps)
+        # In the published weights the branch is the fast index.
+        weights = ops.reshape(self.fc2(self.fc1(average)), (-1, 1, 1, maps[0].shape[-1], len(maps)))
+        weights = ops.softmax(weights, axis=-1)
+        return sum(x * weights[..., i] for i, x in enumerate(maps))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return super().get_config() | {
+            "activation": keras.activations.serialize(self.activation),
+            "reduction": self.reduction,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

@@ -18,6 +18,7 @@ from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, Res
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
 from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
 from keras_mlp.labels import decode_predictions
+from keras_mlp.pyramid import feature_pyramid
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
 from keras_mlp.zoo import create_model, list_models, model_card
 
@@ -56,6 +57,7 @@ __all__ = [
     "ViPSmall7",
     "create_model",
     "decode_predictions",
+    "feature_pyramid",
     "list_models",
     "load_checkpoint",
     "model_card",

@@ -18,6 +18,13 @@ PEERS = {
     "mlp_mixer_l32": {"timm": "mixer_l32_224", "kecam": "mlp_mixer.MLPMixerL32"},
     "mlp_mixer_l16": {"timm": "mixer_l16_224", "kecam": "mlp_mixer.MLPMixerL16"},
     "mlp_mixer_h14": {"kecam": "mlp_mixer.MLPMixerH14"},
+    "res_mlp_12": {"timm": "resmlp_12_224", "kecam": "mlp_family.ResMLP12"},
+    "res_mlp_24": {"timm": "resmlp_24_224", "kecam": "mlp_family.ResMLP24"},
+    "res_mlp_36": {"timm": "resmlp_36_224", "kecam": "mlp_family.ResMLP36"},
+    "res_mlp_b24": {"timm": "resmlp_big_24_224", "kecam": "mlp_family.ResMLP_B24"},
+    "g_mlp_ti16": {"timm": "gmlp_ti16_224", "kecam": "mlp_family.GMLPTiny16"},
+    "g_mlp_s16": {"timm": "gmlp_s16_224", "kecam": "mlp_family.GMLPS16"},
+    "g_mlp_b16": {"timm": "gmlp_b16_224", "kecam": "mlp_family.GMLPB16"},
 }
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.

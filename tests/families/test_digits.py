@@ -1,0 +1,41 @@
+"""Every family learns: a small configuration of each reads the embedded handwritten digits, trained by its `fit`."""
+
+import dataclasses
+
+import keras
+import pytest
+
+import keras_mlp
+from keras_mlp.training import data, recipes
+from keras_mlp.training.train import evaluate, fit
+from keras_mlp.zoo import FAMILIES
+
+GOAL = 0.95
+SIZE = 16
+SMALL = {
+    "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
+    "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
+    "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
+    "res_mlp": ("ResMLP", dict(patch_size=2, dim=64, depth=3, initial_scale=1.0)),
+    "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
+    "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
+}
+for family in ("dyna_mixer", "vip"):
+    SMALL[family][1].update(transitions=(True, False), mlp_ratios=(3, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_learns_the_digits(family, tmp_path):
+    """One recipe for all, in float32 at 16 x 16 pixels; what is tested is the model after the last epoch."""
+    recipe = dataclasses.replace(recipes.digits(), epochs=35, precision="float32")
+    options = dict(image_size=SIZE, batch_size=recipe.batch_size, seed=0, data_dir=tmp_path)
+    train = data.load("digits", "train", recipe=recipe, **options)
+    test = data.load("digits", "test", **options)
+    keras.utils.set_random_seed(0)
+    builder, config = SMALL[family]
+    model = getattr(keras_mlp, builder)(**config, input_shape=(SIZE, SIZE, 3), classes=10)
+    fit(model, train, None, recipe, tmp_path / "run", verbose=0)
+    accuracy = evaluate(model, test, verbose=0)["top1"]
+    print(f"{family}: {100 * accuracy:.2f} % of the test images, {model.count_params():,} parameters")
+    assert accuracy >= GOAL

@@ -14,8 +14,33 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS16,
     MLPMixerS32,
 )
+from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
+from keras_mlp.families.spach import (
+    SPACH,
+    SPACHMLPMSS,
+    SPACHMLPMSXS,
+    SPACHMLPMSXXS,
+    SPACHMLPS,
+    SPACHMLPXS,
+    SPACHMLPXXS,
+    SPACHConvMSS,
+    SPACHConvMSXS,
+    SPACHConvMSXXS,
+    SPACHConvS,
+    SPACHConvXS,
+    SPACHConvXXS,
+    SPACHHybridMSS,
+    SPACHHybridMSSPlus,
+    SPACHHybridMSXS,
+    SPACHTransMSS,
+    SPACHTransMSXS,
+    SPACHTransMSXXS,
+    SPACHTransS,
+    SPACHTransXS,
+    SPACHTransXXS,
+)
 from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
 from keras_mlp.labels import decode_predictions
 from keras_mlp.pyramid import feature_pyramid
@@ -25,6 +50,32 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "RaftMLP",
+    "RaftMLPL",
+    "RaftMLPM",
+    "RaftMLPS",
+    "SPACH",
+    "SPACHMLPXXS",
+    "SPACHConvXXS",
+    "SPACHTransXXS",
+    "SPACHMLPXS",
+    "SPACHConvXS",
+    "SPACHTransXS",
+    "SPACHMLPS",
+    "SPACHConvS",
+    "SPACHTransS",
+    "SPACHMLPMSXXS",
+    "SPACHConvMSXXS",
+    "SPACHTransMSXXS",
+    "SPACHMLPMSXS",
+    "SPACHConvMSXS",
+    "SPACHTransMSXS",
+    "SPACHHybridMSXS",
+    "SPACHMLPMSS",
+    "SPACHConvMSS",
+    "SPACHTransMSS",
+    "SPACHHybridMSS",
+    "SPACHHybridMSSPlus",
     "DynaMixer",
     "DynaMixerL",
     "DynaMixerM",

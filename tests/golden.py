@@ -210,11 +210,51 @@ def _permutator(config):
     )
 
 
+def _raft_mlp(case):
+    config = case.config
+    levels = config["layers"]
+    cross = config["embedding_type"] == "emb_cross_mlp"
+    return keras_mlp.RaftMLP, dict(
+        patch_sizes=[level["patch_size"] for level in levels],
+        dims=[level["dim"] for level in levels],
+        depths=[level["depth"] for level in levels],
+        kernel_sizes=[level["embedding_kernels"] for level in levels] if cross else None,
+        raft_sizes=[level.get("raft_size", 1) for level in levels],
+        image_size=config["pretrained_image_size"],
+        mixing="original" if config.get("token_mixing_type") == "original_tm" else "raft",
+        token_expansion=config.get("token_expansion_factor", 2),
+        mlp_ratio=config.get("channel_expansion_factor", 4),
+        shortcut=config["shortcut"],
+    )
+
+
+def _spach(case):
+    config = case.config
+    kinds = {"mlp": "mlp", "pass": "conv", "attn": "attention"}
+    stages = config["net_arch"] if isinstance(config["net_arch"][0][0], list) else [config["net_arch"]]
+    side = config["img_size"] // config["patch_size"]
+    return keras_mlp.SPACH, dict(
+        patch_size=config["patch_size"],
+        dim=config["hidden_dim"],
+        stages=[[(kinds[kind], count) for kind, count in stage] for stage in stages],
+        heads=config["num_heads"],
+        token_dims=[int((side // 2**i) ** 2 * config["token_ratio"]) for i in range(len(stages))],
+        mlp_ratio=config["channel_ratio"],
+        stem_convolutions={"conv1": 1, "conv4": 4}[config["stem_type"]],
+        convolve=config["cpe"],
+        initial_scale=config["init_values"] if config["scaled"] else None,
+        qkv_bias=config["qkv_bias"],
+        share_token_mixing=config["shared_spatial_func"],
+    )
+
+
 TRANSLATE = {
     "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,
     "mlp_mixer": _mlp_mixer,
+    "raft_mlp": _raft_mlp,
     "res_mlp": _res_mlp,
     "smlp": _smlp,
+    "spach": _spach,
     "vip": _vip,
 }

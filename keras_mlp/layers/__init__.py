@@ -1,6 +1,8 @@
 """Building blocks that families share."""
 
 from keras_mlp.layers.activations import gelu, gelu_tanh
+from keras_mlp.layers.attention import SelfAttention
+from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
@@ -15,11 +17,13 @@ from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 __all__ = [
     "Affine",
     "AxisDense",
+    "BicubicResize",
     "Dense",
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
     "PatchEmbedding",
+    "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",
     "TokenDense",

@@ -31,10 +31,14 @@ class LayerNormalization(keras.layers.LayerNormalization):
         d = x - ops.mean(x, axis=-1, keepdims=True)
         y = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
         if self.scale:
-            y = y * ops.cast(self.gamma, y.dtype)
+            y = y * ops.cast(self._by_channel(self.gamma), y.dtype)
         if self.center:
-            y = y + ops.cast(self.beta, y.dtype)
+            y = y + ops.cast(self._by_channel(self.beta), y.dtype)
         return ops.cast(y, self.compute_dtype)
+
+    def _by_channel(self, weight):
+        """`weight` in the order of the channels, which a subclass may keep in another."""
+        return weight
 
     def get_config(self):
         config = super().get_config()

@@ -16,8 +16,13 @@ SMALL = {
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
+    "raft_mlp": (
+        "RaftMLP",
+        dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),
+    ),
     "res_mlp": ("ResMLP", dict(patch_size=2, dim=64, depth=3, initial_scale=1.0)),
     "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
+    "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),
     "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
 }
 for family in ("dyna_mixer", "vip"):

@@ -17,7 +17,9 @@ def public_layers():
 EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
+    layers.BicubicResize: dict(size=(5, 20)),
     layers.LayerScale: dict(initial_scale=0.5),
+    layers.SelfAttention: dict(heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
@@ -144,6 +146,23 @@ def test_axis_dense_mixes_the_channels_of_a_segment_along_with_the_positions(sid
         layers.AxisDense(side, segments=4)(x)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 6), (None, None, 6), (3, None, 6)])
+def test_self_attention_is_its_equation(shape):
+    """At known sizes and at unknown ones, which are those of models that take any image."""
+    inputs = keras.Input(shape, dtype="float64")
+    layer = layers.SelfAttention(2, dtype="float64")
+    model = keras.Model(inputs, layer(inputs))
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 6))
+    w, b, w_out, b_out = layer.get_weights()
+    q, k, v = np.moveaxis((x.reshape(2, 12, 6) @ w + b).reshape(2, 12, 3, 2, 3), 2, 0)
+    scores = np.exp(np.einsum("bnhd,bmhd->bhnm", q, k) / np.sqrt(3))
+    weights = scores / scores.sum(axis=-1, keepdims=True)
+    expected = np.einsum("bhnm,bmhd->bnhd", weights, v).reshape(x.shape) @ w_out + b_out
+    np.testing.assert_allclose(model(x), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="heads=4, 6 channels"):
+        layers.SelfAttention(4)(inputs)
+
+
 def test_split_attention_is_its_equation():
     """Untrained it may weigh as it likes; with the MLP's second layer at zero, all branches count alike."""
     layer = layers.SplitAttention(dtype="float64")
@@ -228,3 +247,29 @@ def test_the_two_forms_of_gelu_differ_as_they_should():
     np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
     assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
     assert activations.gelu_form(activations.get("relu")) is None
+
+
+def test_bicubic_resizing_keeps_constants_and_ramps():
+    """Exactly PyTorch's answers are held by RaftMLP's golden cases of other sizes."""
+    rows = np.broadcast_to(np.arange(12.0)[None, :, None, None], (1, 12, 5, 2))
+    x = keras.Input((12, 5, 2), dtype="float64")
+    layer = layers.BicubicResize((24, 7), dtype="float64")
+    resized = np.asarray(keras.Model(x, layer(x))(rows))
+    assert resized.shape == (1, 24, 7, 2)
+    np.testing.assert_allclose(resized[0, 4:-4, 3, 0], (np.arange(24)[4:-4] + 0.5) / 2 - 0.5, atol=0.05)
+    np.testing.assert_allclose(resized, np.broadcast_to(resized[:, :, :1, :1], resized.shape), atol=1e-12)
+    np.testing.assert_array_equal(layers.BicubicResize((12, 5), dtype="float64")(rows), rows)
+    back = layers.BicubicResize(dtype="float64")(resized, rows)
+    assert back.shape == rows.shape
+    assert layers.BicubicResize(multiple=4)(rows).shape == (1, 12, 8, 2)
+
+
+def test_bicubic_resizing_needs_one_size_to_go_to_and_a_known_one_to_come_from():
+    x = np.zeros((1, 4, 4, 1), "float32")
+    with pytest.raises(ValueError, match="not both"):
+        layers.BicubicResize(size=(2, 2), multiple=2)
+    for layer, arguments in ((layers.BicubicResize(), (x,)), (layers.BicubicResize((2, 2)), (x, x))):
+        with pytest.raises(ValueError, match="not both"):
+            layer(*arguments)
+    with pytest.raises(ValueError, match="static `input_shape`"):
+        layers.BicubicResize((2, 2))(keras.Input((None, 4, 1)))

@@ -1,0 +1,66 @@
+"""Self-attention, which vision MLPs are compared with and mixed with."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers import initializers
+from keras_mlp.layers.dense import Dense
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention over all positions of a map.
+
+        q, k, v = the three thirds of qkv(x);    y = proj(softmax(q k^T / sqrt(d)) v), head by head,
+
+    where `d = channels / heads`. There is no position code.
+
+    Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, appendix A.
+
+    Args:
+        heads: number of heads.
+        qkv_bias: whether the first linear layer has a bias.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: the same.
+
+    Raises:
+        ValueError: `heads` does not divide the channels.
+    """
+
+    def __init__(self, heads, qkv_bias=True, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.qkv_bias = heads, qkv_bias
+        self.kernel_initializer = initializers.own(kernel_initializer)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.heads:
+            raise ValueError(f"`heads` must divide the channels. Received: heads={self.heads}, {channels} channels")
+        dense = dict(kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy)
+        self.qkv = Dense(3 * channels, use_bias=self.qkv_bias, **dense, name="qkv")
+        self.proj = Dense(channels, **dense, name="proj")
+        self.qkv.build((None, channels))
+        self.proj.build((None, channels))
+        super().build(input_shape)
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        width_per_head = channels // self.heads
+        known = None not in (height, width)
+        batch, positions = (-1, height * width) if known else (ops.shape(x)[0], -1)
+        qkv = ops.reshape(self.qkv(x), (batch, positions, 3, self.heads, width_per_head))
+        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
+        weights = ops.softmax(ops.matmul(q * width_per_head**-0.5, ops.swapaxes(k, -1, -2)), axis=-1)
+        y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
+        return self.proj(ops.reshape(y, (-1, height, width, channels) if known else ops.shape(x)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "heads": self.heads,
+            "qkv_bias": self.qkv_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

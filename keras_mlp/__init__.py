@@ -41,6 +41,18 @@ from keras_mlp.families.spach import (
     SPACHTransXS,
     SPACHTransXXS,
 )
+from keras_mlp.families.swat import (
+    SWAT,
+    SWATDeiTB32,
+    SWATDeiTS,
+    SWATDeiTTi,
+    SWATMixerB32,
+    SWATMixerS,
+    SWATMixerTi,
+    SWATResMLPS12,
+    SWATSwinS,
+    SWATSwinT,
+)
 from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
 from keras_mlp.labels import decode_predictions
 from keras_mlp.pyramid import feature_pyramid
@@ -50,6 +62,16 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "SWAT",
+    "SWATMixerTi",
+    "SWATMixerS",
+    "SWATMixerB32",
+    "SWATResMLPS12",
+    "SWATDeiTTi",
+    "SWATDeiTS",
+    "SWATDeiTB32",
+    "SWATSwinT",
+    "SWATSwinS",
     "RaftMLP",
     "RaftMLPL",
     "RaftMLPM",

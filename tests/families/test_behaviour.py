@@ -160,7 +160,7 @@ def test_checkpoints_load_at_another_input_size_as_resize_would(case):
     np.testing.assert_allclose(model(images), expected, atol=1e-4 * np.std(expected))
 
 
-@family
+@pytest.mark.parametrize("case", TINY, ids=lambda case: case.key)
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
     from keras_mlp import export
 

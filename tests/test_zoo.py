@@ -19,7 +19,7 @@ def test_models_are_found_by_wildcards_words_and_weights():
         "mlp_mixer_s16",
         "mlp_mixer_s32",
     ]
-    assert keras_mlp.list_models("mixer_b") == ["mlp_mixer_b16", "mlp_mixer_b32"]
+    assert keras_mlp.list_models("mixer_b") == ["mlp_mixer_b16", "mlp_mixer_b32", "swat_mixer_b32"]
     assert keras_mlp.list_models("*16", family="mlp_mixer") == ["mlp_mixer_b16", "mlp_mixer_l16", "mlp_mixer_s16"]
     assert keras_mlp.list_models("mlp_mixer*", weights="imagenet21k") == ["mlp_mixer_b16", "mlp_mixer_l16"]
     assert keras_mlp.list_models("mlp_mixer*", weights="*sam*") == keras_mlp.list_models("mlp_mixer_[bs]*")

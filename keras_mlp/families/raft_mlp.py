@@ -285,6 +285,11 @@ def RaftMLP(
     """
     if mixing not in ("raft", "original"):
         raise ValueError(f'`mixing` must be "raft" or "original". Received: mixing={mixing!r}')
+    if None in x.shape[1:3]:
+        raise ValueError(
+            "RaftMLP resizes its features to the grid of its weights, for which the height and width must be known. "
+            f"Received: {tuple(x.shape)}. Give the model a static `input_shape`, such as (224, 224, 3)."
+        )
     activation = activation or "gelu"
     grid = x.shape[1:3] if image_size is None else (image_size, image_size)
     maps = []

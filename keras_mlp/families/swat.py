@@ -427,14 +427,13 @@ def SWAT(
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
     unit = 2 * stem_patch * sub_grid * (2 ** (len(depths) - 1) * window if kind == "swin" else 1)
-    if None in x.shape[1:3] or any(side % unit for side in x.shape[1:3]):
-        near = [
-            " x ".join(str(max(unit, (side or 0) // unit * unit + more)) for side in x.shape[1:3]) for more in (0, unit)
-        ]
-        raise ValueError(
-            f"The height and width must be known multiples of {unit}. Received: {x.shape[1]} x {x.shape[2]}. "
-            f"The nearest that work: {near[0]} and {near[1]}."
-        )
+    sides = x.shape[1:3]
+    if None in sides or any(side % unit for side in sides):
+        near = "Give the model a static `input_shape`."
+        if None not in sides:
+            below, above = (tuple(max(side // unit + more, 1) * unit for side in sides) for more in (0, 1))
+            near = f"The nearest that work: {below} and {above}."
+        raise ValueError(f"The height and width must be known multiples of {unit}. Received: {tuple(sides)}. {near}")
     activation = activations.get(activation or "gelu")
     epsilon = 1e-5 if kind == "swin" else 1e-6
 

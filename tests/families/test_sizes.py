@@ -1,0 +1,61 @@
+"""Input sizes: families free of the grid take any, the others say what works."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mlp
+
+
+@pytest.mark.parametrize(
+    "stages", [((("conv", 1),), (("conv", 2),)), ((("conv", 1),), (("attention", 1),))], ids=["conv", "attention"]
+)
+def test_families_without_a_grid_take_images_of_unknown_size(stages):
+    arguments = dict(patch_size=4, dim=16, stages=stages, heads=2, include_top=False)
+    anything = keras_mlp.feature_pyramid(keras_mlp.SPACH(**arguments, input_shape=(None, None, 3)))
+    known = keras_mlp.SPACH(**arguments, input_shape=(24, 40, 3))
+    known.set_weights(anything.get_weights())
+    images = np.random.RandomState(0).uniform(0, 255, (2, 24, 40, 3)).astype("float32")
+    expected = keras_mlp.feature_pyramid(known)(images)
+    assert {name: tuple(tensor.shape) for name, tensor in expected.items()} == {
+        "P2": (2, 6, 10, 16),
+        "P3": (2, 3, 5, 32),
+    }
+    for name, features in anything(images).items():
+        np.testing.assert_allclose(features, expected[name], atol=1e-5)
+
+
+def test_raft_mlp_takes_any_known_size_with_its_own_padding():
+    pyramid = keras_mlp.feature_pyramid(keras_mlp.RaftMLPS(weights=None, input_shape=(250, 190, 3)))
+    assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]
+
+
+@pytest.mark.parametrize("name", ["vip_small7", "dyna_mixer_s", "swat_mixer_ti"])
+def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
+    model = keras_mlp.resize(keras_mlp.create_model(name, weights=None), (112, 336))
+    assert np.isfinite(model(np.zeros((1, 112, 336, 3)))).all()
+
+
+@pytest.mark.parametrize(
+    "name, size, message",
+    [
+        ("vip_small7", (None, None), "static `input_shape`"),
+        ("raft_mlp_s", (None, 224), "static `input_shape`"),
+        ("spach_mlp_xxs", (None, None), "static `input_shape`"),
+        ("swat_mixer_ti", (None, None), "static `input_shape`"),
+        ("swat_mixer_ti", (100, 112), r"multiples of 16. Received: \(100, 112\).*\(96, 112\) and \(112, 128\)"),
+        ("swat_swin_t", (256, 256), r"multiples of 224.*\(224, 224\) and \(448, 448\)"),
+        ("spach_conv_xxs", (100, 96), "height=100. The nearest that work: 96 and 112"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused_with_those_that_do(name, size, message):
+    with pytest.raises(ValueError, match=message):
+        keras_mlp.create_model(name, weights=None, input_shape=(*size, 3))
+
+
+def test_the_pyramid_of_a_model_in_two_precisions_has_that_of_the_model():
+    model = keras_mlp.SPACH(
+        patch_size=4, dim=16, stages=((("conv", 1),),), input_shape=(8, 8, 3), dtype="mixed_float16"
+    )
+    assert {tensor.dtype for tensor in keras_mlp.feature_pyramid(model).output.values()} == {"float16"}
+    assert keras.config.dtype_policy().name == "float32"

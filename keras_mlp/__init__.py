@@ -2,6 +2,7 @@
 
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
+from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
 from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
 from keras_mlp.families.mlp_mixer import (
@@ -62,6 +63,10 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "ASMLP",
+    "ASMLPBase",
+    "ASMLPSmall",
+    "ASMLPTiny",
     "SWAT",
     "SWATMixerTi",
     "SWATMixerS",

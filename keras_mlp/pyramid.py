@@ -54,10 +54,12 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     ends.append(maps[-1].output)
     sides = [size or _SAMPLE for size in source.shape[1:-1]]
     shapes = keras.Model(source, ends).compute_output_shape((1, *sides, source.shape[-1]))
-    levels = {}
+    levels, power = {}, 0
     for end, shape in zip(ends, shapes, strict=True):
-        stride = sides[-2] / shape[-3]
-        levels[f"P{round(math.log2(stride))}"] = end  # of two of one stride, the later one
+        # From level to level, because sizes that are rounded up make the whole stride too small.
+        power += round(math.log2(max(sides[-2] / shape[-3], sides[-1] / shape[-2])))
+        levels[f"P{power}"] = end  # of two of one stride, the later one
+        sides = shape[-3:-1]
     return keras.Model(source, levels, name=f"{model.name}_pyramid")
 
 

@@ -271,7 +271,22 @@ def _swat(case):
     return keras_mlp.SWAT, dict(mlp_ratio=config["mlp_ratio"]) | arguments | dict(depths=depths)
 
 
+def _as_mlp(case):
+    config = case.config
+    return keras_mlp.ASMLP, dict(
+        patch_size=config["patch_size"],
+        dim=config["embed_dim"],
+        depths=config["depths"],
+        shift_size=config["shift_size"],
+        mlp_ratio=config["mlp_ratio"],
+        use_bias=config["as_bias"],
+        stem_norm=config["patch_norm"],
+        dilation=config.get("dilation", 1),
+    )
+
+
 TRANSLATE = {
+    "as_mlp": _as_mlp,
     "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,
     "mlp_mixer": _mlp_mixer,

@@ -8,21 +8,26 @@ from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization
-from keras_mlp.layers.patch_embedding import PatchEmbedding
+from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
+from keras_mlp.layers.patch_merging import PatchMerging
 from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.shifts import AxialShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 
 __all__ = [
     "Affine",
+    "AxialShift",
     "AxisDense",
     "BicubicResize",
     "Dense",
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
+    "PadToPatches",
     "PatchEmbedding",
+    "PatchMerging",
     "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",

@@ -1,6 +1,7 @@
 """Patch embedding: an image cut into patches, each projected to one vector."""
 
 import keras
+from keras import ops
 
 from keras_mlp.layers import initializers
 
@@ -51,3 +52,33 @@ class PatchEmbedding(keras.layers.Conv2D):
         for key in ("kernel_size", "strides", "padding"):
             del config[key]
         return config
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class PadToPatches(keras.layers.Layer):
+    """Zeros below and to the right of an image, as many as whole patches need.
+
+    Where a size is unknown, as many as the most that can be needed; an embedding without padding, which comes next,
+    leaves out what is too much.
+
+    Args:
+        patch_size: side of a patch in pixels.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: the same, with height and width rounded up to multiples of `patch_size`.
+    """
+
+    def __init__(self, patch_size, **kwargs):
+        super().__init__(**kwargs)
+        self.patch_size = patch_size
+
+    def call(self, x):
+        missing = [self.patch_size - 1 if size is None else -size % self.patch_size for size in x.shape[1:3]]
+        return ops.pad(x, ((0, 0), *((0, amount) for amount in missing), (0, 0))) if any(missing) else x
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        return (batch, *(size and size + -size % self.patch_size for size in sizes), channels)
+
+    def get_config(self):
+        return super().get_config() | {"patch_size": self.patch_size}

@@ -13,6 +13,7 @@ from keras_mlp.zoo import FAMILIES
 GOAL = 0.95
 SIZE = 16
 SMALL = {
+    "as_mlp": ("ASMLP", dict(patch_size=2, dim=32, depths=(2, 2), shift_size=3)),
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),

@@ -25,6 +25,22 @@ def test_families_without_a_grid_take_images_of_unknown_size(stages):
         np.testing.assert_allclose(features, expected[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(32, 40), (33, 46), (50, 31)])
+def test_as_mlp_takes_images_of_unknown_and_odd_sizes(size):
+    """Zeros fill the last patches, and the last rows and columns that are merged, as in the authors' backbones."""
+    arguments = dict(patch_size=4, dim=10, depths=(1, 1, 1), include_top=False)
+    anything = keras_mlp.feature_pyramid(keras_mlp.ASMLP(**arguments, input_shape=(None, None, 3)))
+    known = keras_mlp.ASMLP(**arguments, input_shape=(*size, 3))
+    known.set_weights(anything.get_weights())
+    images = np.random.RandomState(0).uniform(0, 255, (1, *size, 3)).astype("float32")
+    expected = keras_mlp.feature_pyramid(known)(images)
+    assert list(expected) == ["P2", "P3", "P4"]
+    for k, (name, features) in enumerate(expected.items(), 2):
+        assert features.shape[1:3] == tuple(-(-side // 2**k) for side in size)
+        np.testing.assert_allclose(anything(images)[name], features, atol=1e-4)
+        np.testing.assert_allclose(anything.predict(images, verbose=0)[name], features, atol=1e-4)
+
+
 def test_raft_mlp_takes_any_known_size_with_its_own_padding():
     pyramid = keras_mlp.feature_pyramid(keras_mlp.RaftMLPS(weights=None, input_shape=(250, 190, 3)))
     assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]

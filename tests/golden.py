@@ -191,6 +191,30 @@ def _vip(case):
     )
 
 
+def _cycle_mlp(case):
+    config = case.config
+    return keras_mlp.CycleMLP, _stages(config) | dict(use_bias=config["qkv_bias"], branch_scale=1 / config["skip_lam"])
+
+
+def _wave_mlp(case):
+    config = case.config
+    return keras_mlp.WaveMLP, _stages(config) | dict(
+        norm={"BatchNorm2d": "batch", "MyNorm": "image"}[config["norm_layer"]],
+        embedding_norm=config["ds_use_norm"],
+        phase_conv=config["mode"] == "depthwise",
+        use_bias=config["qkv_bias"],
+    )
+
+
+def _stages(config):
+    return dict(
+        dims=config["embed_dims"],
+        depths=config["layers"],
+        transitions=config["transitions"],
+        mlp_ratios=config["mlp_ratios"],
+    )
+
+
 def _dyna_mixer(case):
     config = case.config
     return keras_mlp.DynaMixer, _permutator(config) | dict(
@@ -287,6 +311,7 @@ def _as_mlp(case):
 
 TRANSLATE = {
     "as_mlp": _as_mlp,
+    "cycle_mlp": _cycle_mlp,
     "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,
     "mlp_mixer": _mlp_mixer,
@@ -296,4 +321,5 @@ TRANSLATE = {
     "spach": _spach,
     "swat": _swat,
     "vip": _vip,
+    "wave_mlp": _wave_mlp,
 }

@@ -18,6 +18,7 @@ from keras_mlp.layers import (
     PatchMerging,
     activations,
     channel_mlp,
+    image_norm,
     stochastic_depth,
 )
 
@@ -46,11 +47,6 @@ family = Family(
         drop_path_rate=0.2,
     ),
 )
-
-
-def image_norm(name):
-    """Mean and variance over height, width and channels together; scale and shift channel by channel."""
-    return layers.GroupNormalization(1, epsilon=1e-5, name=name)
 
 
 def axial_shift(x, size, dilation, use_bias, activation, name):

@@ -175,7 +175,7 @@ def DynaMixer(
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
     activation = activation or "gelu"
-    stages = []
+    blocks = []
     for dim, depth, head_count, reduced_dim, ratio in zip(dims, depths, heads, reduced_dims, mlp_ratios, strict=True):
         mixing = functools.partial(
             dyna_mixer_mixing, heads=head_count, reduced_dim=reduced_dim, use_bias=use_bias, activation=activation
@@ -188,8 +188,8 @@ def DynaMixer(
             branch_scale=branch_scale,
             dropout_rate=dropout_rate,
         )
-        stages.append([block] * depth)
-    return permutator(x, stages, patch_size, dims, transitions, drop_path_rate, overlap)
+        blocks.append([block] * depth)
+    return permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap)
 
 
 # Table 1 of the paper and the authors' README.

@@ -15,6 +15,7 @@ from keras_mlp.layers import (
     LayerNormalization,
     PatchEmbedding,
     activations,
+    batch_norm,
     channel_mlp,
     stochastic_depth,
 )
@@ -50,7 +51,7 @@ family = Family(
 
 def norm_act(x, activation, name):
     """Batch norm and activation, with which both steps of token mixing begin."""
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    x = batch_norm(f"{name}_norm")(x)
     return layers.Activation(activation, name=f"{name}_act")(x)
 
 
@@ -102,7 +103,7 @@ def SMLPNet(
             rate = drop_path_rate * block / max(sum(depths) - 1, 1)
             x = smlp_block(x, mlp_ratio * x.shape[-1], activation, rate, dropout_rate, name=f"blocks_{block}")
             block += 1
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm")(x)
+    return batch_norm("norm")(x)
 
 
 # The README of microsoft/SPACH.

@@ -16,6 +16,7 @@ from keras_mlp.layers import (
     PatchEmbedding,
     SelfAttention,
     TokenMLP,
+    batch_norm,
     channel_mlp,
     stochastic_depth,
 )
@@ -60,7 +61,7 @@ def stem(x, dim, patch_size, convolutions):
             x = layers.Conv2D(
                 64, window, stride, padding, use_bias=False, kernel_initializer=_FAN_OUT.clone(), name=f"stem_conv{i}"
             )(x)
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"stem_norm{i}")(x)
+            x = batch_norm(f"stem_norm{i}")(x)
             x = layers.ReLU(name=f"stem_relu{i}")(x)
         patch_size //= 2
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_FAN_OUT, name="stem")(x)

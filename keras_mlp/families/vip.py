@@ -22,8 +22,9 @@ from keras_mlp.layers import (
     LayerNormalization,
     PatchEmbedding,
     SplitAttention,
-    channel_mlp,
-    stochastic_depth,
+    mixing_block,
+    padded_conv,
+    stages,
 )
 
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
@@ -72,31 +73,21 @@ def permute_mlp(x, segments, split_attention, use_bias, activation, name):
     return Dense(x.shape[-1], **linear, name=f"{name}_proj")(y)
 
 
-def permutator_block(x, token_mixing, channel_dim, activation, branch_scale, drop_path_rate, dropout_rate, name):
-    """Token mixing, then channel mixing, each on the normalised input, scaled and added to it.
-
-    `token_mixing(x, name)` is the mixing; DynaMixer puts its own in this place.
-    """
-
-    def add(x, y, i):
-        if branch_scale != 1:
-            y = layers.Rescaling(branch_scale, name=f"{name}_scale{i}")(y)
-        return layers.Add(name=f"{name}_add{i}")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path{i}")])
-
-    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm1")(x)
-    x = add(x, token_mixing(y, name=f"{name}_token_mixing"), 1)
-    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm2")(x)
-    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_NORMAL)
-    return add(x, y, 2)
+def permutator_block(x, **options):
+    """A block of ViP and DynaMixer, which puts another `token_mixing` in."""
+    return mixing_block(x, norm=layer_norm, kernel_initializer=_NORMAL, **options)
 
 
-def permutator(x, stages, patch_size, dims, transitions, drop_path_rate, overlap=False):
+def layer_norm(name):
+    """The norm of ViP and its descendants."""
+    return LayerNormalization(epsilon=1e-5, name=name)
+
+
+def permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap=False):
     """The trunk of ViP and DynaMixer: patch embedding, stages with downsampling between them, layer norm.
 
-    Stages and downsampling layers are numbered in one row, as in the published checkpoints.
-
     Args:
-        stages: for each stage the list of its blocks, `(x, drop_path_rate, name) -> x`.
+        blocks: for each stage the list of its blocks, `(x, drop_path_rate, name) -> x`.
         transitions: for each stage whether the height and width are halved after it.
         overlap: whether the patches reach over into their neighbours, in the stem and where the size is halved.
     """
@@ -105,20 +96,10 @@ def permutator(x, stages, patch_size, dims, transitions, drop_path_rate, overlap
         if not overlap:
             return PatchEmbedding(dim, patch, kernel_initializer=_UNIFORM, name=name)(x)
         window, stride = (patch, (patch + 1) // 2) if name == "stem" else (3, 2)
-        x = layers.ZeroPadding2D((window - 1) // 2, name=f"{name}_pad")(x)
-        return layers.Conv2D(dim, window, stride, kernel_initializer=_UNIFORM.clone(), name=name)(x)
+        return padded_conv(x, dim, window, stride, (window - 1) // 2, name, kernel_initializer=_UNIFORM.clone())
 
     x = embed(x, dims[0], patch_size, "stem")
-    depth, block, index = sum(map(len, stages)), 0, 0
-    for stage, blocks in enumerate(stages):
-        for i, make in enumerate(blocks):
-            x = make(x, drop_path_rate=drop_path_rate * block / max(depth - 1, 1), name=f"stages_{index}_{i}")
-            block += 1
-        index += 1
-        if stage + 1 < len(stages) and (transitions[stage] or dims[stage] != dims[stage + 1]):
-            x = embed(x, dims[stage + 1], 2 if transitions[stage] else 1, f"down_{index}")
-            index += 1
-    return LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return layer_norm("norm")(stages(x, blocks, dims, transitions, embed, drop_path_rate))
 
 
 @family.builder
@@ -156,7 +137,7 @@ def ViP(
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
     activation = activation or "gelu"
-    stages = []
+    blocks = []
     for dim, depth, segment_count, ratio in zip(dims, depths, segments, mlp_ratios, strict=True):
         mixing = functools.partial(
             permute_mlp,
@@ -173,8 +154,8 @@ def ViP(
             branch_scale=branch_scale,
             dropout_rate=dropout_rate,
         )
-        stages.append([block] * depth)
-    return permutator(x, stages, patch_size, dims, transitions, drop_path_rate)
+        blocks.append([block] * depth)
+    return permutator(x, blocks, patch_size, dims, transitions, drop_path_rate)
 
 
 # Table 3 of the paper and the authors' README.

@@ -7,12 +7,13 @@ from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
-from keras_mlp.layers.normalization import LayerNormalization
+from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
 from keras_mlp.layers.scaling import Affine, LayerScale
-from keras_mlp.layers.shifts import AxialShift
+from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
+from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 
@@ -21,6 +22,7 @@ __all__ = [
     "AxialShift",
     "AxisDense",
     "BicubicResize",
+    "CycleShift",
     "Dense",
     "GridLayer",
     "LayerNormalization",
@@ -33,8 +35,14 @@ __all__ = [
     "SplitAttention",
     "TokenDense",
     "TokenMLP",
+    "batch_norm",
     "channel_mlp",
     "gelu",
     "gelu_tanh",
+    "image_norm",
+    "mixing_block",
+    "overlapping_patches",
+    "padded_conv",
+    "stages",
     "stochastic_depth",
 ]

@@ -44,3 +44,13 @@ class LayerNormalization(keras.layers.LayerNormalization):
         config = super().get_config()
         del config["rms_scaling"]
         return config
+
+
+def image_norm(name):
+    """Group norm with one group: mean and variance over height, width and channels, scale and shift by channel."""
+    return keras.layers.GroupNormalization(1, epsilon=1e-5, name=name)
+
+
+def batch_norm(name):
+    """Batch norm with PyTorch's defaults, which most references keep."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)

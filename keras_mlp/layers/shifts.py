@@ -1,12 +1,44 @@
 """Shifts: groups of channels moved along an axis by different distances."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
+class _Shift(keras.layers.Layer):
+    """Groups of channels moved along the height or the width, zeros coming in from outside."""
+
+    def __init__(self, side, size, **kwargs):
+        if side not in ("height", "width"):
+            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"`size` must be a positive odd number. Received: size={size!r}")
+        super().__init__(**kwargs)
+        self.side, self.size = side, size
+
+    def _windows(self, x, most):
+        """What is seen `shift` positions before each position, as a function of the shift, -most ≤ shift ≤ most."""
+        along = (most, most)
+        pads = ((0, 0), along, (0, 0), (0, 0)) if self.side == "height" else ((0, 0), (0, 0), along, (0, 0))
+        padded = ops.pad(x, pads)
+
+        def window(shift, channels=slice(None)):
+            # The end counts from the end, so that the length need not be known.
+            cut = slice(most - shift, -(most + shift) or None)
+            return padded[(slice(None), *((cut,) if self.side == "height" else (slice(None), cut)), ..., channels)]
+
+        return window
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"side": self.side, "size": self.size}
+
+
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class AxialShift(keras.layers.Layer):
-    """Groups of channels moved along the height or the width, zeros coming in from outside.
+class AxialShift(_Shift):
+    """Groups of neighbouring channels moved along the height or the width, zeros coming in from outside.
 
     The channels are cut into `size` groups of `ceil(channels / size)` (the last ones are smaller or missing), and group
     `g` moves by `k = (g - size // 2) * dilation` positions towards larger indices: `y[i] = x[i - k]`.
@@ -26,30 +58,48 @@ class AxialShift(keras.layers.Layer):
     """
 
     def __init__(self, side, size, dilation=1, **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"`size` must be a positive odd number. Received: size={size!r}")
-        super().__init__(**kwargs)
-        self.side, self.size, self.dilation = side, size, dilation
+        super().__init__(side, size, **kwargs)
+        self.dilation = dilation
 
     def call(self, x):
         if self.size == 1:
             return x
-        channels, most = x.shape[-1], self.size // 2 * self.dilation
-        along = (most, most)
-        pads = ((0, 0), along, (0, 0), (0, 0)) if self.side == "height" else ((0, 0), (0, 0), along, (0, 0))
-        padded, width, moved = ops.pad(x, pads), -(-channels // self.size), []
-        for group, start in enumerate(range(0, channels, width)):
-            shift = (group - self.size // 2) * self.dilation
-            # The end counts from the end, so that the length need not be known.
-            cut = slice(most - shift, -(most + shift) or None)
-            window = (slice(None), cut) if self.side == "height" else (slice(None), slice(None), cut)
-            moved.append(padded[(*window, ..., slice(start, min(start + width, channels)))])
-        return ops.concatenate(moved, axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        half, channels = self.size // 2, x.shape[-1]
+        window, width = self._windows(x, half * self.dilation), -(-channels // self.size)
+        groups = enumerate(range(0, channels, width))
+        return ops.concatenate(
+            [window((g - half) * self.dilation, slice(start, min(start + width, channels))) for g, start in groups], -1
+        )
 
     def get_config(self):
-        return super().get_config() | {"side": self.side, "size": self.size, "dilation": self.dilation}
+        return super().get_config() | {"dilation": self.dilation}
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class CycleShift(_Shift):
+    """Channels moved in turn along the height or the width, zeros coming in from outside.
+
+        y[i] of channel c = x[i + (c + size // 2) % size - size // 2] of channel c
+
+    With `size` 3, channels 0, 1, 2, 3, … read 0, 1, -1, 0, … positions further on. A linear layer over the channels
+    after it is the paper's Cycle FC.
+
+    Source: Chen et al. 2021 (CycleMLP), section 3.2; the phase is that of the authors' code, not of their figure.
+
+    Args:
+        side: "height" or "width".
+        size: number of positions that are read, odd.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: the same.
+
+    Raises:
+        ValueError: `side` is neither, or `size` is not a positive odd number.
+    """
+
+    def call(self, x):
+        half = self.size // 2
+        window, offset = self._windows(x, half), (np.arange(x.shape[-1]) + half) % self.size - half
+        # Channels that lie apart are slow to gather and to put back; whole maps times 0 or 1 are fast, and XLA makes
+        # one pass of them.
+        return sum(window(-d) * ops.convert_to_tensor(offset == d, x.dtype) for d in range(-half, half + 1))

@@ -14,6 +14,7 @@ GOAL = 0.95
 SIZE = 16
 SMALL = {
     "as_mlp": ("ASMLP", dict(patch_size=2, dim=32, depths=(2, 2), shift_size=3)),
+    "cycle_mlp": ("CycleMLP", dict(patch_size=2, dims=(32, 64), depths=(2, 2))),
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
@@ -25,10 +26,13 @@ SMALL = {
     "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
     "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),
     "swat": ("SWAT", dict(segments=4, sub_grid=4, stem_dim=32, depths=(3,))),
+    "wave_mlp": ("WaveMLP", dict(patch_size=2, dims=(32, 64), depths=(2, 2))),
     "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
 }
 for family in ("dyna_mixer", "vip"):
     SMALL[family][1].update(transitions=(True, False), mlp_ratios=(3, 3))
+for family in ("cycle_mlp", "wave_mlp"):
+    SMALL[family][1].update(transitions=(True, False), mlp_ratios=(4, 4))
 
 
 @pytest.mark.slow

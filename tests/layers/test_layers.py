@@ -17,6 +17,7 @@ def public_layers():
 EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),
+    layers.CycleShift: dict(side="height", size=5),
     layers.PadToPatches: dict(patch_size=5),
     layers.PatchMerging: dict(),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
@@ -297,6 +298,23 @@ def test_axial_shift_moves_each_group_by_its_own_distance(channels, size, dilati
     for wrong in (dict(side="depth", size=3), dict(side="width", size=4)):
         with pytest.raises(ValueError, match="must be"):
             layers.AxialShift(**wrong)
+
+
+@pytest.mark.parametrize("side, axis", [("height", 1), ("width", 2)])
+def test_cycle_shift_reads_the_channels_in_turn_further_on(side, axis):
+    """Channel by channel against the definition, at known sizes and unknown ones."""
+    x = np.random.RandomState(0).standard_normal((2, 4, 6, 7)).astype("float32")
+    for size in (1, 3, 5):
+        expected = np.zeros_like(x)
+        for c in range(7):
+            offset = (c + size // 2) % size - size // 2
+            for i in range(x.shape[axis]):
+                if 0 <= i + offset < x.shape[axis]:
+                    expected[(slice(None),) * axis + (i, ..., c)] = x[(slice(None),) * axis + (i + offset, ..., c)]
+        for shape in (x.shape[1:], (None, None, 7)):
+            inputs = keras.Input(shape)
+            answer = keras.Model(inputs, layers.CycleShift(side, size)(inputs))(x)
+            np.testing.assert_array_equal(answer, expected)
 
 
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 6), (4, 7), (5, 7)])

@@ -1,0 +1,91 @@
+"""What hierarchical families have in common: blocks of two residual branches, stages, convolutional patches."""
+
+import keras
+
+from keras_mlp.layers.channel_mixing import channel_mlp
+from keras_mlp.layers.stochastic_depth import stochastic_depth
+
+
+def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
+    """Convolution with `padding` zeros on all four sides, as the layers NAME_pad and NAME.
+
+    Keras' "same" puts an odd number of zeros on the other side than PyTorch does, whose models are read here.
+
+    Args:
+        x: map `(batch, height, width, channels)`.
+        filters, kernel_size, strides: of the convolution.
+        padding: number of zeros on each side.
+        name: name of the convolution.
+        **conv: its further arguments, such as initialisers.
+
+    Returns:
+        A map `(batch, (height + 2 * padding - kernel_size) // strides + 1, …, filters)`.
+    """
+    x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+    return keras.layers.Conv2D(filters, kernel_size, strides, name=name, **conv)(x)
+
+
+def overlapping_patches(x, dim, patch_size, name, **conv):
+    """Patches that reach `patch_size - 1` pixels into their neighbours: windows of 7 pixels at every fourth, or of 3
+    at every second. An odd size is rounded up by windows of 3, down by those of 7."""
+    return padded_conv(x, dim, 2 * patch_size - 1, patch_size, patch_size // 2, name, **conv)
+
+
+def mixing_block(
+    x, token_mixing, channel_dim, activation, norm, drop_path_rate, dropout_rate, name, branch_scale=1.0, **dense
+):
+    """Token mixing, then channel mixing, each on the normalised input, scaled and added to it.
+
+    Args:
+        x: map `(batch, height, width, channels)`.
+        token_mixing: the mixing, `(x, name) -> x`.
+        channel_dim: hidden width of the channel MLP.
+        activation: its activation.
+        norm: makes a norm from its name.
+        drop_path_rate: stochastic depth of both branches.
+        dropout_rate: dropout after each linear layer of the channel MLP.
+        name: prefix of the layers' names.
+        branch_scale: factor on both branches.
+        **dense: further arguments of the channel MLP's layers, such as initialisers.
+
+    Returns:
+        A map of the same shape.
+    """
+
+    def add(x, y, i):
+        if branch_scale != 1:
+            y = keras.layers.Rescaling(branch_scale, name=f"{name}_scale{i}")(y)
+        return keras.layers.Add(name=f"{name}_add{i}")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path{i}")])
+
+    x = add(x, token_mixing(norm(f"{name}_norm1")(x), name=f"{name}_token_mixing"), 1)
+    y = channel_mlp(norm(f"{name}_norm2")(x), channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **dense)
+    return add(x, y, 2)
+
+
+def stages(x, blocks, dims, transitions, embed, drop_path_rate):
+    """Stages of blocks, and between them layers that halve the size or change the width.
+
+    Stages and what is between them are numbered in one row, as in the checkpoints of ViP's descendants.
+
+    Args:
+        x: map `(batch, height, width, dims[0])`.
+        blocks: for each stage the list of its blocks, `(x, drop_path_rate, name) -> x`.
+        dims: width of each stage.
+        transitions: for each stage whether the height and width are halved after it.
+        embed: what is between two stages, `(x, dim, stride, name) -> x`; left out where the stride would be 1 and the
+            width stays.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
+
+    Returns:
+        The map of the last stage.
+    """
+    depth, block, index = sum(map(len, blocks)), 0, 0
+    for stage, makers in enumerate(blocks):
+        for i, make in enumerate(makers):
+            x = make(x, drop_path_rate=drop_path_rate * block / max(depth - 1, 1), name=f"stages_{index}_{i}")
+            block += 1
+        index += 1
+        if stage + 1 < len(blocks) and (transitions[stage] or dims[stage] != dims[stage + 1]):
+            x = embed(x, dims[stage + 1], 2 if transitions[stage] else 1, f"down_{index}")
+            index += 1
+    return x

@@ -6,6 +6,7 @@ from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
 from keras_mlp.families.cycle_mlp import CycleMLP, CycleMLPB1, CycleMLPB2, CycleMLPB3, CycleMLPB4, CycleMLPB5
 from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
+from keras_mlp.families.hire_mlp import HireMLP, HireMLPBase, HireMLPLarge, HireMLPSmall, HireMLPTiny
 from keras_mlp.families.mlp_mixer import (
     MLPMixer,
     MLPMixerB16,
@@ -65,6 +66,11 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "HireMLP",
+    "HireMLPBase",
+    "HireMLPLarge",
+    "HireMLPSmall",
+    "HireMLPTiny",
     "CycleMLP",
     "CycleMLPB1",
     "CycleMLPB2",

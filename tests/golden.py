@@ -196,6 +196,20 @@ def _cycle_mlp(case):
     return keras_mlp.CycleMLP, _stages(config) | dict(use_bias=config["qkv_bias"], branch_scale=1 / config["skip_lam"])
 
 
+def _hire_mlp(case):
+    config, borders = case.config, {"c": "circular", "replicate": "replicate", "0": "zeros"}
+    return keras_mlp.HireMLP, dict(
+        dims=config["embed_dims"],
+        depths=config["layers"],
+        region_sizes=config["pixel"],
+        shift_periods=config["step_stride"],
+        shift_sizes=config["step_dilation"],
+        mlp_ratios=config["mlp_ratios"],
+        shift_border=borders[config["step_pad_mode"]],
+        region_border=borders[config["pixel_pad_mode"]],
+    )
+
+
 def _wave_mlp(case):
     config = case.config
     return keras_mlp.WaveMLP, _stages(config) | dict(
@@ -314,6 +328,7 @@ TRANSLATE = {
     "cycle_mlp": _cycle_mlp,
     "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,
+    "hire_mlp": _hire_mlp,
     "mlp_mixer": _mlp_mixer,
     "raft_mlp": _raft_mlp,
     "res_mlp": _res_mlp,

@@ -102,7 +102,10 @@ class Layout:
                 continue
             if name in ours:
                 raise CheckpointError(f"Tensors {sources[name]!r} and {key!r} of the checkpoint are both {name!r}.")
-            ours[name], sources[name] = array if transform is None else transform(array), key
+            if transform is not None:
+                weight = (tensors[f"{layer}{separator}{main}"],) if getattr(transform, "takes_weight", False) else ()
+                array = transform(array, *weight)
+            ours[name], sources[name] = array, key
         return ours, unknown
 
 
@@ -117,6 +120,12 @@ OURS = _Ours("keras_mlp", "own names", "", (), activation=None)
 
 REGISTRY: dict[str, dict[str, Layout]] = {}
 """The layouts that the families declared: `{family: {name: layout}}`."""
+
+
+def with_weight(transform: Callable) -> Callable:
+    """Mark a `transform(tensor, weight)` that needs the weight beside the tensor, to tell what a bias belongs to."""
+    transform.takes_weight = True
+    return transform
 
 
 def register(layout: Layout) -> Layout:

@@ -10,6 +10,7 @@ from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
+from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.scaling import Affine, LayerScale
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
@@ -30,6 +31,8 @@ __all__ = [
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
+    "RegionMerge",
+    "RegionPartition",
     "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",

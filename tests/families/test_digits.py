@@ -17,6 +17,10 @@ SMALL = {
     "cycle_mlp": ("CycleMLP", dict(patch_size=2, dims=(32, 64), depths=(2, 2))),
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
+    "hire_mlp": (
+        "HireMLP",
+        dict(patch_size=2, dims=(32, 64), depths=(2, 2), region_sizes=(2, 2), shift_periods=(2, 2), shift_sizes=(1, 1)),
+    ),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
     "raft_mlp": (
         "RaftMLP",
@@ -33,6 +37,7 @@ for family in ("dyna_mixer", "vip"):
     SMALL[family][1].update(transitions=(True, False), mlp_ratios=(3, 3))
 for family in ("cycle_mlp", "wave_mlp"):
     SMALL[family][1].update(transitions=(True, False), mlp_ratios=(4, 4))
+SMALL["hire_mlp"][1].update(mlp_ratios=(4, 4))
 
 
 @pytest.mark.slow

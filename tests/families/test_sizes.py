@@ -41,6 +41,32 @@ def test_as_mlp_takes_images_of_unknown_and_odd_sizes(size):
         np.testing.assert_allclose(anything.predict(images, verbose=0)[name], features, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "builder, options",
+    [
+        ("CycleMLP", dict(transitions=(True,) * 3)),
+        ("HireMLP", dict(region_sizes=(3, 2, 2), shift_periods=(2, 2, 2), shift_sizes=(1, 1, 1))),
+        ("WaveMLP", dict(transitions=(True,) * 3)),
+    ],
+)
+@pytest.mark.parametrize("size", [(48, 64), (57, 38)])
+def test_pyramids_of_overlapping_patches_are_the_same_at_unknown_sizes(builder, options, size):
+    """Sides are rounded as convolutions with padding on both ends round them: down by the stem's, then up."""
+    arguments = options | dict(dims=(8, 12, 16), depths=(2, 1, 2), mlp_ratios=(2, 2, 2), include_top=False)
+    anything = keras_mlp.feature_pyramid(getattr(keras_mlp, builder)(**arguments, input_shape=(None, None, 3)))
+    known = getattr(keras_mlp, builder)(**arguments, input_shape=(*size, 3))
+    known.set_weights(anything.get_weights())
+    images = np.random.RandomState(0).uniform(0, 255, (1, *size, 3)).astype("float32")
+    expected = keras_mlp.feature_pyramid(known)(images)
+    sides = [(side - 3) // 4 + 1 for side in size]
+    for name in ("P2", "P3", "P4"):
+        assert expected[name].shape[1:3] == tuple(sides)
+        np.testing.assert_allclose(anything(images)[name], expected[name], atol=1e-4)
+        np.testing.assert_allclose(anything.predict(images, verbose=0)[name], expected[name], atol=1e-4)
+        sides = [-(-side // 2) for side in sides]
+    assert list(expected) == ["P2", "P3", "P4"]
+
+
 def test_raft_mlp_takes_any_known_size_with_its_own_padding():
     pyramid = keras_mlp.feature_pyramid(keras_mlp.RaftMLPS(weights=None, input_shape=(250, 190, 3)))
     assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]

@@ -20,6 +20,8 @@ EXAMPLES = {
     layers.CycleShift: dict(side="height", size=5),
     layers.PadToPatches: dict(patch_size=5),
     layers.PatchMerging: dict(),
+    layers.RegionMerge: dict(side="height", size=2, shift=1),
+    layers.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     layers.BicubicResize: dict(size=(5, 20)),
     layers.LayerScale: dict(initial_scale=0.5),
@@ -42,7 +44,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
-    x = [x, 2 * x, 1 - x] if cls is layers.SplitAttention else x
+    x = {layers.SplitAttention: [x, 2 * x, 1 - x], layers.RegionMerge: [x, 2 * x]}.get(cls, x)
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())
@@ -315,6 +317,38 @@ def test_cycle_shift_reads_the_channels_in_turn_further_on(side, axis):
             inputs = keras.Input(shape)
             answer = keras.Model(inputs, layers.CycleShift(side, size)(inputs))(x)
             np.testing.assert_array_equal(answer, expected)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("side, axis", [("height", 1), ("width", 2)])
+@pytest.mark.parametrize("shift, shift_border", [(0, "circular"), (2, "circular"), (2, "zeros")])
+@pytest.mark.parametrize("border, mode", [("circular", "wrap"), ("replicate", "edge"), ("zeros", "constant")])
+def test_regions_are_neighbours_of_the_moved_map_side_by_side(known, side, axis, shift, shift_border, border, mode):
+    """Against NumPy's roll and pad; and back, where nothing was lost."""
+    x = np.random.RandomState(0).standard_normal((2, 5, 7, 3)).astype("float32")
+    moved = np.roll(x, shift, axis)
+    if shift_border == "zeros":
+        moved[(slice(None),) * axis + (slice(shift),)] = 0
+    for size in (1, 2, 3, 4):
+        missing = [(0, 0)] * 4
+        missing[axis] = (0, -x.shape[axis] % size)
+        whole = np.moveaxis(np.pad(moved, missing, mode=mode), axis, 1)
+        expected = whole.reshape(2, -1, size, *whole.shape[2:]).swapaxes(2, 3)
+        expected = np.moveaxis(expected.reshape(*expected.shape[:3], -1), 1, axis)
+        inputs = keras.Input(x.shape[1:] if known else (None, None, 3))
+        regions = layers.RegionPartition(side, size, shift, shift_border, border)(inputs)
+        back = layers.RegionMerge(side, size, shift if shift_border == "circular" else 0)([regions, inputs])
+        regions, back = keras.Model(inputs, [regions, back])(x)
+        np.testing.assert_array_equal(regions, expected)
+        np.testing.assert_array_equal(back, x if shift_border == "circular" else moved)
+
+
+def test_regions_tell_what_they_cannot_do():
+    for wrong in (dict(side="depth", size=3), dict(side="width", size=0), dict(side="width", size=2, border="mirror")):
+        with pytest.raises(ValueError, match="must be"):
+            layers.RegionPartition(**wrong)
+    with pytest.raises(ValueError, match="at least 3 positions"):
+        layers.RegionPartition("width", 4)(np.zeros((1, 8, 1, 3)))
 
 
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 6), (4, 7), (5, 7)])

@@ -1,0 +1,137 @@
+"""Images a second of inference on a GPU: ours on Keras' JAX backend, and timm, in turns in one process.
+
+    KERAS_BACKEND=jax python -m benchmarks.accelerator --models=mlp_mixer_b16,res_mlp_24 --batches=64,256
+
+Both are also told as a share of what a product of two 8192 x 8192 matrices reaches in the same run and precision. A
+multiply-add counts as two operations.
+"""
+
+import json
+import os
+import statistics
+import time
+
+from absl import app, flags
+
+from keras_mlp import files
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("models", ["mlp_mixer_b16", "res_mlp_24", "g_mlp_s16"], "Names in the zoo.")
+flags.DEFINE_list("batches", ["64", "256"], "Images at a time.")
+flags.DEFINE_enum("precision", "bfloat16", ["bfloat16", "float32"], "Of weights and activations.")
+flags.DEFINE_integer("rounds", 5, "How often all take their turn.", lower_bound=2)
+flags.DEFINE_float("seconds", 0.5, "How long a turn is.", lower_bound=0.01)
+flags.DEFINE_bool("compile", True, "Whether timm takes part through torch.compile too, which needs minutes to compile.")
+flags.DEFINE_string("json", None, "File to write the rows to.")
+
+
+def ours(name, batch, precision):
+    """A step of our model and what waits for it to end."""
+    import jax
+
+    import keras_mlp
+
+    model = keras_mlp.create_model(
+        name, weights=None, include_preprocessing=False, classifier_activation=None, dtype=precision
+    )
+    trainable, others = ([v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables))
+    forward = jax.jit(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0])
+    x = jax.random.normal(jax.random.key(0), (batch, *model.input_shape[1:]), precision)
+    return lambda: forward(trainable, others, x), jax.block_until_ready
+
+
+def timm(name, batch, precision, compile):
+    """The same of timm's model."""
+    import torch
+
+    from benchmarks.models import PEERS
+    from benchmarks.on_torch import import_timm
+
+    dtype = getattr(torch, precision)
+    model = import_timm().create_model(PEERS[name]["timm"]).eval().to("cuda", dtype)
+    x = torch.randn(batch, *model.default_cfg["input_size"], device="cuda", dtype=dtype)
+    model = torch.compile(model) if compile else model
+
+    def step():
+        with torch.inference_mode():
+            return model(x)
+
+    return step, lambda _: torch.cuda.synchronize()
+
+
+def product(precision, side=8192):
+    """The same of a matrix product."""
+    import torch
+
+    a = torch.randn(side, side, device="cuda", dtype=getattr(torch, precision))
+    return lambda: a @ a, lambda _: torch.cuda.synchronize()
+
+
+def turn(step, wait, seconds):
+    """Steps a second over about `seconds`, queued without waiting in between."""
+    wait(step())
+    start, count = time.perf_counter(), 0
+    while True:
+        for _ in range(4):
+            answer = step()
+        count += 4
+        wait(answer)
+        if (elapsed := time.perf_counter() - start) >= seconds:
+            return count / elapsed
+
+
+def main(argv):
+    if argv[1:]:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+    import torch
+
+    import keras_mlp
+    from benchmarks.models import PEERS
+
+    if not torch.cuda.is_available():
+        raise SystemExit("No GPU is seen by PyTorch.")
+    print(torch.cuda.get_device_name(), FLAGS.precision)
+    rows = []
+    for name in FLAGS.models:
+        macs = keras_mlp.model_card(name).macs
+        for batch in map(int, FLAGS.batches):
+            steps = {
+                ("keras_mlp", "jax"): ours(name, batch, FLAGS.precision),
+                ("torch", "matmul"): product(FLAGS.precision),
+            }
+            if "timm" in PEERS.get(name, {}):
+                for form in ("eager", "compiled")[: 1 + FLAGS.compile]:
+                    steps["timm", form] = timm(name, batch, FLAGS.precision, form == "compiled")
+            for step, wait in steps.values():
+                wait(step())
+            rates = {key: [] for key in steps}
+            for _ in range(FLAGS.rounds):
+                for key, step in steps.items():
+                    rates[key].append(turn(*step, FLAGS.seconds))
+            peak = 2 * 8192**3 * statistics.median(rates.pop(("torch", "matmul")))
+            mine = rates["keras_mlp", "jax"]
+            for (who, form), values in rates.items():
+                images = batch * statistics.median(values)
+                ratios = [own / value for own, value in zip(mine, values, strict=True)]
+                rows.append(
+                    dict(
+                        model=name, who=who, form=form, precision=FLAGS.precision, batch=batch,
+                        images_per_second=images, peak_share=2 * macs * images / peak,
+                        ours_times=statistics.median(ratios), spread=(min(ratios), max(ratios)),
+                    )
+                )  # fmt: skip
+                print(
+                    f"{name} batch {batch}: {who} {form} {images:,.0f} images/s, "
+                    f"{100 * rows[-1]['peak_share']:.1f} % of {peak / 1e12:.0f} TFLOP/s; "
+                    f"ours is {rows[-1]['ours_times']:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})",
+                    flush=True,
+                )
+    if FLAGS.json:
+        with files.atomic_path(FLAGS.json) as path:
+            path.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the GPU's memory
+    app.run(main)

@@ -17,6 +17,7 @@ SMALL = {
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
+    "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
     "raft_mlp": (
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),

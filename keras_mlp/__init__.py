@@ -17,6 +17,7 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS16,
     MLPMixerS32,
 )
+from keras_mlp.families.morph_mlp import MorphMLP, MorphMLPB, MorphMLPL, MorphMLPS, MorphMLPT
 from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
@@ -139,6 +140,11 @@ __all__ = [
     "MLPMixerL32",
     "MLPMixerS16",
     "MLPMixerS32",
+    "MorphMLP",
+    "MorphMLPB",
+    "MorphMLPL",
+    "MorphMLPS",
+    "MorphMLPT",
     "ResMLP",
     "ResMLP12",
     "ResMLP24",

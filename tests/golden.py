@@ -323,6 +323,18 @@ def _as_mlp(case):
     )
 
 
+def _morph_mlp(case):
+    config = case.config.get("MORPH", case.config)
+    return keras_mlp.MorphMLP, dict(
+        dims=config["EMBED_DIMS"],
+        depths=config["LAYERS"],
+        chunks=config["SEGMENT_DIM"],
+        mlp_ratios=config["MLP_RATIOS"],
+        transitions=config["TRANSITIONS"],
+        use_bias=config["QKV_BIAS"],
+    )
+
+
 TRANSLATE = {
     "as_mlp": _as_mlp,
     "cycle_mlp": _cycle_mlp,
@@ -330,6 +342,7 @@ TRANSLATE = {
     "g_mlp": _g_mlp,
     "hire_mlp": _hire_mlp,
     "mlp_mixer": _mlp_mixer,
+    "morph_mlp": _morph_mlp,
     "raft_mlp": _raft_mlp,
     "res_mlp": _res_mlp,
     "smlp": _smlp,

@@ -23,7 +23,7 @@ class SplitAttention(keras.layers.Layer):
         reduction: the MLP's hidden width is `channels // reduction`.
         kernel_initializer: of both linear layers.
 
-    Input shape: a list of maps `(batch, height, width, channels)`.
+    Input shape: a list of maps `(batch, height, width, channels)`, or of videos `(batch, frames, height, …)`.
     Output shape: that of one of them.
     """
 
@@ -44,9 +44,11 @@ class SplitAttention(keras.layers.Layer):
 
     def call(self, maps):
         # The mean of a sum is the sum of means, which are small.
-        average = sum(ops.mean(x, axis=(1, 2)) for x in maps)
+        positions = range(1, len(maps[0].shape) - 1)
+        average = sum(ops.mean(x, axis=tuple(positions)) for x in maps)
         # In the published weights the branch is the fast index.
-        weights = ops.reshape(self.fc2(self.fc1(average)), (-1, 1, 1, maps[0].shape[-1], len(maps)))
+        weights = self.fc2(self.fc1(average))
+        weights = ops.reshape(weights, (-1, *(1 for _ in positions), maps[0].shape[-1], len(maps)))
         weights = ops.softmax(weights, axis=-1)
         return sum(x * weights[..., i] for i, x in enumerate(maps))
 

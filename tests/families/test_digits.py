@@ -22,6 +22,7 @@ SMALL = {
         dict(patch_size=2, dims=(32, 64), depths=(2, 2), region_sizes=(2, 2), shift_periods=(2, 2), shift_sizes=(1, 1)),
     ),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
+    "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
     "raft_mlp": (
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_mlp
 
@@ -67,6 +68,31 @@ def test_pyramids_of_overlapping_patches_are_the_same_at_unknown_sizes(builder, 
     assert list(expected) == ["P2", "P3", "P4"]
 
 
+def test_morph_mlp_takes_images_of_unknown_size():
+    """With chunks of the first stage that are a row each, and one and a half columns."""
+    arguments = dict(dims=(12, 24), depths=(1, 1), chunks=(12, 4), mlp_ratios=(1, 1), include_top=False)
+    anything = keras_mlp.feature_pyramid(keras_mlp.MorphMLP(**arguments, input_shape=(None, None, 3)))
+    known = keras_mlp.MorphMLP(**arguments, input_shape=(32, 48, 3))
+    known.set_weights(anything.get_weights())
+    images = np.random.RandomState(0).uniform(0, 255, (3, 32, 48, 3)).astype("float32")
+    expected = keras_mlp.feature_pyramid(known)(images)
+    assert {name: features.shape for name, features in expected.items()} == {"P2": (3, 8, 12, 12), "P3": (3, 4, 6, 24)}
+    unknown = tf.function(anything, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    for name, features in expected.items():
+        np.testing.assert_allclose(anything(images)[name], features, atol=1e-5)
+        np.testing.assert_allclose(unknown(images)[name], features, atol=1e-5)
+
+
+def test_chunks_of_morph_mlp_never_run_on_into_the_next_image():
+    """Twelve images of 4 x 4 positions make whole chunks of 12, but one of them does not."""
+    model = keras_mlp.MorphMLP((12, 12), (1, 1), (12, 4), (1, 1), input_shape=(None, None, 3), include_top=False)
+    images = np.zeros((12, 16, 16, 3), "float32")
+    with pytest.raises(ValueError, match="length=12, 12 channels, 4 x 4 positions"):
+        model(images)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])(images)
+
+
 def test_raft_mlp_takes_any_known_size_with_its_own_padding():
     pyramid = keras_mlp.feature_pyramid(keras_mlp.RaftMLPS(weights=None, input_shape=(250, 190, 3)))
     assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]
@@ -82,6 +108,8 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
     "name, size, message",
     [
         ("vip_small7", (None, None), "static `input_shape`"),
+        ("morph_mlp_t", (256, 256), r"chunk.*Received: the input size \(256, 256\). .* work: \(224, 224\)"),
+        ("morph_mlp_t", (224, 200), r"Received: the input size \(224, 200\). .* work: \(224, 224\)"),
         ("raft_mlp_s", (None, 224), "static `input_shape`"),
         ("spach_mlp_xxs", (None, None), "static `input_shape`"),
         ("swat_mixer_ti", (None, None), "static `input_shape`"),

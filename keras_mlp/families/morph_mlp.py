@@ -1,0 +1,321 @@
+"""MorphMLP: linear layers over chunks of neighbouring positions, which lengthen with depth, for images and videos.
+
+The positions are strung together row by row, and once more column by column, and cut into chunks; a linear layer mixes
+each chunk with a group of the channels. Chunks of few positions look at details first; in the last stage a chunk may
+hold the whole image. In a video, a linear layer over the frames of each place comes before that. All are joined with a
+third branch, over the channels, by split attention.
+
+The authors published the code of the video models alone. The image models are the same without the layers over frames,
+with the paper's depths and widths.
+"""
+
+import math
+
+import keras
+from keras import initializers, layers, ops
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing
+from keras_mlp.layers import Dense, LayerNormalization, SplitAttention, activations, channel_mlp, stochastic_depth
+from keras_mlp.layers.initializers import own
+
+_NORMAL = initializers.TruncatedNormal(stddev=0.02)
+_UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the convolutions keep
+
+family = Family(
+    "morph_mlp",
+    title="MorphMLP",
+    paper=Paper(
+        "MorphMLP: An Efficient MLP-Like Backbone for Spatial-Temporal Representation Learning",
+        "Zhang et al.",
+        2021,
+        "https://arxiv.org/abs/2111.12527",
+    ),
+    preprocessing=Preprocessing(),
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class ChunkDense(layers.Layer):
+    """One linear layer shared by all chunks of positions and all groups of channels.
+
+    The channels are cut into groups of `S` neighbours. The `length * S` numbers that a chunk of positions has in one
+    group make a vector `v`, the position slow and the channel fast, which becomes `W v + b` in the same places. What a
+    chunk is:
+
+    - along "width": `length` positions one after the other, in row-major order, on into the next row if need be;
+    - along "height": the same in column-major order;
+    - along "image": `length` positions as far apart as there are chunks. One chunk of all is the same as along "width";
+    - along "frames": the frames of one place.
+
+    There are as many groups as a chunk has positions, so that `W` is square in the channels; along "frames" as many or,
+    where that does not divide the channels, the most below that do.
+
+    Source: Zhang et al. 2021, sections 3.2 (MorphFC_s) and 3.3 (MorphFC_t), and the authors' code.
+
+    Args:
+        along: "width", "height", "image" or "frames".
+        length: positions of a chunk; left out for "frames", where it is the number of frames.
+        use_bias: whether there is a bias.
+        kernel_initializer: of the linear layer.
+
+    Input shape: `(batch, height, width, channels)`, or of videos `(batch, frames, height, width, channels)`; height and
+        width may be unknown.
+    Output shape: the same.
+
+    Raises:
+        ValueError: `along` is none of these, `length` does not divide the channels or the positions, or the number of
+            frames is not known.
+    """
+
+    def __init__(self, along, length=None, use_bias=True, kernel_initializer="glorot_uniform", **kwargs):
+        if along not in ("width", "height", "image", "frames"):
+            raise ValueError(f'`along` must be "width", "height", "image" or "frames". Received: along={along!r}')
+        super().__init__(**kwargs)
+        self.along, self.length, self.use_bias = along, length, use_bias
+        self.kernel_initializer = own(kernel_initializer)
+
+    def _cut(self, shape):
+        """Length of a chunk and number of groups for an input of this shape."""
+        *_, height, width, channels = shape
+        if self.along == "frames":
+            frames = shape[1]
+            if len(shape) != 5 or frames is None:
+                raise ValueError(
+                    "Frames are mixed in videos (batch, frames, height, width, channels) of a known number of frames. "
+                    f"Received: {tuple(shape)}"
+                )
+            return frames, max(groups for groups in range(1, frames + 1) if channels % groups == 0)
+        if channels % self.length or (None not in (height, width) and height * width % self.length):
+            raise ValueError(
+                "The length of a chunk must divide the channels and the positions. Received: "
+                f"length={self.length}, {channels} channels, {height} x {width} positions"
+            )
+        return self.length, self.length
+
+    def build(self, input_shape):
+        length, groups = self._cut(input_shape)
+        self.fc = Dense(
+            length * input_shape[-1] // groups,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name="fc",
+        )
+        self.fc.build((None, self.fc.units))
+        super().build(input_shape)
+
+    def call(self, x):
+        if self.along == "height":
+            return ops.swapaxes(self._mix(ops.swapaxes(x, -3, -2)), -3, -2)
+        return self._mix(x)
+
+    def _mix(self, x):
+        length, groups = self._cut(x.shape)
+        _, *frames, height, width, channels = x.shape
+        inner, known = channels // groups, None not in (height, width)
+        if self.along == "frames":  # all frames make one image, and a chunk has one position of each
+            frames, height = (), known and height * length
+        # With sizes unknown, the images are counted, so that no chunk can run on into the next one unnoticed.
+        images = -1 if known else ops.shape(x)[0] * math.prod(frames)
+        chunks = height * width // length if known else -1
+        if self.along in ("width", "height"):
+            cut = (images, chunks, length, groups, inner)
+        else:
+            cut = (images, 1, length, chunks * groups if known else -1, inner)
+        y = ops.swapaxes(ops.reshape(x, cut), 2, 3)
+        y = self.fc(ops.reshape(y, (-1, length * inner)))
+        y = ops.swapaxes(ops.reshape(y, (*cut[:2], cut[3], length, inner)), 2, 3)
+        return ops.reshape(y, (-1, *x.shape[1:]) if known else ops.shape(x))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "along": self.along,
+            "length": self.length,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+def convolution(x, dim, name, frames=1):
+    """3 x 3 convolution of stride 2 with zeros on all sides; in videos over `frames` frames, 3 of them with stride 2."""
+    if len(x.shape) == 4:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        return layers.Conv2D(dim, 3, 2, kernel_initializer=_UNIFORM.clone(), name=name)(x)
+    x = layers.ZeroPadding3D((frames // 2, 1, 1), name=f"{name}_pad")(x)
+    strides = ((frames + 1) // 2, 2, 2)
+    return layers.Conv3D(dim, (frames, 3, 3), strides, kernel_initializer=_UNIFORM.clone(), name=name)(x)
+
+
+def stem(x, dim, activation):
+    """A quarter of the height and width, and half of the frames."""
+    for i, width in enumerate((dim // 2, dim), 1):
+        x = convolution(x, width, f"stem_conv{i}", frames=3 if i == 1 else 1)
+        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"stem_norm{i}")(x)
+        if i == 1:
+            x = layers.Activation(activation, name="stem_act")(x)
+    return x
+
+
+def spatial_fc(x, chunk, last, use_bias, activation, name):
+    """MorphFC_s, section 3.2: chunks along height and width, or in the last stage over the image, and channels."""
+    linear = dict(use_bias=use_bias, kernel_initializer=_NORMAL)
+    branches = [
+        ChunkDense(along, chunk, **linear, name=f"{name}_{along}")(x)
+        for along in (("image",) if last else ("height", "width"))
+    ]
+    branches.append(Dense(x.shape[-1], **linear, name=f"{name}_channels")(x))
+    y = SplitAttention(activation, kernel_initializer=_NORMAL, name=f"{name}_reweight")(branches)
+    return Dense(x.shape[-1], kernel_initializer=_NORMAL, name=f"{name}_proj")(y)
+
+
+def temporal_fc(x, use_bias, name):
+    """MorphFC_t, section 3.3. It begins as nothing, with a projection of ones, so that its gradient is something."""
+    y = ChunkDense("frames", use_bias=use_bias, kernel_initializer="zeros", name=f"{name}_frames")(x)
+    return Dense(x.shape[-1], kernel_initializer="ones", name=f"{name}_proj")(y)
+
+
+def morph_block(x, chunk, last, mlp_ratio, use_bias, activation, drop_path_rate, dropout_rate, name):
+    """Frames, positions, channels. What the frames add is seen by the positions and does not stay in the trunk."""
+    y = x
+    if len(x.shape) == 5:
+        y = LayerNormalization(epsilon=1e-5, name=f"{name}_temporal_norm")(x)
+        y = layers.Add(name=f"{name}_temporal_add")([x, temporal_fc(y, use_bias, f"{name}_temporal")])
+    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm1")(y)
+    y = spatial_fc(y, chunk, last, use_bias, activation, f"{name}_spatial")
+    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm2")(x)
+    hidden = int(mlp_ratio * x.shape[-1])
+    y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_NORMAL)
+    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+
+
+def check_size(size, chunks, halvings):
+    """Refuse a known height and width of which a stage's positions are no whole number of chunks.
+
+    Args:
+        size: `(height, width)` of the input in pixels.
+        chunks: length of a chunk in each stage.
+        halvings: how often each stage's sides were halved, odd ones rounded up.
+
+    Raises:
+        ValueError: names the sizes that work and are nearest.
+    """
+
+    def works(height, width):
+        stages = zip(chunks, halvings, strict=True)
+        return all(-(-height // 2**k) * -(-width // 2**k) % chunk == 0 for chunk, k in stages)
+
+    if None in size or works(*size):
+        return
+    step = 2 ** halvings[-1]
+    sides = [range(step, side + 8 * step, step) for side in size]
+    found = [(height, width) for height in sides[0] for width in sides[1] if works(height, width)]
+    near = sorted(found, key=lambda other: abs(other[0] - size[0]) + abs(other[1] - size[1]))[:2]
+    raise ValueError(
+        f"The positions of each stage must be a multiple of its chunk, {tuple(chunks)}. Received: the input size {size}. "
+        f"The nearest that work: {' and '.join(map(str, near)) or 'none below or little above it'}."
+    )
+
+
+@family.builder
+def MorphMLP(
+    x,
+    dims=(112, 224, 392, 784),
+    depths=(3, 4, 9, 3),
+    chunks=(14, 28, 28, 49),
+    mlp_ratios=(3, 3, 3, 3),
+    transitions=(True, True, True, True),
+    use_bias=True,
+    *,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """MorphMLP of any size.
+
+    Args:
+        dims: width of each stage.
+        depths: number of blocks of each stage.
+        chunks: positions of a chunk in each stage. They must divide the stage's positions, of which the first has a
+            quarter of the height and width, and its width. The last stage's chunks are along the image.
+        mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
+        transitions: for each stage, whether the height and width are halved after it even where the next one is as
+            wide. Where the width changes they always are; the last is not used.
+        use_bias: whether the linear layers along height, width, image, frames and channels have a bias.
+        activation: of the stem, the MLPs and split attention; "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
+        dropout_rate: dropout after each linear layer of the channel MLP.
+    """
+    activation = activation or "gelu"
+    halved = [dims[i] != dims[i + 1] or transitions[i] for i in range(len(dims) - 1)]
+    check_size(tuple(x.shape[-3:-1]), chunks, [2 + sum(halved[:i]) for i in range(len(dims))])
+    x = stem(x, dims[0], activations.get(activation))
+    block = 0
+    for stage, (dim, depth, chunk, ratio) in enumerate(zip(dims, depths, chunks, mlp_ratios, strict=True), 1):
+        if stage > 1 and halved[stage - 2]:
+            x = convolution(x, dim, f"down_{stage}")
+            x = LayerNormalization(epsilon=1e-5, name=f"down_{stage}_norm")(x)
+        for i in range(depth):
+            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+            x = morph_block(
+                x,
+                chunk,
+                stage == len(dims),
+                ratio,
+                use_bias,
+                activation,
+                rate,
+                dropout_rate,
+                name=f"stages_{stage}_{i}",
+            )
+            block += 1
+    return LayerNormalization(epsilon=1e-5, name="norm")(x)
+
+
+# Widths and depths of S and B are those of the authors' video models, those of T and L from a community's copy of the
+# paper's table (liuruiyang98/Jittor-MLP), as is the stochastic depth.
+_NOTE = "The authors published neither code nor weights of the image models."
+
+MorphMLPT = family.variant(
+    "MorphMLPT", "morph_mlp_t", title="MorphMLP-T", dims=(84, 168, 336, 588), depths=(3, 4, 7, 3), drop_path_rate=0.1,
+    parameters=23_393_908, macs=3_957_651_012, note=_NOTE,
+)  # fmt: skip
+MorphMLPS = family.variant(
+    "MorphMLPS", "morph_mlp_s", title="MorphMLP-S", dims=(112, 224, 392, 784), depths=(3, 4, 9, 3), drop_path_rate=0.1,
+    parameters=40_548_122, macs=6_944_703_360, note=_NOTE,
+)  # fmt: skip
+MorphMLPB = family.variant(
+    "MorphMLPB", "morph_mlp_b", title="MorphMLP-B", dims=(112, 224, 392, 784), depths=(4, 6, 15, 4), drop_path_rate=0.3,
+    parameters=57_979_494, macs=10_204_490_688, note=_NOTE,
+)  # fmt: skip
+MorphMLPL = family.variant(
+    "MorphMLPL", "morph_mlp_l", title="MorphMLP-L", dims=(112, 224, 392, 784), depths=(4, 8, 18, 6), drop_path_rate=0.4,
+    parameters=76_185_612, macs=12_438_404_608, top1={"ImageNet-1k": 83.4}, note=_NOTE,
+)  # fmt: skip
+
+
+_NAMES = (
+    ("patch_embed1.proj{}", "stem_conv{}"),
+    ("patch_embed1.norm{}", "stem_norm{}"),
+    ("patch_embed{}.proj", "down_{}"),
+    ("patch_embed{}.norm", "down_{}_norm"),
+    ("blocks{}.{}.t_norm1", "stages_{}_{}_temporal_norm"),
+    ("blocks{}.{}.t_fc.mlp_t", "stages_{}_{}_temporal_frames/fc"),
+    ("blocks{}.{}.t_fc.proj", "stages_{}_{}_temporal_proj"),
+    ("blocks{}.{}.norm{}", "stages_{}_{}_norm{}"),
+    ("blocks4.{}.fc.mlp_h", "stages_4_{}_spatial_image/fc"),
+    ("blocks{}.{}.fc.mlp_h", "stages_{}_{}_spatial_height/fc"),
+    ("blocks{}.{}.fc.mlp_w", "stages_{}_{}_spatial_width/fc"),
+    ("blocks{}.{}.fc.mlp_c", "stages_{}_{}_spatial_channels"),
+    ("blocks{}.{}.fc.reweight.fc{}", "stages_{}_{}_spatial_reweight/fc{}"),
+    ("blocks{}.{}.fc.proj", "stages_{}_{}_spatial_proj"),
+    ("blocks{}.{}.mlp.fc{}", "stages_{}_{}_channel_mixing_fc{}"),
+    ("norm", "norm"),
+    ("head", "head"),
+)
+
+family.layout("morph_mlp", convention="torch", names=_NAMES)

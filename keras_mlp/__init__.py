@@ -18,6 +18,7 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS32,
 )
 from keras_mlp.families.morph_mlp import MorphMLP, MorphMLPB, MorphMLPL, MorphMLPS, MorphMLPT
+from keras_mlp.families.posmlp import PosMLP, PosMLPB, PosMLPS, PosMLPT
 from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
@@ -67,6 +68,10 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
+    "PosMLP",
+    "PosMLPB",
+    "PosMLPS",
+    "PosMLPT",
     "HireMLP",
     "HireMLPBase",
     "HireMLPLarge",

@@ -210,6 +210,31 @@ def _hire_mlp(case):
     )
 
 
+def _posmlp(case):
+    config, norms = case.config, {"BN": "batch", "LN": "layer"}
+    encoding = "relative"
+    if config["quadratic"]:
+        encoding = "quadratic" if config["generalized"] else "isotropic"
+    return keras_mlp.PosMLP, dict(
+        dims=config["embed_dims"],
+        depths=config["depths"],
+        windows=config["win_size"][: len(config["depths"])],
+        groups=config["gamma"][: len(config["depths"])],
+        mlp_ratios=config["mlp_ratio"],
+        gate={"PoSGU": "positional", "SGU": "linear"}[config["gate_unit"]],
+        encoding=encoding,
+        chunks=config["chunks"],
+        symmetric=config["symmetric"],
+        softmax=config["use_softmax"],
+        position_bias=config["absolute_bias"],
+        token_weight=encoding == "relative" and not config["pos_only"],
+        stem={"ConvPatchEmbed": "conv", "PatchEmbed": "patch"}[config["stem"]],
+        stem_norm=norms[config["stem_norm"]],
+        depthwise_downsampling=config["depth_conv"],
+        downsampling_norm=norms[config["downsample_norm"]],
+    )
+
+
 def _wave_mlp(case):
     config = case.config
     return keras_mlp.WaveMLP, _stages(config) | dict(
@@ -343,6 +368,7 @@ TRANSLATE = {
     "hire_mlp": _hire_mlp,
     "mlp_mixer": _mlp_mixer,
     "morph_mlp": _morph_mlp,
+    "posmlp": _posmlp,
     "raft_mlp": _raft_mlp,
     "res_mlp": _res_mlp,
     "smlp": _smlp,

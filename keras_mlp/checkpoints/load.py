@@ -200,6 +200,12 @@ def _fit(model, layer, variable, array, input_size):
             return array, f"{array.shape} (no square grid: pass `input_size`, its height and width)"
     elif [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
         return array.reshape(shape), None
+    if (
+        isinstance(layer, keras.layers.DepthwiseConv2D)
+        and array.ndim == 4
+        and array.shape[-2:] == (1, shape[2] * shape[3])
+    ):
+        return array.reshape(shape), None  # several outputs a channel, one after the other
     channels = model.inputs[0].shape[-1]
     if array.ndim == len(shape) > 2 and shape[-2] == channels != array.shape[-2]:
         adapted = _adapt_channels(array, channels)

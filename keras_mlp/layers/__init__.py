@@ -17,6 +17,7 @@ from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
 from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
+from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
     "Affine",
@@ -38,6 +39,8 @@ __all__ = [
     "SplitAttention",
     "TokenDense",
     "TokenMLP",
+    "WindowMerge",
+    "WindowPartition",
     "batch_norm",
     "channel_mlp",
     "gelu",

@@ -23,6 +23,7 @@ SMALL = {
     ),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
     "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
+    "posmlp": ("PosMLP", dict(dims=(32, 64), depths=(2, 2), windows=(4, 2), groups=(4, 8), mlp_ratios=(4, 4))),
     "raft_mlp": (
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),

@@ -93,6 +93,19 @@ def test_chunks_of_morph_mlp_never_run_on_into_the_next_image():
         tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])(images)
 
 
+def test_posmlp_takes_whole_windows_of_images_of_unknown_size():
+    arguments = dict(dims=(8, 16), depths=(1, 1), windows=(4, 2), groups=(2, 4), mlp_ratios=(2, 2), include_top=False)
+    anything = keras_mlp.feature_pyramid(keras_mlp.PosMLP(**arguments, input_shape=(None, None, 3)))
+    known = keras_mlp.PosMLP(**arguments, input_shape=(32, 62, 3))
+    known.set_weights(anything.get_weights())
+    images = np.random.RandomState(0).uniform(0, 255, (2, 32, 62, 3)).astype("float32")
+    expected = keras_mlp.feature_pyramid(known)(images)
+    assert {name: features.shape for name, features in expected.items()} == {"P2": (2, 8, 16, 8), "P3": (2, 4, 8, 16)}
+    for name, features in expected.items():
+        np.testing.assert_allclose(anything(images)[name], features, atol=1e-5)
+        np.testing.assert_allclose(anything.predict(images, verbose=0)[name], features, atol=1e-5)
+
+
 def test_raft_mlp_takes_any_known_size_with_its_own_padding():
     pyramid = keras_mlp.feature_pyramid(keras_mlp.RaftMLPS(weights=None, input_shape=(250, 190, 3)))
     assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]
@@ -107,6 +120,7 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
 @pytest.mark.parametrize(
     "name, size, message",
     [
+        ("posmlp_t", (224, 256), "nearest to 256 that work: 224, 445"),
         ("vip_small7", (None, None), "static `input_shape`"),
         ("morph_mlp_t", (256, 256), r"chunk.*Received: the input size \(256, 256\). .* work: \(224, 224\)"),
         ("morph_mlp_t", (224, 200), r"Received: the input size \(224, 200\). .* work: \(224, 224\)"),

@@ -20,6 +20,8 @@ EXAMPLES = {
     layers.CycleShift: dict(side="height", size=5),
     layers.PadToPatches: dict(patch_size=5),
     layers.PatchMerging: dict(),
+    layers.WindowMerge: dict(size=2),
+    layers.WindowPartition: dict(size=4),
     layers.RegionMerge: dict(side="height", size=2, shift=1),
     layers.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
@@ -45,6 +47,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], layers.RegionMerge: [x, 2 * x]}.get(cls, x)
+    x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())

@@ -1,0 +1,449 @@
+"""PosMLP: a gating unit whose mixing across tokens follows from their relative positions, in windows.
+
+Where gMLP learns a number for each pair of tokens, PosMLP learns a few for each group of channels: where the group looks
+from a token, and how far around. Blocks have no other channel mixing than the linear layers around the gate. Windows
+never see each other but through the downsampling.
+"""
+
+import keras
+import numpy as np
+from keras import initializers, layers, ops
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.layers import (
+    Dense,
+    LayerNormalization,
+    PatchEmbedding,
+    WindowMerge,
+    WindowPartition,
+    activations,
+    padded_conv,
+    stochastic_depth,
+)
+
+_IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
+_NORMAL = initializers.TruncatedNormal(stddev=0.02)
+_ENCODINGS = ("quadratic", "isotropic", "relative")
+
+family = Family(
+    "posmlp",
+    title="PosMLP",
+    paper=Paper(
+        "Parameterization of Cross-Token Relations with Relative Positional Encoding for Vision MLP",
+        "Wang et al.",
+        2022,
+        "https://arxiv.org/abs/2207.07284",
+    ),
+    preprocessing=_IMAGENET,
+    recipe=Recipe(
+        source="Zhicaiwww/PosMLP, the YAML files (learning rate: Tiny; RandAugment's three operations)",
+        learning_rate=2e-3,
+        batch_size=1024,
+        epochs=300,
+        warmup_epochs=10,
+        weight_decay=0.067,
+        mixup=0.5,
+        cutmix=1.0,
+        rand_augment=(3, 6),
+        gradient_clip_norm=1.0,
+        drop_path_rate=0.1,
+        ema_decay=0.99992,
+    ),
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class PositionalSpatialGating(layers.Layer):
+    """One half of the channels mixed across the tokens of a window by their relative positions, times the other half.
+
+        u, v = the halves of x;    y[m] = (sum over n of P[m, n] u[n] + b[m]) * v[m]
+
+    Channel c of u belongs to group `c mod groups`, each of which has its own P. With dx and dy the way from the target m
+    to the source n (to the right and, the other way round, upwards), a centre d and a matrix A = S S^T:
+
+    - "quadratic" (the paper's GQPE): P = softmax over n of (A d)·(dx, dy) - (dx, dy) A (dx, dy)^T / 2, where the linear
+      part's second number takes A's second row the other way round, as in the code;
+    - "isotropic" (QPE): P = softmax over n of s² d·(dx, dy) - (dx² + dy²) / 2;
+    - "relative" (LRPE): P is a table's number for (dx, dy), as it is.
+
+    Source: Wang et al. 2022, section 3.2, and the authors' code.
+
+    Args:
+        window: side of the windows in positions.
+        groups: number of groups; divides the number of mixed channels.
+        encoding: one of the three.
+        halve: whether halves are taken; otherwise u and v are both x.
+        symmetric: whether A is S S^T; otherwise it is S.
+        softmax: whether the quadratic forms go through the softmax.
+        use_bias: whether b is added to quadratic forms. The weight exists either way, as in the checkpoints.
+        token_weight: add a matrix of all pairs of tokens to P, one for all groups; for "relative" only.
+
+    Input shape: `(batch, windows, window * window, channels)`.
+    Output shape: the same with half the channels, or with all of them without `halve`.
+
+    Raises:
+        ValueError: `encoding` is none of the three, or `groups` does not divide the mixed channels.
+    """
+
+    def __init__(
+        self,
+        window,
+        groups,
+        encoding="quadratic",
+        halve=True,
+        symmetric=True,
+        softmax=True,
+        use_bias=True,
+        token_weight=False,
+        **kwargs,
+    ):
+        if encoding not in _ENCODINGS:
+            raise ValueError(f"`encoding` must be one of {_ENCODINGS}. Received: encoding={encoding!r}")
+        if token_weight and encoding != "relative":
+            raise ValueError(f'`token_weight` needs encoding="relative". Received: encoding={encoding!r}')
+        super().__init__(**kwargs)
+        self.window, self.groups, self.encoding, self.halve = window, groups, encoding, halve
+        self.symmetric, self.softmax, self.use_bias, self.token_weight = symmetric, softmax, use_bias, token_weight
+
+    def build(self, input_shape):
+        tokens, channels = self.window**2, self.compute_output_shape(input_shape)[-1]
+        if channels % self.groups:
+            raise ValueError(f"`groups` must divide the {channels} mixed channels. Received: groups={self.groups}")
+        near = initializers.RandomNormal(0, 0.01)
+        if self.encoding == "relative":
+            table = ((2 * self.window - 1) ** 2, self.groups)
+            self.table = self.add_weight(name="table", shape=table, initializer="zeros")
+            if self.token_weight:
+                self.pairs = self.add_weight(name="pairs", shape=(tokens, tokens), initializer=_NORMAL.clone())
+        else:
+            self.centers = self.add_weight(name="centers", shape=(self.groups, 2), initializer=near)
+            one = np.eye(2) if self.encoding == "quadratic" else np.ones(())
+            self.spreads = self.add_weight(
+                name="spreads",
+                shape=(self.groups, *one.shape),
+                initializer=lambda shape, dtype: ops.cast(one, dtype) + near.clone()(shape, dtype),
+            )
+        self.bias = self.add_weight(name="bias", shape=(tokens,), initializer="zeros")
+        super().build(input_shape)
+
+    def _mixing(self):
+        """P, as `(target, source, group)`."""
+        row, column = (side.ravel() for side in np.indices((self.window, self.window)))
+        right, up = column[None] - column[:, None], row[:, None] - row[None]
+        tokens = self.window**2
+        if self.encoding == "relative":
+            # The table counts downwards from the source.
+            index = (up + self.window - 1) * (2 * self.window - 1) - right + self.window - 1
+            mixing = ops.reshape(ops.take(self.table, index.ravel(), axis=0), (tokens, tokens, self.groups))
+            return mixing + ops.cast(self.pairs, mixing.dtype)[..., None] if self.token_weight else mixing
+        dx, dy = self.centers[:, 0], self.centers[:, 1]
+        if self.encoding == "isotropic":
+            features = [right, up, right**2 + up**2]
+            a = ops.square(self.spreads)
+            factors = [a * dx, a * dy, -0.5 * ops.ones_like(a)]
+        else:
+            features = [right, up, right**2, up**2, right * up]
+            s = self.spreads
+            if self.symmetric:
+                s = ops.matmul(s, ops.swapaxes(s, 1, 2))
+            a, b, d, c = s[:, 0, 0], s[:, 0, 1], s[:, 1, 0], s[:, 1, 1]
+            factors = [a * dx + b * dy, c * dy + d * dx, -0.5 * a, -0.5 * c, -0.5 * (b + d)]
+        features = ops.cast(np.stack(features, -1).reshape(tokens**2, -1), factors[0].dtype)
+        scores = ops.reshape(ops.matmul(features, ops.stack(factors)), (tokens, tokens, self.groups))
+        return ops.softmax(scores, axis=1) if self.softmax else scores
+
+    def call(self, x):
+        u, v = ops.split(x, 2, axis=-1) if self.halve else (x, x)
+        mixing = ops.cast(self._mixing(), u.dtype)
+        count, channels = ops.shape(u)[1], u.shape[-1]
+        grouped = ops.reshape(u, (-1, count, self.window**2, channels // self.groups, self.groups))
+        mixed = ops.einsum("mns,bwncs->bwmcs", mixing, grouped)
+        mixed = ops.reshape(mixed, (-1, count, self.window**2, channels))
+        if self.use_bias or self.encoding == "relative":
+            mixed = mixed + ops.cast(self.bias, u.dtype)[:, None]
+        return mixed * v
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // (2 if self.halve else 1))
+
+    def get_config(self):
+        return super().get_config() | {
+            "window": self.window,
+            "groups": self.groups,
+            "encoding": self.encoding,
+            "halve": self.halve,
+            "symmetric": self.symmetric,
+            "softmax": self.softmax,
+            "use_bias": self.use_bias,
+            "token_weight": self.token_weight,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class ChunkedSpatialGating(layers.Layer):
+    """gMLP's gating unit in windows, in as many steps as there are further chunks of the channels.
+
+        y = chunk 0;    y = (W_i norm_i(y) + b_i) * chunk i   for each further chunk, W_i across the tokens
+
+    Source: the ablation of Wang et al. 2022, and Liu et al. 2021 (gMLP).
+
+    Args:
+        chunks: number of chunks, at least 2; divides the channels.
+
+    Input shape: `(batch, windows, tokens, channels)`.
+    Output shape: `(batch, windows, tokens, channels / chunks)`.
+
+    Raises:
+        ValueError: `chunks` is below 2 or does not divide the channels.
+    """
+
+    def __init__(self, chunks=2, **kwargs):
+        if chunks < 2:
+            raise ValueError(f"`chunks` must be at least 2. Received: chunks={chunks}")
+        super().__init__(**kwargs)
+        self.chunks = chunks
+
+    def build(self, input_shape):
+        *_, tokens, channels = input_shape
+        if channels % self.chunks:
+            raise ValueError(f"`chunks` must divide the {channels} channels. Received: chunks={self.chunks}")
+        self.norms, self.kernels, self.biases = [], [], []
+        for i in range(self.chunks - 1):
+            norm = LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name=f"norm{i}")
+            norm.build((*input_shape[:-1], channels // self.chunks))
+            self.norms.append(norm)
+            kernel = self.add_weight(name=f"kernel{i}", shape=(tokens, tokens), initializer=_NORMAL.clone())
+            self.kernels.append(kernel)
+            self.biases.append(self.add_weight(name=f"bias{i}", shape=(tokens,), initializer="zeros"))
+        super().build(input_shape)
+
+    def call(self, x):
+        y, *chunks = ops.split(x, self.chunks, axis=-1)
+        for norm, kernel, bias, chunk in zip(self.norms, self.kernels, self.biases, chunks, strict=True):
+            y = (ops.einsum("mn,bwnc->bwmc", kernel, norm(y)) + bias[:, None]) * chunk
+        return y
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // self.chunks)
+
+    def get_config(self):
+        return super().get_config() | {"chunks": self.chunks}
+
+
+def layer_norm(name):
+    return LayerNormalization(epsilon=1e-6, name=name)
+
+
+def fine_batch_norm(name):
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-6, name=name)
+
+
+_NORMS = {"batch": fine_batch_norm, "layer": layer_norm}
+
+
+def conv_stem(x, dim, norm, activation):
+    """A quarter of the height and width, by two convolutions, and a linear layer."""
+    for i, filters in enumerate((dim // 2, dim)):
+        x = padded_conv(x, filters, 3, 2, 1, f"stem_conv{i}", kernel_initializer=_NORMAL.clone())
+        x = layers.Activation(activation, name=f"stem_act{i}")(norm(f"stem_norm{i}")(x))
+    return norm("stem_norm2")(Dense(dim, kernel_initializer=_NORMAL, name="stem_conv2")(x))
+
+
+def downsample(x, dim, depthwise, norm, name):
+    """Half the height and width, each channel on its own where `depthwise`."""
+    if depthwise:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        multiplier = dim // x.shape[-1]
+        conv = dict(depth_multiplier=multiplier, depthwise_initializer=_NORMAL.clone())
+        x = layers.DepthwiseConv2D(3, 2, **conv, name=name)(x)
+    else:
+        x = padded_conv(x, dim, 3, 2, 1, name, kernel_initializer=_NORMAL.clone())
+    return norm(f"{name}_norm")(x)
+
+
+def check_size(size, windows, halvings):
+    """Refuse a known height or width of which a stage's map is no whole number of windows.
+
+    Args:
+        size: `(height, width)` of the input in pixels.
+        windows: side of the windows in each stage.
+        halvings: how often each stage's sides were halved, odd ones rounded up.
+
+    Raises:
+        ValueError: names the nearest sides that work.
+    """
+
+    def works(side):
+        return all(-(-side // 2**k) % window == 0 for window, k in zip(windows, halvings, strict=True))
+
+    for side in size:
+        if side is None or works(side):
+            continue
+        above = next(
+            other for other in range(side, side + 2 ** halvings[-1] * int(np.lcm.reduce(windows)) + 1) if works(other)
+        )
+        below = [other for other in range(side, 0, -1) if works(other)][:1]
+        raise ValueError(
+            f"The height and width of each stage's map must be multiples of its window, {tuple(windows)}. Received: the "
+            f"input size {tuple(size)}. The nearest to {side} that work: {', '.join(map(str, (*below, above)))}."
+        )
+
+
+@family.builder
+def PosMLP(
+    x,
+    dims=(96, 192, 384, 768),
+    depths=(2, 2, 18, 2),
+    windows=(14, 14, 14, 7),
+    groups=(8, 16, 32, 64),
+    mlp_ratios=(4, 4, 4, 2),
+    gate="positional",
+    encoding="quadratic",
+    chunks=2,
+    symmetric=True,
+    softmax=True,
+    position_bias=True,
+    token_weight=False,
+    stem="conv",
+    stem_norm="batch",
+    depthwise_downsampling=True,
+    downsampling_norm="layer",
+    *,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """PosMLP of any size, for images whose maps are whole windows in every stage.
+
+    Args:
+        dims: width of each stage; each is at half the height and width of the one before.
+        depths: number of blocks of each stage.
+        windows: side of the windows in each stage, in positions.
+        groups: number of groups of channels, each with its own positional encoding, in each stage.
+        mlp_ratios: hidden width of the blocks, in multiples of the stage's width, for each stage.
+        gate: "positional" or "linear" (gMLP's spatial gating unit, in windows).
+        encoding: of positions, for the positional gate: "quadratic", "isotropic" or "relative".
+        chunks: parts that the hidden channels are cut into for gating: 2, or 1 (positional: a map gates itself), or
+            more (linear).
+        symmetric: whether the quadratic encoding's matrix is symmetric.
+        softmax: whether quadratic encodings go through a softmax.
+        position_bias: whether a bias by position is added after quadratic mixing.
+        token_weight: add a matrix of all pairs of tokens to the relative encoding.
+        stem: "conv" (three convolutions, a quarter of the size) or "patch" (patches of 16 pixels).
+        stem_norm: "batch" or "layer", for the convolutional stem.
+        depthwise_downsampling: whether downsampling takes each channel on its own.
+        downsampling_norm: "layer" or "batch".
+        activation: of stem and blocks; "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
+        dropout_rate: dropout at the end of each block.
+    """
+    for what, value, allowed in (
+        ("gate", gate, ("positional", "linear")),
+        ("stem", stem, ("conv", "patch")),
+        ("stem_norm", stem_norm, tuple(_NORMS)),
+        ("downsampling_norm", downsampling_norm, tuple(_NORMS)),
+        ("chunks", chunks, (1, 2) if gate == "positional" else range(2, 100)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"`{what}` must be one of {allowed}. Received: {what}={value!r}")
+    activation = activations.get(activation or "gelu")
+    first = 2 if stem == "conv" else 4
+    check_size(x.shape[1:3], windows, range(first, first + len(dims)))
+    if stem == "conv":
+        x = conv_stem(x, dims[0], _NORMS[stem_norm], activation)
+    else:
+        x = PatchEmbedding(dims[0], 16, kernel_initializer=_NORMAL, name="stem_conv")(x)
+        x = LayerNormalization(epsilon=1e-5, name="stem_norm")(x)
+    block = 0
+    for stage, (dim, depth, window, group, ratio) in enumerate(
+        zip(dims, depths, windows, groups, mlp_ratios, strict=True)
+    ):
+        if stage:
+            x = downsample(x, dim, depthwise_downsampling, _NORMS[downsampling_norm], f"down_{stage}")
+        y = WindowPartition(window, name=f"stages_{stage}_windows")(x)
+        for i in range(depth):
+            name = f"stages_{stage}_{i}"
+            if gate == "linear":
+                gating = ChunkedSpatialGating(chunks, name=f"{name}_gate")
+            else:
+                gating = PositionalSpatialGating(
+                    window,
+                    group,
+                    encoding,
+                    chunks == 2,
+                    symmetric,
+                    softmax,
+                    position_bias,
+                    token_weight,
+                    name=f"{name}_gate",
+                )
+            hidden = Dense(int(ratio * dim), activation=activation, kernel_initializer=_NORMAL, name=f"{name}_in")
+            z = gating(hidden(layer_norm(f"{name}_norm")(y)))
+            z = Dense(dim, kernel_initializer=_NORMAL, name=f"{name}_out")(z)
+            if dropout_rate:
+                z = layers.Dropout(dropout_rate, name=f"{name}_drop")(z)
+            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+            y = layers.Add(name=f"{name}_add")([y, stochastic_depth(z, rate, f"{name}_drop_path")])
+            block += 1
+        x = WindowMerge(window, name=f"stages_{stage}_map")([y, x])
+    return layer_norm("norm")(x)
+
+
+# Table 2 of the paper and the authors' README.
+PosMLPT = family.variant(
+    "PosMLPT", "posmlp_t", title="PosMLP-T", dims=(96, 192, 384, 768), drop_path_rate=0.1,
+    parameters=20_925_538, macs=5_176_936_448, top1={"ImageNet-1k": 82.1},
+)  # fmt: skip
+PosMLPS = family.variant(
+    "PosMLPS", "posmlp_s", title="PosMLP-S", dims=(128, 256, 512, 1024), drop_path_rate=0.1,
+    parameters=36_816_450, macs=8_705_380_608, top1={"ImageNet-1k": 83.0},
+    note="The authors published no checkpoint of this size.",
+)  # fmt: skip
+PosMLPB = family.variant(
+    "PosMLPB", "posmlp_b", title="PosMLP-B", dims=(192, 384, 768, 1536), drop_path_rate=0.1,
+    parameters=81_976_834, macs=18_527_167_232, top1={"ImageNet-1k": 83.6},
+    note="The authors published neither code nor weights of this size; its widths are inferred from its parameters.",
+)  # fmt: skip
+
+
+family.layout(
+    "posmlp",
+    convention="torch",
+    names=(
+        ("patch_embed.projs.{}", "stem_conv{}"),
+        ("patch_embed.norms.{}", "stem_norm{}"),
+        ("patch_embed.proj", "stem_conv"),
+        ("patch_embed.norm", "stem_norm"),
+        ("levels.{}.pool.conv", "down_{}"),
+        ("levels.{}.pool.norm", "down_{}_norm"),
+        ("levels.{}.encoder.{}.norm", "stages_{}_{}_norm"),
+        ("levels.{}.encoder.{}.proj_c_e", "stages_{}_{}_in"),
+        ("levels.{}.encoder.{}.proj_c_s", "stages_{}_{}_out"),
+        ("levels.{}.encoder.{}.gate_unit.pos.attention_centers", "stages_{}_{}_gate/centers", np.asarray),
+        ("levels.{}.encoder.{}.gate_unit.pos.attention_spreads", "stages_{}_{}_gate/spreads", np.asarray),
+        (
+            "levels.{}.encoder.{}.gate_unit.pos.window_relative_position_bias_table",
+            "stages_{}_{}_gate/table",
+            np.asarray,
+        ),
+        ("levels.{}.encoder.{}.gate_unit.pos.token_proj_n_bias", "stages_{}_{}_gate/bias", np.ravel),
+        ("levels.{}.encoder.{}.gate_unit.token_proj_n_weight", "stages_{}_{}_gate/pairs", np.squeeze),
+        ("levels.{}.encoder.{}.gate_unit.norm_list.{}", "stages_{}_{}_gate/norm{}"),
+        ("levels.{}.encoder.{}.gate_unit.proj_list.{}.weight", "stages_{}_{}_gate/kernel{}", np.asarray),
+        ("levels.{}.encoder.{}.gate_unit.proj_list.{}.bias", "stages_{}_{}_gate/bias{}", np.asarray),
+        ("norm", "norm"),
+        ("head", "head"),
+    ),
+    ignored=(
+        "levels.{}.encoder.{}.gate_unit.pos.rel_indices",
+        "levels.{}.encoder.{}.gate_unit.pos.window_relative_position_index",
+    ),
+)
+
+family.publish(
+    Weights(
+        "posmlp_t", "imagenet1k", "https://drive.google.com/file/d/1wl0JzFqmdbhRAp2WEgl0dVFW5jnoS6bM/view?usp=share_link",
+        "pth", "posmlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=82.1, key="state_dict_ema", by_hand=True,
+    )
+)  # fmt: skip

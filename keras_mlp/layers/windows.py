@@ -1,0 +1,75 @@
+"""Windows: a map cut into squares that are looked at one by one."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class WindowPartition(keras.layers.Layer):
+    """A map cut into square windows that do not overlap.
+
+    Args:
+        size: side of a window in positions.
+
+    Input shape: `(batch, height, width, channels)`; height and width, which may be unknown, are multiples of `size`.
+    Output shape: `(batch, windows, size * size, channels)`, windows and the positions in them in row-major order.
+
+    Raises:
+        ValueError: a known height or width is no multiple of `size`.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, input_shape):
+        if any(side is not None and side % self.size for side in input_shape[1:3]):
+            raise ValueError(
+                f"The height and width of the map must be multiples of the window's side, {self.size}. "
+                f"Received: {tuple(input_shape[1:3])}"
+            )
+        super().build(input_shape)
+
+    def call(self, x):
+        _, height, width, channels = ops.shape(x)
+        x = ops.reshape(x, (-1, height // self.size, self.size, width // self.size, self.size, channels))
+        count = (height // self.size) * (width // self.size)
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, count, self.size**2, channels))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        count = None if None in (height, width) else (height // self.size) * (width // self.size)
+        return (batch, count, self.size**2, channels)
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class WindowMerge(keras.layers.Layer):
+    """The way back from windows to a map.
+
+    Args:
+        size: side of a window in positions.
+
+    Input shape: windows, as they are the output of `WindowPartition`, and a map of the size to return to.
+    Output shape: that of the map, with the windows' channels.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        windows, like = inputs
+        _, height, width, _ = ops.shape(like)
+        channels = windows.shape[-1]
+        x = ops.reshape(windows, (-1, height // self.size, width // self.size, self.size, self.size, channels))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        windows, like = input_shape
+        return (*like[:-1], windows[-1])
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}

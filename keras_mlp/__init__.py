@@ -17,7 +17,18 @@ from keras_mlp.families.mlp_mixer import (
     MLPMixerS16,
     MLPMixerS32,
 )
-from keras_mlp.families.morph_mlp import MorphMLP, MorphMLPB, MorphMLPL, MorphMLPS, MorphMLPT
+from keras_mlp.families.morph_mlp import (
+    MorphMLP,
+    MorphMLPB,
+    MorphMLPL,
+    MorphMLPS,
+    MorphMLPT,
+    MorphMLPVideo,
+    MorphMLPVideoB16,
+    MorphMLPVideoB32,
+    MorphMLPVideoS16,
+    MorphMLPVideoS32,
+)
 from keras_mlp.families.posmlp import PosMLP, PosMLPB, PosMLPS, PosMLPT
 from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
@@ -150,6 +161,11 @@ __all__ = [
     "MorphMLPL",
     "MorphMLPS",
     "MorphMLPT",
+    "MorphMLPVideo",
+    "MorphMLPVideoB16",
+    "MorphMLPVideoB32",
+    "MorphMLPVideoS16",
+    "MorphMLPVideoS32",
     "ResMLP",
     "ResMLP12",
     "ResMLP24",

@@ -1,7 +1,8 @@
 """The `keras.applications` contract, once for all families: arguments and their checks, preprocessing, head, weights.
 
 A family declares itself to a `Family` (see any file in `families/`): its generic builder is a trunk, `images -> feature
-map (batch, H, W, C)`, and the public functions around it, with their real signatures and docstrings, are made here.
+map (batch, H, W, C)`, or of videos `(batch, frames, H, W, C)`, and the public functions around it, with their real
+signatures and docstrings, are made here.
 """
 
 import difflib
@@ -21,6 +22,7 @@ from keras_mlp.checkpoints.published import load_published
 BEST = "imagenet"
 """Tag of a model's best published ImageNet-1k checkpoint."""
 
+_POOLINGS = {"avg": "Average", "max": "Max"}
 _ANY = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -32,7 +34,9 @@ class Family:
         name: e.g. "mlp_mixer".
         title: as in the paper, e.g. "MLP-Mixer".
         paper: where it was published.
-        default_shape: default input, `(height, width, channels)`.
+        default_shape: default input, `(height, width, channels)`, or `(frames, height, width, channels)` of videos.
+        classes: default number of classes.
+        best: what the best published checkpoint with that many classes is called; variants load it by default.
         preprocessing: what models without published weights assume.
         recipe: the published training recipe, or `None`.
     """
@@ -44,21 +48,29 @@ class Family:
         title: str,
         paper: cards.Paper,
         default_shape: tuple[int, ...] = (224, 224, 3),
+        classes: int = 1000,
+        best: str = BEST,
         preprocessing: cards.Preprocessing,
         recipe: cards.Recipe | None = None,
     ):
         self.name, self.title, self.paper = name, title, paper
-        self.default_shape, self.preprocessing, self.recipe = default_shape, preprocessing, recipe
+        self.default_shape, self.classes, self.best = default_shape, classes, best
+        self.preprocessing, self.recipe = preprocessing, recipe
         self.variants: dict[str, dict] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
         self._texts: dict[str, str] = {}
         self.checkpoints: dict[str, dict[str, cards.Weights]] = {}
 
-    def builder(self, trunk):
+    @property
+    def input(self) -> str:
+        """What its models take: "image" or "video"."""
+        return cards.kind_of_input(self.default_shape)
+
+    def builder(self, trunk, name: str | None = None):
         """Decorator: make the family's generic builder out of `trunk(x, architecture…, *, options…) -> map`.
 
         Parameters before the `*` are the architecture, which a published variant fixes; those after it are options that
-        every builder of the family takes, such as `drop_path_rate`.
+        every builder of the family takes, such as `drop_path_rate`. The builder is called as the trunk, or `name`.
         """
         self.trunk = trunk
         parameters = list(inspect.signature(trunk).parameters.values())[1:]
@@ -68,48 +80,65 @@ class Family:
         def build(*args, **kwargs):
             arguments = _bind(build, args, kwargs)
             config = {p.name: arguments.pop(p.name) for p in self.architecture + self.options}
-            return _application(self, None, config, **arguments)
+            return _application(self, None, config, self.default_shape, **arguments)
 
-        defaults = {"weights": None, "name": self.name}
-        return self._publish(build, trunk.__name__, self.name, self.architecture, defaults, _documented(trunk)[0])
+        defaults = {"weights": None, "classes": self.classes, "name": self.name}
+        text = _documented(trunk)[0]
+        return self._publish(build, name or trunk.__name__, self.name, self.architecture, defaults, text)
 
-    def variant(self, builder: str, name: str, *, title: str, parameters: int, macs: int, top1=None, note="", **config):
+    def variant(
+        self,
+        builder: str,
+        name: str,
+        *,
+        title: str,
+        parameters: int,
+        macs: int,
+        input_shape=None,
+        top1=None,
+        note="",
+        **config,
+    ):
         """Declare a published variant and make its public builder.
 
         Args:
             builder: name of the public function, e.g. "MLPMixerB16".
             name: name of the model, e.g. "mlp_mixer_b16".
             title: the paper's name for it.
-            parameters: trainable parameters with 1000 classes.
-            macs: multiply-adds of one image.
-            top1: `{training: percent}` of published ImageNet-1k top-1.
+            parameters: trainable parameters with the family's default classes.
+            macs: multiply-adds of one image or video.
+            input_shape: default input where it is not the family's.
+            top1: `{training: percent}` of published top-1, of ImageNet-1k or of the data set of videos.
             note: what is inferred and not published.
             **config: the architecture, and options whose default differs.
         """
         option_names = {p.name for p in self.options}
         defaults = {k: v for k, v in config.items() if k in option_names}
         config = {k: v for k, v in config.items() if k not in option_names}
+        input_shape = input_shape or self.default_shape
 
         def build(*args, **kwargs):
             arguments = _bind(build, args, kwargs)
             options = {p.name: arguments.pop(p.name) for p in self.options}
-            return _application(self, name, config | options, **arguments)
+            return _application(self, name, config | options, input_shape, **arguments)
 
         self.variants[name] = dict(
             builder=builder,
             title=title,
             parameters=parameters,
             macs=macs,
+            input_shape=input_shape,
             top1=top1 or {},
             note=note,
             config=config | defaults,
         )
         settings = ", ".join(f"{key}={value!r}" for key, value in config.items())
         text = (
-            f"{title}: `{self.trunk.__name__}` with {settings}.\n\n"
-            f"{parameters:,} parameters; {macs:,} multiply-adds an image at the default size."
+            f"{title}: `{self.builders[self.name].__name__}` with {settings}.\n\n"
+            f"{parameters:,} parameters; {macs:,} multiply-adds at the default input, {input_shape}."
         )
-        return self._publish(build, builder, name, [], {"weights": BEST, "name": name, **defaults}, text)
+        defaults |= {"weights": self.best, "classes": self.classes, "name": name}
+        return self._publish(build, builder, name, [], defaults, text)
 
     def _publish(self, build, name, model, architecture, defaults, text):
         """Give `build` the signature, name and documentation of a public builder."""
@@ -146,12 +175,12 @@ class Family:
             self._document(weights.model)
 
     def weights(self, model: str) -> dict[str, cards.Weights]:
-        """Published checkpoints of `model` by tag, the best one also as "imagenet"."""
+        """Published checkpoints of `model` by tag, the best one also as `best`."""
         tags = self.checkpoints.get(model, {})
-        ranked = [weights for weights in tags.values() if weights.classes == 1000]
+        ranked = [weights for weights in tags.values() if weights.classes == self.classes]
         by_authors = [weights for weights in ranked if weights.publisher == "authors"]
         best = max(by_authors or ranked, key=lambda weights: weights.top1 or 0.0, default=None)
-        return ({BEST: best} if best else {}) | tags
+        return ({self.best: best} if best else {}) | tags
 
     def card(self, model: str) -> cards.ModelCard:
         """The card of one of the variants."""
@@ -160,10 +189,9 @@ class Family:
             name=model,
             family=self.name,
             paper=self.paper,
-            input_shape=self.default_shape,
             weights=weights,
             recipe=self.recipe,
-            preprocessing=weights[BEST].preprocessing if BEST in weights else self.preprocessing,
+            preprocessing=weights[self.best].preprocessing if self.best in weights else self.preprocessing,
             **row,
         )
 
@@ -187,11 +215,12 @@ def _arguments(
     Args:
         include_top: whether the model ends in the classifier.
         weights: `None` (random initialization), the tag of published weights ("imagenet" is the best ImageNet-1k
-            checkpoint), or the path of a checkpoint file of any format that `keras_mlp.load_checkpoint` reads.
+            checkpoint of an image model), or the path of a checkpoint file of any format that
+            `keras_mlp.load_checkpoint` reads.
         input_tensor: Keras tensor to use as the images, instead of a new input.
-        input_shape: `(height, width, channels)` of the images. Weights that are tied to the grid are resampled from the
-            size they were published at. For another number of channels than three, published stems are summed (one
-            channel) or tiled (more).
+        input_shape: `(height, width, channels)` of the images, `(frames, height, width, channels)` of videos. Weights
+            that are tied to the grid are resampled from the size they were published at. For another number of
+            channels than three, published stems are summed (one channel) or tiled (more).
         pooling: without the top: `None` for the feature map, "avg" or "max" for its average or maximum over
             the positions.
         classes: number of classes of the classifier.
@@ -222,6 +251,7 @@ def _application(
     family,
     model_name,
     config,
+    default_shape,
     *,
     include_top,
     weights,
@@ -245,7 +275,7 @@ def _application(
             f'If using weights="{weights}" with `include_top=True`, `classes` should be {published.classes}. '
             f"Received: classes={classes}. To keep the published backbone and start a fresh head, pass `new_head=True`."
         )
-    if pooling not in (None, "avg", "max"):
+    if pooling not in (None, *_POOLINGS):
         raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
     activation = keras.activations.get(classifier_activation)
     if (
@@ -266,7 +296,7 @@ def _application(
     try:
         if dtype is not None:
             keras.config.set_dtype_policy(dtype)
-        inputs, sources = _inputs(input_tensor, input_shape, family.default_shape)
+        inputs, sources = _inputs(input_tensor, input_shape, default_shape)
         x = inputs
         if include_preprocessing:
             preprocessing = published.preprocessing if published else _default_preprocessing(family, model_name)
@@ -338,20 +368,20 @@ def _default_preprocessing(family, model_name):
 
 def _normalise(preprocessing, x):
     scale, offset = preprocessing.for_channels(x.shape[-1]).scale_and_offset
+    x = keras.ops.flip(x, axis=-1) if preprocessing.bgr else x
     # In 16 bits the difference of a pixel and its mean would lose digits.
     return keras.layers.Rescaling(scale, offset, dtype=_at_least_float32(), name="preprocessing")(x)
 
 
 def _top(x, include_top, pooling, classes, activation):
+    axes = len(x.shape) - 2
+    pools = {kind: getattr(keras.layers, f"Global{word}Pooling{axes}D") for kind, word in _POOLINGS.items()}
     if include_top:
-        x = keras.layers.GlobalAveragePooling2D(dtype=_at_least_float32(), name="avg_pool")(x)
+        x = pools["avg"](dtype=_at_least_float32(), name="avg_pool")(x)
         return keras.layers.Dense(
             classes, activation=activation, kernel_initializer="zeros", dtype=_at_least_float32(), name=load.HEAD
         )(x)
-    if pooling:
-        pool = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[pooling]
-        return pool(name=f"{pooling}_pool")(x)
-    return x
+    return pools[pooling](name=f"{pooling}_pool")(x) if pooling else x
 
 
 def _at_least_float32() -> str:
@@ -384,7 +414,8 @@ def _describe(tag, weights) -> str:
 
 _RETURNS = """Returns:
     A functional `keras.Model`: class probabilities `(batch, classes)`; without the top, a feature map
-    `(batch, height / stride, width / stride, channels)`, or `(batch, channels)` with `pooling`.
+    `(batch, height / stride, width / stride, channels)`, in videos with the frames in front, or `(batch, channels)`
+    with `pooling`.
 
 Raises:
     ValueError: an argument is wrong, or the weights do not fit; the message says what is allowed."""

@@ -9,6 +9,8 @@ import re
 
 import numpy as np
 
+INPUTS = ("image", "video")
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -21,6 +23,7 @@ class Preprocessing:
         interpolation: "bilinear" or "bicubic", with antialiasing.
         squash: resize the whole image to the input size, not keeping its aspect ratio, instead of
             resizing the short side and cropping the centre.
+        bgr: the checkpoint wants the channels in reverse: blue, green, red.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -28,6 +31,7 @@ class Preprocessing:
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
     squash: bool = False
+    bgr: bool = False
 
     def for_channels(self, channels: int) -> "Preprocessing":
         """The same for another number of input channels: averaged for one, repeated in turn for more than three."""
@@ -51,7 +55,7 @@ class Preprocessing:
         """Normalise `pixels`.
 
         Args:
-            pixels: array or tensor `(..., channels)`, integers or floats in 0–255. It is not changed.
+            pixels: array or tensor `(..., channels)`, red first, integers or floats in 0–255. It is not changed.
 
         Returns:
             A new float array (NumPy in, NumPy out) or tensor of the same shape.
@@ -59,12 +63,51 @@ class Preprocessing:
         scale, offset = self.for_channels(pixels.shape[-1]).scale_and_offset
         if isinstance(pixels, np.ndarray):
             dtype = pixels.dtype if np.issubdtype(pixels.dtype, np.floating) else np.float32
+            pixels = pixels[..., ::-1] if self.bgr else pixels
             return pixels.astype(dtype) * np.asarray(scale, dtype) + np.asarray(offset, dtype)
         from keras import backend, ops
 
         dtype = backend.standardize_dtype(pixels.dtype)
         dtype = dtype if backend.is_float_dtype(dtype) else "float32"
+        pixels = ops.flip(pixels, axis=-1) if self.bgr else pixels
         return ops.cast(pixels, dtype) * ops.cast(scale, dtype) + ops.cast(offset, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPreprocessing(Preprocessing):
+    """How a video becomes a checkpoint's inputs in evaluation: several, if it is looked at more than once.
+
+    Args:
+        stride: time from one frame to the next, in frames of a video of 30 a second. `None` to cut the whole video into
+            as many parts as there are frames and take one of each.
+        clips: how many such rows of frames are taken, evenly over the video.
+        crops: 1 for the centre of the frames; 3 for the centre and both ends of their longer side.
+    """
+
+    stride: float | None = None
+    clips: int = 1
+    crops: int = 1
+
+    def sample(self, length: int, frames: int, rate: float = 30.0) -> np.ndarray:
+        """Which frames of a video are looked at.
+
+        Args:
+            length: how many it has.
+            frames: how many the model takes.
+            rate: how many it has a second.
+
+        Returns:
+            Indices `(clips, frames)`, in order; of a video that is too short, some are repeated.
+        """
+        clips = np.arange(self.clips)[:, np.newaxis]
+        if self.stride is None:
+            part = (length - 1) / frames
+            starts = np.rint(part * np.arange(frames))
+            return (starts + np.floor(part * (clips + 1) / (self.clips + 1))).astype(int)
+        span = self.stride * frames * rate / 30
+        spare = max(length - span, 0)
+        starts = clips * np.floor(spare / (self.clips - 1)) if self.clips > 1 else np.floor([[spare / 2]])
+        return np.clip(starts + np.linspace(0, span - 1, frames), 0, length - 1).astype(int)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +126,8 @@ class Weights:
         publisher: "authors" for the paper's or its repository's authors, else who made it.
         preprocessing: how its input is normalised, and resized for evaluation.
         input_size: height and width it was trained at, in pixels.
-        top1: published ImageNet-1k top-1 accuracy in percent, or `None` where none is published.
+        top1: published top-1 accuracy in percent, of ImageNet-1k or of the videos it was trained on, or `None` where
+            none is published.
         size: length of the file in bytes, where known.
         sha256: hexadecimal digest, or its leading digits, where a public source states it.
         key: where the tensors are inside the file, e.g. "model_ema"; `None` looks in the usual places.
@@ -200,16 +244,17 @@ class ModelCard:
         family: name of its family, e.g. "mlp_mixer".
         title: the paper's name for it, e.g. "MLP-Mixer B/16".
         paper: where it was published.
-        parameters: trainable parameters, with 1000 classes.
-        macs: multiply-adds of one image in matrix products and convolutions.
+        parameters: trainable parameters, with the default number of classes.
+        macs: multiply-adds of one image or video in matrix products and convolutions.
         input_shape: default input, `(height, width, channels)`; videos have frames in front.
-        top1: `{training: percent}`, every ImageNet-1k top-1 that was published for the architecture,
-            whether its weights were or not.
+        top1: `{training: percent}`, every ImageNet-1k top-1 that was published for the architecture, or of video models
+            the top-1 of every data set, whether its weights were or not.
         config: the arguments of the family's generic builder that make it.
         weights: published checkpoints by tag. "imagenet" is the one of highest published top-1 with the 1000
-            ImageNet-1k classes: the authors' own best, where they published any.
+            ImageNet-1k classes: the authors' own best, where they published any. Those of video models are called
+            after their data sets.
         recipe: the family's published training recipe.
-        preprocessing: that of "imagenet", or the family's default where there is none.
+        preprocessing: that of the default weights, or the family's where there are none.
         note: what is inferred and not published.
     """
 
@@ -228,9 +273,19 @@ class ModelCard:
     preprocessing: Preprocessing
     note: str = ""
 
+    @property
+    def input(self) -> str:
+        """What it takes: "image" or "video"."""
+        return kind_of_input(self.input_shape)
+
     def preprocess(self, pixels, weights: str = "imagenet"):
         """Normalise pixels 0–255 as the checkpoint `weights` wants them, for `include_preprocessing=False`."""
         return (self.weights[weights].preprocessing if weights in self.weights else self.preprocessing)(pixels)
+
+
+def kind_of_input(shape: tuple) -> str:
+    """What an input without its batch is, one of `INPUTS`: videos have an axis of frames before those of images."""
+    return INPUTS[len(shape) - 3]
 
 
 def natural_order(name: str):

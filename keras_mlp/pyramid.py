@@ -22,6 +22,8 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     The name of a map is "P" and the base-2 logarithm of its stride, "P2" for a stride of 4. Strides that are no power
     of two take the nearest name: 7 and 14 (Vision Permutator) are "P3" and "P4".
 
+    The maps of a video model keep their frames: `(batch, frames, height, width, channels)`.
+
     Args:
         model: a model of this package, with or without its top.
 
@@ -42,7 +44,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     maps = [layer for layer in model.layers if _is_map(layer, source)]
     if not maps:
         raise ValueError(
-            f"`model` must pass through maps (batch, height, width, channels). None of its {len(model.layers)} layers "
+            f"`model` must pass through maps, of as many axes as its input. None of its {len(model.layers)} layers "
             f"gives one for the input {source.shape}. Received: {model!r}"
         )
     ends, seen = [], set()

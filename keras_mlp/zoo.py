@@ -8,15 +8,16 @@ import pkgutil
 import keras
 
 from keras_mlp import families
-from keras_mlp.cards import ModelCard, natural_order
+from keras_mlp.application import Family
+from keras_mlp.cards import INPUTS, ModelCard, natural_order
 
 FAMILIES = {
-    module.family.name: module.family
-    for module in (
-        importlib.import_module(f"{families.__name__}.{info.name}") for info in pkgutil.iter_modules(families.__path__)
-    )
+    found.name: found
+    for info in pkgutil.iter_modules(families.__path__)
+    for found in vars(importlib.import_module(f"{families.__name__}.{info.name}")).values()
+    if isinstance(found, Family)
 }
-"""All families by name."""
+"""All families by name; the image and the video models of one file are two."""
 
 _FAMILY_OF = {model: family for family in FAMILIES.values() for model in family.variants}
 
@@ -24,12 +25,15 @@ BUILDERS = {build.__name__: build for family in FAMILIES.values() for build in f
 """Every public builder by its name, the generic ones included."""
 
 
-def list_models(pattern: str = "*", *, family: str | None = None, weights: str | bool | None = None) -> list[str]:
+def list_models(
+    pattern: str = "*", *, family: str | None = None, input: str | None = None, weights: str | bool | None = None
+) -> list[str]:
     """Names of the models, in natural order.
 
     Args:
         pattern: wildcards as in file names, e.g. "*mixer*"; a word without wildcards is looked for anywhere.
         family: of this family only.
+        input: of models that take an "image", or a "video".
         weights: with published weights of this tag ("imagenet"; wildcards allowed), with any (`True`), with none
             (`False`).
 
@@ -37,13 +41,16 @@ def list_models(pattern: str = "*", *, family: str | None = None, weights: str |
         Names for `create_model`; an empty list if none match.
 
     Raises:
-        ValueError: there is no such family.
+        ValueError: there is no such family, or no such kind of input.
     """
     if family is not None and family not in FAMILIES:
         raise ValueError(f"There is no family {family!r}. {_nearest(family, FAMILIES)}")
+    if input not in (None, *INPUTS):
+        raise ValueError(f"`input` must be {' or '.join(map(repr, INPUTS))}. Received: input={input!r}")
     if not any(c in pattern for c in "*?["):
         pattern = f"*{pattern}*"
     names = [name for name in _FAMILY_OF if fnmatch.fnmatch(name, pattern) and family in (None, _FAMILY_OF[name].name)]
+    names = [name for name in names if input in (None, _FAMILY_OF[name].input)]
     if isinstance(weights, bool):
         names = [name for name in names if bool(_FAMILY_OF[name].weights(name)) == weights]
     elif weights is not None:

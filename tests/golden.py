@@ -25,6 +25,7 @@ import zlib
 import numpy as np
 
 import keras_mlp
+from keras_mlp.zoo import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent / "golden"
 
@@ -101,6 +102,18 @@ def cases(family: str | None = None) -> list[pathlib.Path]:
     """All model cases, or one family's (cases of another `kind`, such as routers and losses, are left out)."""
     paths = sorted(p for p in ROOT.glob(f"{family or '*'}/*.json") if not p.name.startswith("_"))
     return [p for p in paths if "kind" not in json.loads(p.read_text())]
+
+
+def family(case: Case) -> str:
+    """Our family of a case; the reference's may be two of ours, one for images and one for videos."""
+    builder, _ = TRANSLATE[case.family](case)
+    return next(name for name, family in FAMILIES.items() if builder is family.builders[name])
+
+
+def small(name: str) -> Case:
+    """The case "tiny" of one of our families, or else the first of its small configurations."""
+    found = [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
+    return next(case for case in found if family(case) == name)
 
 
 MODELS = json.loads((ROOT / "models.json").read_text())
@@ -350,7 +363,8 @@ def _as_mlp(case):
 
 def _morph_mlp(case):
     config = case.config.get("MORPH", case.config)
-    return keras_mlp.MorphMLP, dict(
+    builder = keras_mlp.MorphMLPVideo if "NUM_FRAMES" in case.config else keras_mlp.MorphMLP
+    return builder, dict(
         dims=config["EMBED_DIMS"],
         depths=config["LAYERS"],
         chunks=config["SEGMENT_DIM"],

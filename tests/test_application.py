@@ -1,5 +1,6 @@
 """The `keras.applications` contract: arguments, their errors, preprocessing, features, channels."""
 
+import dataclasses
 import inspect
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 
 import keras_mlp
 from keras_mlp import zoo
+from keras_mlp.export.portable import portable
 
 SMALL = dict(patch_size=8, dim=16, depth=1, input_shape=(32, 32, 3), classes=10)
 PUBLIC = sorted(zoo.BUILDERS)
@@ -70,6 +72,21 @@ def test_builders_are_public_functions_with_a_real_signature_and_documentation(n
 def test_wrong_arguments_are_refused_with_what_is_allowed(arguments, message):
     with pytest.raises(ValueError, match=message):
         keras_mlp.MLPMixerB16(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(weights="imagenet"), r"For morph_mlp_video_b16 there are: 'k400', 'ssv1'"),
+        (dict(weights="ssv1"), r"`classes` should be 174. Received: classes=400"),
+        (dict(weights=None, input_shape=(224, 224, 3)), r"tuple of 4 integers, such as \(16, 224, 224, 3\)"),
+        (dict(weights=None, input_shape=(None, 224, 224, 3)), r"known number of frames"),
+        (dict(weights=None, input_shape=(16, 256, 256, 3)), r"The nearest that work: \(224, 224\)"),
+    ],
+)
+def test_wrong_arguments_of_video_models_are_refused_too(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        keras_mlp.MorphMLPVideoB16(**arguments)
 
 
 def test_a_model_without_published_weights_says_so_and_is_never_silently_random():
@@ -139,6 +156,24 @@ def test_each_checkpoint_has_its_own_preprocessing():
     assert card.preprocess(pixels, "imagenet_miil").max() == pytest.approx(1.0)
     assert card.preprocess(pixels * 0, "imagenet").min() == pytest.approx(-1.0)
     assert card.preprocess(pixels * 0, "imagenet_miil").min() == pytest.approx(0.0)
+
+
+def test_channels_are_reversed_for_a_checkpoint_that_wants_them_so(monkeypatch, tmp_path):
+    """As OpenCV's users train; in the model, outside it, and in what is made of the model."""
+    family = zoo.FAMILIES["mlp_mixer"]
+    bgr = dataclasses.replace(family.preprocessing, bgr=True)
+    pixels = np.random.RandomState(0).randint(0, 256, (2, 32, 32, 3)).astype("float32")
+    plain = keras_mlp.MLPMixer(**SMALL, include_top=False, include_preprocessing=False)
+    expected = plain(family.preprocessing(pixels[..., ::-1]))
+    np.testing.assert_allclose(plain(bgr(pixels)), expected, atol=1e-5)
+    np.testing.assert_allclose(plain(bgr(keras.ops.convert_to_tensor(pixels))), expected, atol=1e-5)
+    monkeypatch.setattr(family, "preprocessing", bgr)
+    model = keras_mlp.MLPMixer(**SMALL, include_top=False)
+    model.set_weights(plain.get_weights())
+    model.save(tmp_path / "model.keras")
+    loaded, resized = keras.saving.load_model(tmp_path / "model.keras"), keras_mlp.resize(model, (32, 32))
+    for each in (model, loaded, resized, portable(model, (2, 32, 32, 3))):
+        np.testing.assert_allclose(each(pixels), expected, atol=1e-5)
 
 
 def test_preprocessing_takes_tensors_and_keeps_float64():

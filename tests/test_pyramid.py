@@ -12,17 +12,17 @@ from keras_mlp.zoo import FAMILIES
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_gives_its_levels(family):
     """Names by stride, finest first; the last is the map that the model without its top answers."""
-    case = golden.load(min(golden.ROOT.glob(f"{family}/tiny*.json"), key=lambda path: path.stem))
+    case = golden.small(family)
     builder, arguments = golden.arguments(case)
     model = builder(**arguments, include_top=False)
     pyramid = keras_mlp.feature_pyramid(model)
     maps = pyramid(case.images())
     assert list(maps) == sorted(maps) and all(name[0] == "P" for name in maps)
-    _, height, width, _ = case.input_shape
+    *_, height, width, _ = case.input_shape
     for name, features in maps.items():
         near = 2 ** int(name[1:])
-        assert 2**-0.5 < height / features.shape[1] / near < 2**0.5
-        assert 2**-0.5 < width / features.shape[2] / near < 2**0.5
+        assert 2**-0.5 < height / features.shape[-3] / near < 2**0.5
+        assert 2**-0.5 < width / features.shape[-2] / near < 2**0.5
     np.testing.assert_array_equal(list(maps.values())[-1], model(case.images()))
 
 
@@ -32,6 +32,10 @@ def test_every_family_gives_its_levels(family):
         ("smlpnet_t", {"P2": (56, 56, 80), "P3": (28, 28, 160), "P4": (14, 14, 320), "P5": (7, 7, 640)}),
         ("vip_small7", {"P3": (32, 32, 192), "P4": (16, 16, 384)}),
         ("mlp_mixer_s16", {"P4": (14, 14, 512)}),
+        (
+            "morph_mlp_video_s16",
+            {"P2": (8, 56, 56, 112), "P3": (8, 28, 28, 224), "P4": (8, 14, 14, 392), "P5": (8, 7, 7, 784)},
+        ),
     ],
 )
 def test_published_models_have_the_levels_of_their_papers(name, expected):

@@ -29,6 +29,15 @@ def test_models_are_found_by_wildcards_words_and_weights():
     assert keras_mlp.list_models("nothing_like_this") == []
 
 
+def test_models_are_found_by_what_they_take():
+    videos = keras_mlp.list_models(input="video")
+    assert videos == [f"morph_mlp_video_{size}" for size in ("b16", "b32", "s16", "s32")]
+    assert sorted(videos + keras_mlp.list_models(input="image")) == sorted(keras_mlp.list_models())
+    assert {len(keras_mlp.model_card(name).input_shape) for name in videos} == {4}
+    with pytest.raises(ValueError, match="`input` must be 'image' or 'video'. Received: input='audio'"):
+        keras_mlp.list_models(input="audio")
+
+
 def test_unknown_names_are_refused_with_near_matches():
     with pytest.raises(ValueError, match="no model 'mlp_mixer_b61'. Did you mean.*'mlp_mixer_b16'"):
         keras_mlp.create_model("mlp_mixer_b61")
@@ -60,7 +69,7 @@ def test_the_authors_best_imagenet_checkpoint_is_called_imagenet():
 def test_cards_are_complete(name):
     card = keras_mlp.model_card(name)
     assert card.name == name and getattr(keras_mlp, card.builder) is zoo.FAMILIES[card.family].builders[name]
-    assert card.parameters > 0 and card.macs > 0 and len(card.input_shape) == 3
+    assert card.parameters > 0 and card.macs > 0 and card.input == zoo.FAMILIES[card.family].input
     assert card.paper.title and card.paper.url.startswith("https://")
     for tag, weights in card.weights.items():
         assert weights.tag == tag or tag == "imagenet"

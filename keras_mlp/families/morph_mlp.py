@@ -15,7 +15,7 @@ import keras
 from keras import initializers, layers, ops
 
 from keras_mlp.application import Family
-from keras_mlp.cards import Paper, Preprocessing
+from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, Weights
 from keras_mlp.layers import Dense, LayerNormalization, SplitAttention, activations, channel_mlp, stochastic_depth
 from keras_mlp.layers.initializers import own
 
@@ -32,6 +32,39 @@ family = Family(
         "https://arxiv.org/abs/2111.12527",
     ),
     preprocessing=Preprocessing(),
+)
+
+_GREY = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225), interpolation="bilinear")
+_KINETICS = VideoPreprocessing(**_GREY, stride=4, clips=4)
+# The authors' loader decodes these frames with OpenCV, blue first, and nothing turns them round.
+_SOMETHING = VideoPreprocessing(**_GREY, crop_pct=1.0, bgr=True, crops=3)
+
+video = Family(
+    "morph_mlp_video",
+    title="MorphMLP for videos",
+    paper=family.paper,
+    default_shape=(16, 224, 224, 3),
+    classes=400,
+    best="k400",
+    preprocessing=_KINETICS,
+    recipe=Recipe(
+        source="MTLab/MorphMLP, configs/K400/K400_MLP_S16x4.yaml, from the image model's weights (stochastic depth: "
+        "B 0.3; warm-up of B with 32 frames 30 epochs; Something-Something: rate 4e-4, warm-up 5 epochs, no mirroring, "
+        "stochastic depth S 0.3, B 0.5 on V1 and 0.6 on V2)",
+        learning_rate=2e-4,
+        batch_size=64,
+        epochs=60,
+        warmup_epochs=10,
+        final_learning_rate=1e-6,
+        weight_decay=0.05,
+        mixup=0.8,
+        cutmix=1.0,
+        rand_augment=(4, 7),
+        random_erasing=0.25,
+        repeated_augmentation=2,
+        gradient_clip_norm=20.0,
+        drop_path_rate=0.1,
+    ),
 )
 
 
@@ -237,6 +270,9 @@ def MorphMLP(
 ):
     """MorphMLP of any size.
 
+    Images come out with a 4th of the height and width in the first stage and half as much in every further one; videos
+    also with half of the frames.
+
     Args:
         dims: width of each stage.
         depths: number of blocks of each stage.
@@ -276,6 +312,8 @@ def MorphMLP(
     return LayerNormalization(epsilon=1e-5, name="norm")(x)
 
 
+MorphMLPVideo = video.builder(family.trunk, "MorphMLPVideo")
+
 # Widths and depths of S and B are those of the authors' video models, those of T and L from a community's copy of the
 # paper's table (liuruiyang98/Jittor-MLP), as is the stochastic depth.
 _NOTE = "The authors published neither code nor weights of the image models."
@@ -295,6 +333,33 @@ MorphMLPB = family.variant(
 MorphMLPL = family.variant(
     "MorphMLPL", "morph_mlp_l", title="MorphMLP-L", dims=(112, 224, 392, 784), depths=(4, 8, 18, 6), drop_path_rate=0.4,
     parameters=76_185_612, macs=12_438_404_608, top1={"ImageNet-1k": 83.4}, note=_NOTE,
+)  # fmt: skip
+
+# The authors' README and configurations; accuracy with 4 clips (Kinetics) or 3 crops (Something-Something).
+_S = dict(dims=(112, 224, 392, 784), depths=(3, 4, 9, 3), drop_path_rate=0.1)
+_B = dict(dims=(112, 224, 392, 784), depths=(4, 6, 15, 4), drop_path_rate=0.3)
+
+
+def _top1(kinetics, something_v1, something_v2):
+    found = {"Kinetics-400": kinetics, "Something-Something V1": something_v1, "Something-Something V2": something_v2}
+    return {data: percent for data, percent in found.items() if percent}
+
+
+MorphMLPVideoS16 = video.variant(
+    "MorphMLPVideoS16", "morph_mlp_video_s16", title="MorphMLP-S, 16 frames", **_S,
+    parameters=47_039_154, macs=66_022_640_768, top1=_top1(78.7, 53.9, 67.1),
+)  # fmt: skip
+MorphMLPVideoS32 = video.variant(
+    "MorphMLPVideoS32", "morph_mlp_video_s32", title="MorphMLP-S, 32 frames", input_shape=(32, 224, 224, 3), **_S,
+    parameters=47_463_018, macs=132_661_536_896, top1=_top1(79.7, None, 68.3),
+)  # fmt: skip
+MorphMLPVideoB16 = video.variant(
+    "MorphMLPVideoB16", "morph_mlp_video_b16", title="MorphMLP-B, 16 frames", **_B,
+    parameters=67_784_382, macs=97_351_923_648, top1=_top1(79.5, 55.1, 67.6),
+)  # fmt: skip
+MorphMLPVideoB32 = video.variant(
+    "MorphMLPVideoB32", "morph_mlp_video_b32", title="MorphMLP-B, 32 frames", input_shape=(32, 224, 224, 3), **_B,
+    parameters=68_490_822, macs=195_731_655_616, top1=_top1(80.8, 57.4, 70.1),
 )  # fmt: skip
 
 
@@ -319,3 +384,33 @@ _NAMES = (
 )
 
 family.layout("morph_mlp", convention="torch", names=_NAMES)
+video.layout("slowfast", convention="torch", names=_NAMES)
+
+
+def _drive(model, tag, file, data, classes, top1, preprocessing, note=""):
+    """One of the authors' files, which their README names; a page for people, not for programs."""
+    return Weights(
+        model, tag, f"https://drive.google.com/file/d/{file}/view", "pth", "slowfast", f"ImageNet-1k, then {data}", classes,
+        "Apache-2.0 (repository); weights not stated separately", preprocessing=preprocessing, top1=top1, key="model_state",
+        by_hand=True, note=note,
+    )  # fmt: skip
+
+
+def _kinetics(model, file, top1, note=""):
+    return _drive(model, "k400", file, "Kinetics-400", 400, top1, _KINETICS, note)
+
+
+def _something(model, file, top1):
+    return _drive(model, "ssv1", file, "Something-Something V1", 174, top1, _SOMETHING)
+
+
+_ONE_FILE = "The README gives one link for 16 and for 32 frames; the file loads into the one that it was made for."
+
+video.publish(
+    _kinetics("morph_mlp_video_s16", "12qhWov_iUi2EXHM85P7eaLC88r8Eigty", 78.7, _ONE_FILE),
+    _kinetics("morph_mlp_video_s32", "12qhWov_iUi2EXHM85P7eaLC88r8Eigty", 79.7, _ONE_FILE),
+    _kinetics("morph_mlp_video_b16", "1bmJcpcln9fVEj_o8fzFYHjup7dRGbJeD", 79.5),
+    _kinetics("morph_mlp_video_b32", "17iu9L5lnQ0CucXV1vvlJZDAF2RfXqdYu", 80.8),
+    _something("morph_mlp_video_b16", "1Cz4xQ4Uad9AiQbmTwDElml_Dxe1Nw2SN", 55.1),
+    _something("morph_mlp_video_b32", "1yxwoR53L0qRU44MRx9gZM2D6YPU4_eZw", 57.4),
+)

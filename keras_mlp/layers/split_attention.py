@@ -44,12 +44,11 @@ class SplitAttention(keras.layers.Layer):
 
     def call(self, maps):
         # The mean of a sum is the sum of means, which are small.
-        positions = range(1, len(maps[0].shape) - 1)
-        average = sum(ops.mean(x, axis=tuple(positions)) for x in maps)
+        channels, axes = maps[0].shape[-1], tuple(range(1, len(maps[0].shape) - 1))
+        average = sum(ops.mean(x, axis=axes) for x in maps)
         # In the published weights the branch is the fast index.
-        weights = self.fc2(self.fc1(average))
-        weights = ops.reshape(weights, (-1, *(1 for _ in positions), maps[0].shape[-1], len(maps)))
-        weights = ops.softmax(weights, axis=-1)
+        weights = ops.softmax(ops.reshape(self.fc2(self.fc1(average)), (-1, channels, len(maps))), axis=-1)
+        weights = ops.expand_dims(weights, axes)
         return sum(x * weights[..., i] for i, x in enumerate(maps))
 
     def compute_output_shape(self, input_shape):

@@ -13,15 +13,9 @@ import keras_mlp
 from keras_mlp.layers import activations
 from keras_mlp.zoo import FAMILIES
 
-
-def small(family):
-    """The family's case "tiny", or else the first of its small configurations."""
-    return golden.load(min(golden.ROOT.glob(f"{family}/tiny*.json"), key=lambda path: path.stem))
-
-
-CASES = [small(family) for family in sorted(FAMILIES)]
+CASES = [golden.small(family) for family in sorted(FAMILIES)]
 TINY = [case for case in map(golden.load, golden.cases()) if case.variant.startswith("tiny")]
-family = pytest.mark.parametrize("case", CASES, ids=lambda case: case.family)
+family = pytest.mark.parametrize("case", CASES, ids=golden.family)
 
 
 def run(code, *arguments, **environment):
@@ -139,23 +133,26 @@ def test_fresh_models_differ_and_a_seed_repeats_them(case):
 def test_features_are_a_map_in_proportion_to_the_image(case):
     builder, arguments = golden.arguments(case)
     model = builder(**arguments, include_top=False)
-    batch, height, width, channels = model.output.shape
-    assert (batch, height * model.input.shape[2], channels > 0) == (None, width * model.input.shape[1], True)
-    assert model.input.shape[1] % height == 0
+    batch, *frames, height, width, channels = model.output.shape
+    _, *input_frames, input_height, input_width, _ = model.input.shape
+    assert (batch, height * input_width, channels > 0) == (None, width * input_height, True)
+    assert input_height % height == 0 and len(frames) == len(input_frames)
+    axes = tuple(range(1, len(model.output.shape) - 1))
     for pooling, reduce in {"avg": np.mean, "max": np.max}.items():
         pooled = builder(**arguments, include_top=False, pooling=pooling)
         pooled.set_weights(model.get_weights())
-        np.testing.assert_allclose(pooled(case.images()), reduce(model(case.images()), axis=(1, 2)), atol=1e-5)
+        np.testing.assert_allclose(pooled(case.images()), reduce(model(case.images()), axis=axes), atol=1e-5)
 
 
 @family
 def test_checkpoints_load_at_another_input_size_as_resize_would(case):
     builder, arguments = golden.arguments(case)
-    height, width, channels = arguments["input_shape"]
-    model = builder(**arguments | {"input_shape": (2 * height, 3 * width, channels)}, include_top=False)
+    *frames, height, width, channels = arguments["input_shape"]
+    larger = (*frames, 2 * height, 3 * width, channels)
+    model = builder(**arguments | {"input_shape": larger}, include_top=False)
     keras_mlp.load_checkpoint(model, case.state_dict(), input_size=(height, width))
     resized = keras_mlp.resize(golden.build(case), (2 * height, 3 * width))
-    images = np.random.RandomState(0).standard_normal((1, 2 * height, 3 * width, channels))
+    images = np.random.RandomState(0).standard_normal((1, *larger))
     expected = keras.Model(resized.input, resized.get_layer("norm").output)(images)
     np.testing.assert_allclose(model(images), expected, atol=1e-4 * np.std(expected))
 
@@ -222,7 +219,9 @@ print(keras.backend.backend())
 def test_jax_agrees_on_a_published_variant_of_each_family():
     """The smallest full-size case of each family, in float32."""
     full = [case for case in map(golden.load, golden.cases()) if not case.variant.startswith("tiny")]
-    smallest = [min((c for c in full if c.family == name), key=lambda c: c.num_params).key for name in sorted(FAMILIES)]
+    smallest = [
+        min((c for c in full if golden.family(c) == name), key=lambda c: c.num_params).key for name in sorted(FAMILIES)
+    ]
     answer = """
 import sys, golden, keras
 for key in sys.argv[1:]:

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 import pytest
+import tensorflow as tf
 
 import keras_mlp
 from keras_mlp.training import data, recipes
@@ -24,6 +25,7 @@ SMALL = {
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
     "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
     "posmlp": ("PosMLP", dict(dims=(32, 64), depths=(2, 2), windows=(4, 2), groups=(4, 8), mlp_ratios=(4, 4))),
+    "morph_mlp_video": ("MorphMLPVideo", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
     "raft_mlp": (
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),
@@ -42,6 +44,12 @@ for family in ("cycle_mlp", "wave_mlp"):
 SMALL["hire_mlp"][1].update(mlp_ratios=(4, 4))
 
 
+def still(data, frames):
+    """The images as videos in which nothing moves."""
+    videos = data.dataset.map(lambda images, labels: (tf.repeat(images[:, tf.newaxis], frames, axis=1), labels))
+    return dataclasses.replace(data, dataset=videos)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_learns_the_digits(family, tmp_path):
@@ -50,9 +58,13 @@ def test_every_family_learns_the_digits(family, tmp_path):
     options = dict(image_size=SIZE, batch_size=recipe.batch_size, seed=0, data_dir=tmp_path)
     train = data.load("digits", "train", recipe=recipe, **options)
     test = data.load("digits", "test", **options)
+    shape = (SIZE, SIZE, 3)
+    if FAMILIES[family].input == "video":
+        shape = (4, *shape)
+        train, test = still(train, 4), still(test, 4)
     keras.utils.set_random_seed(0)
     builder, config = SMALL[family]
-    model = getattr(keras_mlp, builder)(**config, input_shape=(SIZE, SIZE, 3), classes=10)
+    model = getattr(keras_mlp, builder)(**config, input_shape=shape, classes=10)
     fit(model, train, None, recipe, tmp_path / "run", verbose=0)
     accuracy = evaluate(model, test, verbose=0)["top1"]
     print(f"{family}: {100 * accuracy:.2f} % of the test images, {model.count_params():,} parameters")

@@ -194,9 +194,10 @@ class Recipe:
         loss: "softmax" or "sigmoid" cross entropy.
         label_smoothing: in [0, 1).
         mixup, cutmix: Beta parameter alpha; 0 switches it off.
-        rand_augment: `(operations, magnitude)`, the magnitude as the source writes it, or `None`.
+        rand_augment: `(operations, magnitude)`, the magnitude as the source writes it (10 is full), or `None`.
         random_erasing: probability.
-        repeated_augmentation: copies of each image in a batch.
+        repeated_augmentation: how often an epoch takes each of its images, augmented anew, in the same batch; it is no
+            longer for that, so each sees another part of the data.
         horizontal_flip: mirror half of the training images.
         random_resized_crop: `(smallest, largest)` share of the image's area, or `None` for no random crop.
         drop_path_rate: stochastic depth.

@@ -90,3 +90,11 @@ def test_the_roof_is_made_of_the_models_own_products():
     # Four in each of the eight blocks, and the head.
     assert f"its {4 * 8 + 1} matrix products alone" in done.stdout and "100.0% of the peak" in done.stdout
     assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--model=mlp_mixer_b61").stderr
+
+
+def test_augmentation_is_timed_and_repeated():
+    done = command("augmentation", "--only=mixup", "--image_size=16", "--images=64", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["keras_mlp", "keras.layers", "keras_cv"]
+    assert "repeatable" in rows[0] and "not" not in rows[0] and all(float(row[2]) > 0 for row in rows)

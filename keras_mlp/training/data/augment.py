@@ -1,8 +1,9 @@
 """Random changes to training images, in tf.data.
 
 Every function takes the seed of its randomness (two integers) and keeps no state, so that the same seed gives the same
-image however many threads work at it. Keras' own augmentation layers keep theirs in a variable, and under a parallel
-`map` repeat draws and differ from run to run.
+image however many threads work at it, in whichever step a run is resumed. The augmentation layers of Keras and keras-cv
+keep theirs in a variable: under a parallel `map` they differ from run to run. They are not faster either
+(`python -m benchmarks.augmentation`).
 """
 
 import tensorflow as tf
@@ -54,17 +55,20 @@ def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):
         Pixels of the same shape.
     """
     chance, place, noise = tf.unstack(tf.random.split(seed, 3))
-    draw = tf.random.stateless_uniform((4,), place)
-    aspect = tf.exp((2 * draw[1] - 1) * tf.math.log(10 / 3))
-    target = area[0] + draw[0] * (area[1] - area[0])
-    mask = _box(image.shape[:2], draw[2:], tf.sqrt(target * aspect), tf.sqrt(target / aspect))
-    mask = mask * tf.cast(tf.random.stateless_uniform((), chance) < probability, tf.float32)
-    filling = tf.clip_by_value(127.5 + 58 * tf.random.stateless_normal(image.shape, noise), 0, 255)
-    return image + mask[..., tf.newaxis] * (filling - image)
+
+    def erased():
+        draw = tf.random.stateless_uniform((4,), place)
+        aspect = tf.exp((2 * draw[1] - 1) * tf.math.log(10 / 3))
+        target = area[0] + draw[0] * (area[1] - area[0])
+        mask = _box(image.shape[:2], draw[2:], tf.sqrt(target * aspect), tf.sqrt(target / aspect))
+        filling = tf.clip_by_value(127.5 + 58 * tf.random.stateless_normal(image.shape, noise), 0, 255)
+        return tf.where(mask[..., tf.newaxis] > 0, filling, image)
+
+    return tf.cond(tf.random.stateless_uniform((), chance) < probability, erased, lambda: image)
 
 
 def mixup(images, labels, seed, alpha: float):
-    """Blend each image, and its label, with another of the batch; one weight a pair, from Beta(alpha, alpha).
+    """Blend each image, and its label, with that half a batch away; one weight a pair, from Beta(alpha, alpha).
 
     Args:
         images: float pixels `(batch, height, width, channels)`.
@@ -78,8 +82,8 @@ def mixup(images, labels, seed, alpha: float):
     weight = _beta((tf.shape(images)[0], 1), seed, alpha)
     pixel_weight = weight[:, :, tf.newaxis, tf.newaxis]
     return (
-        pixel_weight * images + (1 - pixel_weight) * tf.roll(images, 1, 0),
-        weight * labels + (1 - weight) * tf.roll(labels, 1, 0),
+        pixel_weight * images + (1 - pixel_weight) * _partners(images),
+        weight * labels + (1 - weight) * _partners(labels),
     )
 
 
@@ -95,8 +99,8 @@ def cutmix(images, labels, seed, alpha: float):
     share = tf.reduce_mean(mask, (-2, -1))[:, tf.newaxis]
     mask = mask[..., tf.newaxis]
     return (
-        images + mask * (tf.roll(images, 1, 0) - images),
-        labels + share * (tf.roll(labels, 1, 0) - labels),
+        images + mask * (_partners(images) - images),
+        labels + share * (_partners(labels) - labels),
     )
 
 
@@ -114,6 +118,11 @@ def mixup_or_cutmix(images, labels, seed, mixup_alpha: float, cutmix_alpha: floa
     if cutmix_alpha:
         return cutmix(images, labels, seed, cutmix_alpha)
     return images, labels
+
+
+def _partners(batch):
+    """What each element is mixed with: under repeated augmentation the next one would be the same image again."""
+    return tf.roll(batch, tf.shape(batch)[0] // 2, 0)
 
 
 def _beta(shape, seed, alpha):

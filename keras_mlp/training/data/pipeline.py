@@ -74,8 +74,7 @@ def load(
         The data.
 
     Raises:
-        ValueError: an argument is out of its range, there is no such data set or split, it is smaller than a batch, or
-            the recipe wants an augmentation that is not there.
+        ValueError: an argument is out of its range, there is no such data set or split, or it is smaller than a batch.
         ConnectionError: the data set has to be downloaded and cannot be.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -85,8 +84,6 @@ def load(
         raise ValueError(f"`batch_size` should be positive. Received: {batch_size}")
     if channels not in (1, 3):
         raise ValueError(f"`channels` should be 1 or 3. Received: {channels}")
-    if recipe:
-        _check_augmentation(recipe)
     source = _find(name, split, data_dir)
     if not recipe:
         dataset = _evaluation(source, size, channels, preprocessing, batch_size)
@@ -101,16 +98,6 @@ def load(
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
     dataset = _training(source, size, channels, preprocessing.interpolation, batch_size, recipe, seed, first_epoch)
     return Data(dataset, source.classes, source.examples, source.examples // batch_size, batch_size)
-
-
-def _check_augmentation(recipe):
-    """Refuse what the pipeline cannot do, rather than leave it out in silence."""
-    for field, off in (("rand_augment", None), ("repeated_augmentation", 1)):
-        if getattr(recipe, field) != off:
-            raise ValueError(
-                f"The recipe asks for {field}={getattr(recipe, field)}, which the data pipeline has not. "
-                f"Leave it out with dataclasses.replace(recipe, {field}={off})."
-            )
 
 
 def _find(name, split, data_dir) -> Source:
@@ -147,11 +134,11 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
     """All randomness is a function of the seed, the epoch and the place in it; that order is part of the result."""
     import tensorflow as tf
 
-    from keras_mlp.training.data import augment, images
+    from keras_mlp.training.data import augment, images, rand_augment
 
     def prepare(seed, encoded, label):
         image = images.with_channels(source.decode(encoded), channels)
-        crop, flip, erase = tf.unstack(tf.random.split(seed, 3))
+        crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
         if recipe.random_resized_crop:
             image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
         else:
@@ -159,6 +146,8 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
         image = tf.ensure_shape(image, (*size, channels))
         if recipe.horizontal_flip:
             image = tf.image.stateless_random_flip_left_right(image, flip)
+        if recipe.rand_augment:
+            image = rand_augment.rand_augment(image, change, *recipe.rand_augment)
         if recipe.random_erasing:
             image = augment.random_erasing(image, erase, recipe.random_erasing)
         return image, tf.one_hot(label, len(source.classes))
@@ -176,6 +165,10 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
             seed=tf.random.stateless_uniform((), order, 0, 2**31 - 1, tf.int64),
             reshuffle_each_iteration=False,
         )
+        if recipe.repeated_augmentation > 1:
+            copies = recipe.repeated_augmentation
+            shuffled = shuffled.flat_map(lambda *example: tf.data.Dataset.from_tensors(example).repeat(copies))
+            shuffled = shuffled.take(source.examples)
         batches = numbered(shuffled, example).map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
         if not (recipe.mixup or recipe.cutmix):
             return batches

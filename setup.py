@@ -16,8 +16,9 @@ TRAIN = [
     "scikit-learn>=1.3",
     "matplotlib>=3.8",
 ]
+VIDEO = ["av>=15"]
 DEV = ["ruff>=0.14"]
-TEST = [*TRAIN, *EXPORT, *DEV, "pytest>=8", "jax[cpu]>=0.4.30"]
+TEST = [*TRAIN, *EXPORT, *VIDEO, *DEV, "pytest>=8", "jax[cpu]>=0.4.30"]
 
 setup(
     name="keras-mlp",
@@ -41,6 +42,6 @@ setup(
         "filelock>=3.12",
         "rich>=13",
     ],
-    extras_require={"train": TRAIN, "export": EXPORT, "test": TEST, "dev": DEV},
+    extras_require={"train": TRAIN, "export": EXPORT, "video": VIDEO, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},
 )

@@ -33,6 +33,11 @@ class Preprocessing:
     squash: bool = False
     bgr: bool = False
 
+    @property
+    def views(self) -> int:
+        """How many inputs are made of one image or video."""
+        return 1
+
     def for_channels(self, channels: int) -> "Preprocessing":
         """The same for another number of input channels: averaged for one, repeated in turn for more than three."""
         if channels == len(self.mean):
@@ -87,6 +92,10 @@ class VideoPreprocessing(Preprocessing):
     stride: float | None = None
     clips: int = 1
     crops: int = 1
+
+    @property
+    def views(self) -> int:
+        return self.clips * self.crops
 
     def sample(self, length: int, frames: int, rate: float = 30.0) -> np.ndarray:
         """Which frames of a video are looked at.

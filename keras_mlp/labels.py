@@ -1,6 +1,7 @@
 """Class names, offline: of ImageNet-1k, ImageNet-21k and the processed ImageNet-21k-P, and of videos.
 
-Those of Kinetics-400 and Something-Something V1 are GluonCV's (gluoncv 0.10.5, Apache-2.0), in alphabetical order.
+Those of Kinetics-400 and Something-Something V1 are GluonCV's (gluoncv 0.10.5, Apache-2.0), in alphabetical order: the
+usual one of Kinetics, and for V1 the one in the repository of MorphMLP.
 """
 
 import functools

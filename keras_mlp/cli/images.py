@@ -40,17 +40,26 @@ def read(path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preproc
         OSError: the file cannot be read.
         ValueError: it is no image, or a broken one.
     """
-    import tensorflow as tf
-
     from keras_mlp.training.data import images
+
+    *size, channels = shape
+    return images.for_evaluation(images.with_channels(decode(path), channels), tuple(size), preprocessing).numpy()
+
+
+def views(path, shape, preprocessing) -> np.ndarray:
+    """What a model looks at of one image, `read` alone: `(1, *shape)`."""
+    return read(path, shape, preprocessing)[np.newaxis]
+
+
+def decode(path: pathlib.Path):
+    """The pixels of an image file, with `read`'s errors: a tensor `(height, width, 1 to 4)` of whole numbers."""
+    import tensorflow as tf
 
     content = path.read_bytes()
     try:
-        image = tf.io.decode_image(content, expand_animations=False)
+        return tf.io.decode_image(content, expand_animations=False)
     except tf.errors.OpError as error:
         raise ValueError("not an image, or a broken one (JPEG, PNG, BMP and GIF can be read)") from error
-    *size, channels = shape
-    return images.for_evaluation(images.with_channels(image, channels), tuple(size), preprocessing).numpy()
 
 
 def sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:

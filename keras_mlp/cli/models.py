@@ -8,29 +8,37 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_mlp.cards import Preprocessing
+from keras_mlp.cards import Preprocessing, VideoPreprocessing, kind_of_input
 from keras_mlp.cli import console
 
 MODEL_HELP = "Name of a model (`keras-mlp list`), or a .keras file. Required."
-WEIGHTS_HELP = 'For a model by name: a published tag ("imagenet" by default), the path of a checkpoint, or "none".'
+WEIGHTS_HELP = (
+    'For a model by name: a published tag ("imagenet" by default; "k400" for videos), the path of a checkpoint, or '
+    '"none".'
+)
 SIZE_HELP = "Height and width in pixels, or one number; the model's own by default."
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """Anything that classifies images.
+    """Anything that classifies images or videos.
 
     Args:
         scores: `(n, *input_shape)` pixels 0–255 to `(n, classes)` probabilities.
-        input_shape: `(height, width, channels)`.
-        preprocessing: how images are resized for it.
+        input_shape: `(height, width, channels)`, of videos `(frames, height, width, channels)`.
+        preprocessing: how images are resized for it, and frames of videos chosen.
         classes: `(identifier, name)` of each class.
     """
 
     scores: Callable[[np.ndarray], np.ndarray]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     preprocessing: Preprocessing
     classes: list[tuple[str, str]]
+
+    @property
+    def input(self) -> str:
+        """What it takes: "image" or "video"."""
+        return kind_of_input(self.input_shape)
 
 
 def is_file(model: str) -> bool:
@@ -43,9 +51,9 @@ def open_model(model: str, weights: str | None, image_size: list[str] | None = N
 
     Args:
         model: name or `.keras` file.
-        weights: for a name: tag, path or "none"; `None` is "imagenet". A file holds its own.
+        weights: for a name: tag, path or "none"; `None` is the builder's default. A file holds its own.
         image_size: one or two numbers of pixels, (height, width); by default the model's own.
-        **arguments: further ones of the builder, for a name.
+        **arguments: further ones of the builder, for a name; `None` leaves its default.
 
     Raises:
         ValueError, OSError: there is no such model or file, or the weights do not fit.
@@ -57,13 +65,16 @@ def open_model(model: str, weights: str | None, image_size: list[str] | None = N
         if weights:
             raise console.UsageError(f"--weights goes with a model by name; {model} holds its own")
         loaded = _load(model)
-        return keras_mlp.resize(loaded, size) if size and size != loaded.inputs[0].shape[1:3] else loaded
+        return keras_mlp.resize(loaded, size) if size and size != loaded.inputs[0].shape[-3:-1] else loaded
     card = keras_mlp.model_card(model)
-    weights = None if weights == "none" else weights or "imagenet"
-    arguments.setdefault("classes", _classes_of(weights, card))
     if size:
-        arguments["input_shape"] = (*size, card.input_shape[-1])
-    return keras_mlp.create_model(model, weights=weights, **arguments)
+        *frames, _, _, channels = card.input_shape
+        arguments["input_shape"] = (*frames, *size, channels)
+    arguments = {"classes": _classes_of(weights, card), "weights": weights} | arguments
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if weights == "none":
+        given["weights"] = None
+    return keras_mlp.create_model(model, **given)
 
 
 def open_classifier(model: str, weights: str | None, image_size: list[str] | None, batch_size: int) -> Classifier:
@@ -79,7 +90,10 @@ def open_classifier(model: str, weights: str | None, image_size: list[str] | Non
             raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
         classes = network.outputs[0].shape[-1]
         answers = functools.partial(network.predict, batch_size=batch_size, verbose=0)
-    return Classifier(_probabilities(answers), shape, preprocessing(model, weights), _names(model, classes))
+    resizing = preprocessing(model, weights)
+    if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
+        resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
+    return Classifier(_probabilities(answers), shape, resizing, _names(model, weights, classes))
 
 
 def _open_tflite(path):
@@ -91,9 +105,15 @@ def _open_tflite(path):
     return lambda images: runner(np.rint(images) if whole_pixels else images), runner.input_shape[1:], classes
 
 
-def input_shape(network) -> tuple[int, int, int]:
-    """Height, width and channels of a model's images; 224 pixels where a side is open."""
+def input_shape(network) -> tuple[int, ...]:
+    """Height, width and channels of a model's images, frames in front for videos; 224 pixels where a side is open."""
     return tuple(side or 224 for side in network.inputs[0].shape[1:])
+
+
+def refuse_videos(model: str, shape: tuple[int, ...]):
+    """Raise a `ValueError` for a model of videos, where a command reads images only."""
+    if kind_of_input(shape) == "video":
+        raise ValueError(f"{model} takes videos, and this command reads data sets and folders of images only.")
 
 
 def parse_size(words: list[str] | None) -> tuple[int, int] | None:
@@ -119,11 +139,11 @@ def _load(path):
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
 
 
-def _classes_of(weights, card) -> int:
-    """How many classes the head of these weights has; 1000 where that is open."""
+def _classes_of(weights, card) -> int | None:
+    """How many classes the head of these weights has, or `None` where that is open."""
     if weights in card.weights:
         return card.weights[weights].classes
-    return (weights and os.path.isfile(weights) and head_size(weights, card.family)) or 1000
+    return head_size(weights, card.family) if weights and os.path.isfile(weights) else None
 
 
 def head_size(path: str, family: str) -> int | None:
@@ -152,8 +172,8 @@ def preprocessing(model: str, weights: str | None = None) -> Preprocessing:
     return card.weights[weights].preprocessing if weights in card.weights else card.preprocessing
 
 
-def _names(model, classes) -> list[tuple[str, str]]:
-    """Identifier and name of each class: as training wrote them beside the model, else ImageNet's, else numbers."""
+def _names(model, weights, classes) -> list[tuple[str, str]]:
+    """Identifier and name of each class: as training wrote them beside the model, else published ones, else numbers."""
     from keras_mlp import labels
 
     beside = pathlib.Path(model).with_name("classes.txt")
@@ -161,6 +181,8 @@ def _names(model, classes) -> list[tuple[str, str]]:
         names = beside.read_text(encoding="utf-8").splitlines()
         if len(names) == classes:
             return [(str(i), name) for i, name in enumerate(names)]
+    if weights in labels.NAMED:  # tags of video models are the names of their data sets
+        return labels.class_names(weights)
     if classes in labels.CLASS_LISTS:
         return labels.class_names(classes)
     return [(str(i), str(i)) for i in range(classes)]

@@ -84,7 +84,7 @@ class ChunkDense(layers.Layer):
     There are as many groups as a chunk has positions, so that `W` is square in the channels; along "frames" as many or,
     where that does not divide the channels, the most below that do.
 
-    Source: Zhang et al. 2021, sections 3.2 (MorphFC_s) and 3.3 (MorphFC_t), and the authors' code.
+    Source: Zhang et al. 2021, section 3 (MorphFC_s and MorphFC_t), and the authors' code.
 
     Args:
         along: "width", "height", "image" or "frames".
@@ -147,8 +147,8 @@ class ChunkDense(layers.Layer):
         length, groups = self._cut(x.shape)
         _, *frames, height, width, channels = x.shape
         inner, known = channels // groups, None not in (height, width)
-        if self.along == "frames":  # all frames make one image, and a chunk has one position of each
-            frames, height = (), known and height * length
+        if self.along == "frames":  # the frames below each other are one image, and a chunk has a position of each
+            frames, height = (), height and height * length
         # With sizes unknown, the images are counted, so that no chunk can run on into the next one unnoticed.
         images = -1 if known else ops.shape(x)[0] * math.prod(frames)
         chunks = height * width // length if known else -1
@@ -194,7 +194,7 @@ def stem(x, dim, activation):
 
 
 def spatial_fc(x, chunk, last, use_bias, activation, name):
-    """MorphFC_s, section 3.2: chunks along height and width, or in the last stage over the image, and channels."""
+    """MorphFC_s: chunks along height and width, or in the last stage over the image, and channels."""
     linear = dict(use_bias=use_bias, kernel_initializer=_NORMAL)
     branches = [
         ChunkDense(along, chunk, **linear, name=f"{name}_{along}")(x)
@@ -206,7 +206,7 @@ def spatial_fc(x, chunk, last, use_bias, activation, name):
 
 
 def temporal_fc(x, use_bias, name):
-    """MorphFC_t, section 3.3. It begins as nothing, with a projection of ones, so that its gradient is something."""
+    """MorphFC_t, over the frames of each place. It begins as nothing, with a projection of ones, so that its gradient is something."""
     y = ChunkDense("frames", use_bias=use_bias, kernel_initializer="zeros", name=f"{name}_frames")(x)
     return Dense(x.shape[-1], kernel_initializer="ones", name=f"{name}_proj")(y)
 
@@ -270,14 +270,14 @@ def MorphMLP(
 ):
     """MorphMLP of any size.
 
-    Images come out with a 4th of the height and width in the first stage and half as much in every further one; videos
-    also with half of the frames.
+    The first stage has a quarter of the height and width, every further one half as much; of videos half of the frames
+    are left.
 
     Args:
         dims: width of each stage.
         depths: number of blocks of each stage.
-        chunks: positions of a chunk in each stage. They must divide the stage's positions, of which the first has a
-            quarter of the height and width, and its width. The last stage's chunks are along the image.
+        chunks: positions of a chunk in each stage; must divide the number of the stage's positions and its width. The
+            last stage's chunks are along the image.
         mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
         transitions: for each stage, whether the height and width are halved after it even where the next one is as
             wide. Where the width changes they always are; the last is not used.
@@ -401,7 +401,8 @@ def _kinetics(model, file, top1, note=""):
 
 
 def _something(model, file, top1):
-    return _drive(model, "ssv1", file, "Something-Something V1", 174, top1, _SOMETHING)
+    note = "The channels are reversed, which only the tag tells: a path in `weights=` is taken to be of Kinetics-400."
+    return _drive(model, "ssv1", file, "Something-Something V1", 174, top1, _SOMETHING, note)
 
 
 _ONE_FILE = "The README gives one link for 16 and for 32 frames; the file loads into the one that it was made for."

@@ -50,7 +50,7 @@ def test_help_states_choices_and_defaults(command):
         (["list", "a", "b"], "takes one argument. Received: a b"),
         (["info"], "which MODEL?"),
         (["predict", "x.jpg"], "--model is missing"),
-        (["predict", "--model=m"], "which images?"),
+        (["predict", "--model=m"], "which images or videos?"),
         (["predict", "--model=mlp_mixer_s32", "--top=many", "x.jpg"], "--top=many"),
         (["predict", "--model=mlp_mixer_s32", "--top=0", "x.jpg"], "--top=0"),
         (["predict", "--model=mlp_mixer_s32", "--image_size=1,2,3", "x.jpg"], "Received: 1,2,3"),

@@ -83,6 +83,22 @@ def test_morph_mlp_takes_images_of_unknown_size():
         np.testing.assert_allclose(unknown(images)[name], features, atol=1e-5)
 
 
+def test_videos_may_be_of_unknown_size_but_not_length():
+    arguments = dict(dims=(12, 24), depths=(1, 1), chunks=(12, 4), mlp_ratios=(1, 1), include_top=False)
+    anything = keras_mlp.MorphMLPVideo(**arguments, input_shape=(6, None, None, 3))
+    known = keras_mlp.MorphMLPVideo(**arguments, input_shape=(6, 32, 48, 3))
+    for layer in known.layers:  # the frames' begin as zeros
+        if "temporal_frames" in layer.name:
+            layer.fc.kernel.assign(np.random.RandomState(0).standard_normal(layer.fc.kernel.shape))
+    anything.set_weights(known.get_weights())
+    videos = np.random.RandomState(0).uniform(0, 255, (2, 6, 32, 48, 3)).astype("float32")
+    unknown = tf.function(anything, input_signature=[tf.TensorSpec((None, 6, None, None, 3))])
+    for model in (anything, unknown):
+        np.testing.assert_allclose(model(videos), known(videos), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="known number of frames"):
+        keras_mlp.MorphMLPVideo(**arguments, input_shape=(None, 32, 48, 3))
+
+
 def test_chunks_of_morph_mlp_never_run_on_into_the_next_image():
     """Twelve images of 4 x 4 positions make whole chunks of 12, but one of them does not."""
     model = keras_mlp.MorphMLP((12, 12), (1, 1), (12, 4), (1, 1), input_shape=(None, None, 3), include_top=False)

@@ -48,12 +48,12 @@ def run(flags, arguments):
     (source,) = arguments
     card = keras_mlp.model_card(flags.model)
     checkpoint = readers.read(source, key=flags.key)
-    classes = flags.classes or models.head_size(source, card.family) or 1000
+    classes = flags.classes or models.head_size(source, card.family)
     model = models.open_model(flags.model, "none", flags.image_size, classes=classes)
     report = keras_mlp.load_checkpoint(model, source, key=flags.key, family=card.family)
     if report.resampled:
         raise ValueError(
-            f"{source} was trained at another input size than {model.inputs[0].shape[1]}×{model.inputs[0].shape[2]}: "
+            f"{source} was trained at another input size than {'×'.join(map(str, model.inputs[0].shape[-3:-1]))}: "
             "name it with --image_size, so that nothing is resampled."
         )
     if flags.output.endswith(".weights.h5"):
@@ -66,6 +66,7 @@ def run(flags, arguments):
         told |= {"family": card.family, "model": card.name, "source": pathlib.Path(source).name}
         load.save_checkpoint(model, flags.output, **{name: value for name, value in told.items() if value})
     print(
-        f"{source}: {checkpoint.format}, layout {report.layout}, {len(checkpoint.tensors)} tensors, {classes} classes"
+        f"{source}: {checkpoint.format}, layout {report.layout}, {len(checkpoint.tensors)} tensors, "
+        f"{model.output_shape[-1]} classes"
     )
     print(f"{flags.output}: {len(report.loaded)} variables, {os.path.getsize(flags.output) / 1e6:.1f} MB")

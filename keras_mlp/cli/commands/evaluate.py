@@ -31,6 +31,7 @@ def run(flags, arguments):
     console.only(arguments)
     console.require(flags, "model", "dataset")
     classifier = models.open_classifier(flags.model, flags.weights, flags.image_size, flags.batch_size)
+    models.refuse_videos(flags.model, classifier.input_shape)
     *size, channels = classifier.input_shape
     data = datasets.load(
         flags.dataset,

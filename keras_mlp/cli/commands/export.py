@@ -56,6 +56,7 @@ def run(flags, arguments):
     model = models.open_model(flags.model, flags.weights, flags.image_size)
     shape = models.input_shape(model)
     if flags.representative:
+        models.refuse_videos(flags.model, shape)
         preprocessing = models.preprocessing(flags.model, flags.weights)
         pixels = np.rint(images.sample(flags.representative, flags.samples, shape, preprocessing))
     else:

@@ -37,7 +37,7 @@ def _text(card):
         parameters=f"{card.parameters:,}",
         MACs=f"{card.macs:,}",
         configuration=_settings(card.config),
-        **{"published ImageNet-1k top-1": top1, "note": card.note},
+        **{"published top-1": top1, "note": card.note},
     )
     for tag, weights in card.weights.items():
         yield ""

@@ -6,6 +6,7 @@ When the output is not a terminal, one JSON object a line is written.
 
 from absl import flags as absl_flags
 
+from keras_mlp.cards import INPUTS
 from keras_mlp.cli import console
 
 ARGUMENTS = "[PATTERN]"
@@ -14,6 +15,7 @@ COLUMNS = ("name", "title", "params", "MACs", "input", "top-1", "weights")
 
 def define_flags(flags):
     absl_flags.DEFINE_string("family", None, "Models of this family only.", flag_values=flags)
+    absl_flags.DEFINE_enum("input", None, INPUTS, "Models that take this only.", flag_values=flags)
     absl_flags.DEFINE_string(
         "weights",
         None,
@@ -27,14 +29,15 @@ def run(flags, arguments):
     from keras_mlp import zoo
 
     console.only(arguments, 1)
-    cards = [zoo.model_card(name) for name in zoo.list_models(*arguments, family=flags.family, weights=flags.weights)]
+    options = dict(family=flags.family, input=flags.input, weights=flags.weights)
+    cards = [zoo.model_card(name) for name in zoo.list_models(*arguments, **options)]
     if flags.json or not console.for_a_person():
         for card in cards:
             console.print_json(_summary(card))
     elif cards:
         print(console.table([COLUMNS, *map(_row, cards)], align="<<>><>"))
     if not cards:
-        asked = [*arguments, *(f"--{flag}={flags[flag].value}" for flag in ("family", "weights") if flags[flag].value)]
+        asked = [*arguments, *(f"--{flag}={value}" for flag, value in options.items() if value)]
         console.error(f"no model matches {' '.join(asked)}")
         return 1
 

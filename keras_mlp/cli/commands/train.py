@@ -76,7 +76,8 @@ def run(flags, arguments):
     family = zoo.FAMILIES.get(flags.model)
     card = None if family else zoo.model_card(flags.model)
     recipe = _recipe(flags, (family or card).recipe)
-    shape = (family.default_shape if family else card.input_shape)[-3:]
+    shape = family.default_shape if family else card.input_shape
+    models.refuse_videos(flags.model, shape)
     size = models.parse_size(flags.image_size) or shape[:2]
     options = dict(
         image_size=size, channels=shape[-1], batch_size=recipe.batch_size, seed=flags.seed, data_dir=flags.data_dir

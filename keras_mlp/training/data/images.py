@@ -27,17 +27,18 @@ def resize(image, size: tuple[int, int], interpolation: str):
     return tf.clip_by_value(tf.image.resize(image, size, method=interpolation, antialias=True), 0.0, 255.0)
 
 
-def for_evaluation(image, size: tuple[int, int], preprocessing: Preprocessing):
+def for_evaluation(image, size: tuple[int, int], preprocessing: Preprocessing, place: float = 0.5):
     """Resize and crop as a checkpoint wants it.
 
     Args:
         image: float pixels `(height, width, channels)`.
         size: height and width of the result.
         preprocessing: which part of the image is seen, and the interpolation.
+        place: where the crop is on the longer side, from 0 (top or left) to 1; on the other it is the centre.
 
     Returns:
         Pixels `(*size, channels)`: the whole image squashed; or its short side resized to `size / crop_pct` and the
-        centre cropped.
+        centre, or what is at `place`, cropped.
     """
     if preprocessing.squash:
         return resize(image, size, preprocessing.interpolation)
@@ -45,5 +46,7 @@ def for_evaluation(image, size: tuple[int, int], preprocessing: Preprocessing):
     enlarged = [math.floor(side / preprocessing.crop_pct) for side in size]
     scale = tf.reduce_max(tf.constant(enlarged) / whole)
     resized = tf.maximum(tf.cast(tf.round(tf.cast(whole, scale.dtype) * scale), tf.int32), size)
-    top, left = tf.unstack((resized - size) // 2)
+    spare = resized - size
+    places = tf.where(spare == tf.reduce_max(spare), place, 0.5)
+    top, left = tf.unstack(tf.cast(tf.cast(spare, tf.float32) * places, tf.int32))
     return resize(image, resized, preprocessing.interpolation)[top : top + size[0], left : left + size[1]]

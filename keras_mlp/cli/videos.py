@@ -1,0 +1,121 @@
+"""Videos for `predict`, as files or folders of frames: found, their frames chosen and cropped as in evaluation."""
+
+import contextlib
+import pathlib
+
+import numpy as np
+
+from keras_mlp.cards import VideoPreprocessing, natural_order
+from keras_mlp.cli import images
+from keras_mlp.extras import need
+
+FRAMES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+RATE = 30.0
+"""Frames a second where nothing tells."""
+
+
+def find(paths: list[str]) -> list[pathlib.Path]:
+    """The videos that `paths` name, in order; hidden files and folders inside folders are left out.
+
+    A folder that holds pictures is one video, of these as its frames; other folders are searched to the bottom, and
+    each file in them is a video. A path that does not exist is kept: reading it tells.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir() and not _frames(path):
+            found += find(sorted(inside for inside in path.iterdir() if not inside.name.startswith(".")))
+        else:
+            found.append(path)
+    return found
+
+
+def _frames(folder) -> list[pathlib.Path]:
+    """The pictures in a folder, 2 before 10."""
+    inside = (path for path in folder.iterdir() if path.suffix.lower() in FRAMES and not path.name.startswith("."))
+    return sorted(inside, key=lambda path: natural_order(path.name))
+
+
+def views(path: pathlib.Path, shape: tuple[int, int, int, int], preprocessing: VideoPreprocessing) -> np.ndarray:
+    """What a model looks at of one video, as pixels 0–255.
+
+    Args:
+        path: a file that FFmpeg reads, or a folder of frames at 30 a second.
+        shape: `(frames, height, width, channels)` of the model's input; 1 or 3 channels.
+        preprocessing: which frames are taken, and how they are resized and cropped.
+
+    Returns:
+        float32 array `(clips * crops, *shape)`.
+
+    Raises:
+        ImportError: PyAV is not installed, which decodes files.
+        OSError: a file cannot be read.
+        ValueError: it is no video, or a broken one.
+    """
+    from keras_mlp.training.data.images import for_evaluation, with_channels
+
+    frames, *size, channels = shape
+    source = _Folder(path) if path.is_dir() else _File(path)
+    clips = preprocessing.sample(source.length, frames, source.rate)
+    places = np.linspace(0, 1, preprocessing.crops).tolist() if preprocessing.crops > 1 else [0.5]
+    crops = {}
+    for i, picture in source.pictures(set(clips.flat)):
+        picture = with_channels(picture, channels)
+        crops[i] = np.stack([for_evaluation(picture, tuple(size), preprocessing, place) for place in places])
+    if len(crops) < len(set(clips.flat)):
+        raise ValueError(f"the video breaks off: not all of its {source.length} frames can be decoded")
+    return np.concatenate([np.stack([crops[i] for i in clip], axis=1) for clip in clips])
+
+
+class _Folder:
+    """A video as pictures in a folder."""
+
+    rate = RATE
+
+    def __init__(self, path):
+        self.frames = _frames(path)
+        self.length = len(self.frames)
+
+    def pictures(self, wanted):
+        """Number and pixels of the frames in `wanted`."""
+        for i in sorted(wanted):
+            try:
+                yield i, images.decode(self.frames[i])
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{self.frames[i].name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _File:
+    """A video in a file, decoded by FFmpeg."""
+
+    def __init__(self, path):
+        self.path = path
+        with self._open() as (container, stream):
+            self.rate = float(stream.average_rate or RATE)
+            # The container's own count may be missing or wrong.
+            self.length = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+        if not self.length:
+            raise ValueError("there are no frames in the video")
+
+    @contextlib.contextmanager
+    def _open(self):
+        av = need("av", extra="video")
+        with open(self.path, "rb") as file:
+            try:
+                with av.open(file) as container:
+                    if not container.streams.video:
+                        raise ValueError("there is no video in the file")
+                    stream = container.streams.video[0]
+                    stream.thread_type = "AUTO"
+                    yield container, stream
+            except av.FFmpegError as error:
+                raise ValueError("not a video, or a broken one (what FFmpeg reads can be read)") from error
+
+    def pictures(self, wanted):
+        """Number and pixels of the frames in `wanted`, as they come."""
+        with self._open() as (container, stream):
+            for i, frame in enumerate(container.decode(stream)):
+                if i in wanted:
+                    # Cameras that are held upright write what they see lying down, and by how much it is turned.
+                    yield i, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                if i == max(wanted):
+                    return

@@ -1,0 +1,176 @@
+"""`predict` with a video model: files, folders of frames, what cannot be read."""
+
+import sys
+
+import av
+import keras
+import numpy as np
+import pytest
+
+import keras_mlp
+from keras_mlp.cards import VideoPreprocessing
+from keras_mlp.cli import models, videos
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def mover(tmp_path_factory):
+    """A small classifier of videos of four frames in a `.keras` file."""
+    keras.utils.set_random_seed(0)
+    architecture = dict(dims=(12, 24), depths=(1, 1), chunks=(4, 4), mlp_ratios=(2, 2))
+    model = keras_mlp.MorphMLPVideo(**architecture, input_shape=(4, SIZE, SIZE, 3), classes=3)
+    random = np.random.default_rng(0)
+    model.get_layer("head").set_weights([random.normal(size=(24, 3)), random.normal(size=3)])
+    path = tmp_path_factory.mktemp("mover") / "mover.keras"
+    model.save(path)
+    return path
+
+
+def brightening(length, height=48, width=64):
+    """A video that goes from black to white, red at the left and green at the right: `(frames, height, width, 3)`."""
+    frames = np.zeros((length, height, width, 3), "uint8")
+    frames += np.linspace(0, 200, length).astype("uint8")[:, None, None, None]
+    frames[:, :, : width // 2, 0] += 50
+    frames[:, :, width // 2 :, 1] += 50
+    return frames
+
+
+def write_video(path, frames, rate=30):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.bit_rate = 4_000_000
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_frames(folder, frames):
+    """Numbered without leading zeros, as many tools do."""
+    folder.mkdir(parents=True)
+    for i, pixels in enumerate(frames):
+        keras.utils.save_img(folder / f"frame_{i}.png", pixels.astype("float32"), scale=False)
+    return folder
+
+
+def test_a_video_is_one_answer_whether_a_file_or_a_folder_of_frames(command, mover, tmp_path):
+    frames = brightening(24)
+    file, folder = write_video(tmp_path / "clip.mp4", frames), write_frames(tmp_path / "clip", frames)
+    answer = command("predict", f"--model={mover}", file, folder)
+    assert answer.code == 0 and not answer.err
+    by_file, by_folder = answer.rows
+    assert (by_file["file"], by_folder["file"]) == (str(file), str(folder))
+    for one, other in zip(by_file["predictions"], by_folder["predictions"], strict=True):
+        assert one["id"] == other["id"] and one["score"] == pytest.approx(other["score"], abs=0.02)
+    evenly = videos.views(folder, (4, SIZE, SIZE, 3), VideoPreprocessing())
+    expected = keras.models.load_model(mover).predict(evenly, verbose=0)[0]
+    scores = {int(row["id"]): row["score"] for row in by_folder["predictions"]}
+    np.testing.assert_allclose([scores[i] for i in range(3)], expected, atol=1e-4)
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_classified(command, mover, tmp_path):
+    folder = tmp_path / "videos"
+    write_frames(folder / "b", brightening(6))
+    whole = write_video(folder / "a.mp4", brightening(12))
+    (folder / "half.mp4").write_bytes(whole.read_bytes()[:400])
+    (folder / "notes.txt").write_text("not a video")
+    (folder / ".hidden.mp4").write_text("not seen")
+    (write_frames(folder / "c", brightening(4)) / "frame_0.png").write_bytes(b"broken")
+    answer = command("predict", f"--model={mover}", folder, "nowhere.mp4")
+    assert answer.code == 1
+    assert [row["file"] for row in answer.rows] == [str(folder / "a.mp4"), str(folder / "b")]
+    *errors, summary = answer.err.splitlines()
+    assert summary == "keras-mlp: 4 of 6 files could not be read"
+    for name, told in {"c": "frame_0.png: not an image", "half.mp4": "broken", "notes.txt": "not a video"}.items():
+        assert any(f"{folder / name}: " in line and told in line for line in errors), errors
+    assert any("nowhere.mp4: No such file" in line for line in errors)
+
+
+def test_the_views_of_a_checkpoint_are_its_clips_and_crops(tmp_path):
+    """Two clips of every second frame, at the beginning and the end, each at the left, in the centre, at the right."""
+    folder = write_frames(tmp_path / "clip", brightening(21))
+    twice = VideoPreprocessing(crop_pct=1.0, stride=2, clips=2, crops=3)
+    seen = videos.views(folder, (4, SIZE, SIZE, 3), twice)
+    assert seen.shape == (6, 4, SIZE, SIZE, 3) and seen.dtype == "float32"
+    blue = seen[:, :, SIZE // 2, SIZE // 2, 2]
+    np.testing.assert_allclose(blue[:3], np.tile([0, 20, 40, 70], (3, 1)), atol=1e-4)
+    np.testing.assert_allclose(blue[3:], np.tile([130, 150, 170, 200], (3, 1)), atol=1e-4)
+    red, green = (seen[0::3].mean((0, 1, 2, 3)) - seen[2::3].mean((0, 1, 2, 3)))[:2]
+    assert red > 10 and green < -10
+
+
+def test_the_views_of_a_video_are_averaged_as_logits(command, mover, tmp_path, monkeypatch):
+    folder = write_frames(tmp_path / "clip", brightening(40))
+    several = VideoPreprocessing(crop_pct=1.0, stride=2, clips=3)
+    monkeypatch.setattr(models, "preprocessing", lambda model, weights: several)
+    (row,) = command("predict", f"--model={mover}", "--batch_size=2", folder).rows
+    each = keras.models.load_model(mover).predict(videos.views(folder, (4, SIZE, SIZE, 3), several), verbose=0)
+    expected = np.exp(np.log(each).mean(axis=0))
+    scores = {int(prediction["id"]): prediction["score"] for prediction in row["predictions"]}
+    np.testing.assert_allclose([scores[i] for i in range(3)], expected / expected.sum(), atol=1e-4)
+
+
+def test_an_exported_file_answers_like_the_model(command, mover, tmp_path):
+    folder, file = write_frames(tmp_path / "clip", brightening(8)), tmp_path / "mover.tflite"
+    assert command("export", f"--model={mover}", f"--output={file}").code == 0
+    (by_model,), (by_file,) = (command("predict", f"--model={model}", folder).rows for model in (mover, file))
+    scores = [[prediction["score"] for prediction in row["predictions"]] for row in (by_model, by_file)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_by_name_looks_four_times_and_names_kinetics_classes(command, tmp_path):
+    folder = write_frames(tmp_path / "clip", brightening(70))
+    (row,) = command("predict", "--model=morph_mlp_video_s16", "--weights=none", folder).rows
+    names = keras_mlp.labels.class_names("k400")
+    assert len(row["predictions"]) == 5
+    assert all((prediction["id"], prediction["class"]) in names for prediction in row["predictions"])
+
+
+def test_times_follow_the_rate_of_the_file(tmp_path):
+    """At ten frames a second, a stride of six in thirty is every second frame."""
+    file = write_video(tmp_path / "slow.mp4", brightening(30), rate=10)
+    seen = videos.views(file, (4, SIZE, SIZE, 3), VideoPreprocessing(stride=6, clips=2))
+    expected = np.linspace(0, 200, 30)[[[0, 2, 4, 7], [22, 24, 26, 29]]]
+    np.testing.assert_allclose(seen[..., 2].mean((2, 3)), expected, atol=8)
+
+
+def test_a_camera_that_was_held_upright_is_turned_back(tmp_path):
+    """Such a file says so in the matrix of its track; red is then at the top or at the bottom."""
+    upright = write_video(tmp_path / "clip.mov", brightening(4))
+    content = upright.read_bytes()
+    as_it_is, turned = ((np.array(m, ">i4") << 16).tobytes() for m in ([1, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0]))
+    assert content.count(as_it_is) == 2  # of the film and of its track
+    film, track, rest = content.split(as_it_is)
+    (tmp_path / "turned.mov").write_bytes(film + as_it_is + track + turned + rest)
+    plain = videos.views(upright, (2, SIZE, SIZE, 3), VideoPreprocessing(squash=True))[0, 0, ..., 0]
+    clockwise = videos.views(tmp_path / "turned.mov", (2, SIZE, SIZE, 3), VideoPreprocessing(squash=True))[0, 0, ..., 0]
+    np.testing.assert_allclose(clockwise, np.rot90(plain, -1), atol=8)
+
+
+def test_without_pyav_the_error_names_the_extra_and_frames_still_work(command, mover, tmp_path, monkeypatch):
+    frames = brightening(4)
+    file, folder = write_video(tmp_path / "clip.mp4", frames), write_frames(tmp_path / "clip", frames)
+    monkeypatch.setitem(sys.modules, "av", None)
+    answer = command("predict", f"--model={mover}", file)
+    assert answer.code == 1 and answer.err.endswith('pip install "keras-mlp[video]"\n')
+    assert command("predict", f"--model={mover}", folder).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--dataset=digits"],
+        ["export", "--output=clip.tflite", "--representative=digits"],
+    ],
+)
+def test_commands_that_read_images_refuse_a_video_model(command, mover, words):
+    answer = command(*words, f"--model={mover}")
+    assert answer.code == 1 and "mover.keras takes videos, and this command reads data sets" in answer.err
+
+
+def test_training_from_the_command_line_is_of_images(command, tmp_path):
+    answer = command("train", "--model=morph_mlp_video", "--dataset=digits", f"--output={tmp_path / 'run'}")
+    assert answer.code == 1 and "morph_mlp_video takes videos" in answer.err and not (tmp_path / "run").exists()

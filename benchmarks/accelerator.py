@@ -2,10 +2,11 @@
 
     KERAS_BACKEND=jax python -m benchmarks.accelerator --models=mlp_mixer_b16,res_mlp_24 --batches=64,256
 
-Both are also told as a share of what a product of two 8192 x 8192 matrices reaches in the same run and precision. A
+Both are also told as a share of what a product of two large matrices reaches in the same run and precision. A
 multiply-add counts as two operations.
 """
 
+import importlib.util
 import json
 import os
 import statistics
@@ -24,6 +25,8 @@ flags.DEFINE_float("seconds", 0.5, "How long a turn is.", lower_bound=0.01)
 flags.DEFINE_bool("compile", True, "Whether timm takes part through torch.compile too, which needs minutes to compile.")
 flags.DEFINE_string("json", None, "File to write the rows to.")
 
+SIDE = 8192  # of the matrices whose product is the measure
+
 
 def ours(name, batch, precision):
     """A step of our model and what waits for it to end."""
@@ -31,6 +34,8 @@ def ours(name, batch, precision):
 
     import keras_mlp
 
+    if precision == "float32":  # as PyTorch does it; JAX would round products to fewer digits
+        jax.config.update("jax_default_matmul_precision", "highest")
     model = keras_mlp.create_model(
         name, weights=None, include_preprocessing=False, classifier_activation=None, dtype=precision
     )
@@ -40,7 +45,7 @@ def ours(name, batch, precision):
     return lambda: forward(trainable, others, x), jax.block_until_ready
 
 
-def timm(name, batch, precision, compile):
+def timm(name, batch, precision, compiled):
     """The same of timm's model."""
     import torch
 
@@ -50,7 +55,7 @@ def timm(name, batch, precision, compile):
     dtype = getattr(torch, precision)
     model = import_timm().create_model(PEERS[name]["timm"]).eval().to("cuda", dtype)
     x = torch.randn(batch, *model.default_cfg["input_size"], device="cuda", dtype=dtype)
-    model = torch.compile(model) if compile else model
+    model = torch.compile(model) if compiled else model
 
     def step():
         with torch.inference_mode():
@@ -59,11 +64,11 @@ def timm(name, batch, precision, compile):
     return step, lambda _: torch.cuda.synchronize()
 
 
-def product(precision, side=8192):
+def product(precision):
     """The same of a matrix product."""
     import torch
 
-    a = torch.randn(side, side, device="cuda", dtype=getattr(torch, precision))
+    a = torch.randn(SIDE, SIDE, device="cuda", dtype=getattr(torch, precision))
     return lambda: a @ a, lambda _: torch.cuda.synchronize()
 
 
@@ -80,50 +85,69 @@ def turn(step, wait, seconds):
             return count / elapsed
 
 
-def main(argv):
-    if argv[1:]:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    import torch
+def compare(name, batch, precision, rounds, seconds, with_compiled) -> list[dict]:
+    """Let all take their turns with one model and batch size.
 
+    Returns:
+        A row for each of them, ours first: its speed, and how many times as fast ours is.
+    """
     import keras_mlp
     from benchmarks.models import PEERS
 
+    steps = {("torch", "matmul"): product(precision), ("keras_mlp", "jax"): ours(name, batch, precision)}
+    if "timm" in PEERS.get(name, {}):
+        for form in ("eager", "compiled")[: 1 + with_compiled]:
+            steps["timm", form] = timm(name, batch, precision, form == "compiled")
+    for step, wait in steps.values():
+        wait(step())  # compiles
+    rates = {key: [] for key in steps}
+    for _ in range(rounds):
+        for key, step in steps.items():
+            rates[key].append(turn(*step, seconds))
+    peak = SIDE**3 * statistics.median(rates.pop(("torch", "matmul")))
+    macs, rows = keras_mlp.model_card(name).macs, []
+    for (who, form), values in rates.items():
+        images = batch * statistics.median(values)
+        ratios = [own / value for own, value in zip(rates["keras_mlp", "jax"], values, strict=True)]
+        rows.append(
+            dict(
+                model=name,
+                who=who,
+                form=form,
+                precision=precision,
+                batch=batch,
+                images_per_second=images,
+                peak_share=macs * images / peak,
+                peak_tflops=2 * peak / 1e12,
+                ours_times=statistics.median(ratios),
+                spread=(min(ratios), max(ratios)),
+            )
+        )
+    return rows
+
+
+def main(argv):
+    if argv[1:]:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+    for package in ("jax", "torch", "timm"):
+        if importlib.util.find_spec(package) is None:
+            raise SystemExit(f"The package {package} is not installed.")
+    import torch
+
     if not torch.cuda.is_available():
-        raise SystemExit("No GPU is seen by PyTorch.")
+        raise SystemExit("PyTorch sees no GPU.")
     print(torch.cuda.get_device_name(), FLAGS.precision)
     rows = []
     for name in FLAGS.models:
-        macs = keras_mlp.model_card(name).macs
         for batch in map(int, FLAGS.batches):
-            steps = {
-                ("keras_mlp", "jax"): ours(name, batch, FLAGS.precision),
-                ("torch", "matmul"): product(FLAGS.precision),
-            }
-            if "timm" in PEERS.get(name, {}):
-                for form in ("eager", "compiled")[: 1 + FLAGS.compile]:
-                    steps["timm", form] = timm(name, batch, FLAGS.precision, form == "compiled")
-            for step, wait in steps.values():
-                wait(step())
-            rates = {key: [] for key in steps}
-            for _ in range(FLAGS.rounds):
-                for key, step in steps.items():
-                    rates[key].append(turn(*step, FLAGS.seconds))
-            peak = 2 * 8192**3 * statistics.median(rates.pop(("torch", "matmul")))
-            mine = rates["keras_mlp", "jax"]
-            for (who, form), values in rates.items():
-                images = batch * statistics.median(values)
-                ratios = [own / value for own, value in zip(mine, values, strict=True)]
-                rows.append(
-                    dict(
-                        model=name, who=who, form=form, precision=FLAGS.precision, batch=batch,
-                        images_per_second=images, peak_share=2 * macs * images / peak,
-                        ours_times=statistics.median(ratios), spread=(min(ratios), max(ratios)),
-                    )
-                )  # fmt: skip
+            found = compare(name, batch, FLAGS.precision, FLAGS.rounds, FLAGS.seconds, FLAGS.compile)
+            rows += found
+            for row in found:
+                low, high = row["spread"]
                 print(
-                    f"{name} batch {batch}: {who} {form} {images:,.0f} images/s, "
-                    f"{100 * rows[-1]['peak_share']:.1f} % of {peak / 1e12:.0f} TFLOP/s; "
-                    f"ours is {rows[-1]['ours_times']:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})",
+                    f"{name} batch {batch}: {row['who']} {row['form']} {row['images_per_second']:,.0f} images/s, "
+                    f"{100 * row['peak_share']:.1f} % of {row['peak_tflops']:.0f} TFLOP/s; "
+                    f"ours is {row['ours_times']:.2f} times as fast ({low:.2f} to {high:.2f})",
                     flush=True,
                 )
     if FLAGS.json:

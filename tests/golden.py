@@ -17,6 +17,7 @@ are frozen for ever.
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import re
@@ -112,8 +113,13 @@ def family(case: Case) -> str:
 
 def small(name: str) -> Case:
     """The case "tiny" of one of our families, or else the first of its small configurations."""
-    found = [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
-    return next(case for case in found if family(case) == name)
+    return next(case for case in _tiny() if family(case) == name)
+
+
+@functools.cache
+def _tiny():
+    """All small cases, "tiny" first."""
+    return [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
 
 
 MODELS = json.loads((ROOT / "models.json").read_text())

@@ -14,8 +14,8 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.layers import (
     CycleShift,
     Dense,
-    LayerNormalization,
     SplitAttention,
+    layer_norm,
     mixing_block,
     overlapping_patches,
     padded_conv,
@@ -52,10 +52,6 @@ family = Family(
         ema_decay=0.99996,
     ),
 )
-
-
-def layer_norm(name):
-    return LayerNormalization(epsilon=1e-5, name=name)
 
 
 def cycle_mixing(x, use_bias, activation, name):

@@ -16,7 +16,16 @@ from keras import initializers, layers, ops
 
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, Weights
-from keras_mlp.layers import Dense, LayerNormalization, SplitAttention, activations, channel_mlp, stochastic_depth
+from keras_mlp.layers import (
+    Dense,
+    SplitAttention,
+    activations,
+    batch_norm,
+    channel_mlp,
+    layer_norm,
+    padded_conv,
+    stochastic_depth,
+)
 from keras_mlp.layers.initializers import own
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
@@ -176,8 +185,7 @@ class ChunkDense(layers.Layer):
 def convolution(x, dim, name, frames=1):
     """3 x 3 convolution of stride 2 with zeros on all sides; in videos over `frames` frames, 3 of them with stride 2."""
     if len(x.shape) == 4:
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        return layers.Conv2D(dim, 3, 2, kernel_initializer=_UNIFORM.clone(), name=name)(x)
+        return padded_conv(x, dim, 3, 2, 1, name, kernel_initializer=_UNIFORM.clone())
     x = layers.ZeroPadding3D((frames // 2, 1, 1), name=f"{name}_pad")(x)
     strides = ((frames + 1) // 2, 2, 2)
     return layers.Conv3D(dim, (frames, 3, 3), strides, kernel_initializer=_UNIFORM.clone(), name=name)(x)
@@ -187,7 +195,7 @@ def stem(x, dim, activation):
     """A quarter of the height and width, and half of the frames."""
     for i, width in enumerate((dim // 2, dim), 1):
         x = convolution(x, width, f"stem_conv{i}", frames=3 if i == 1 else 1)
-        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"stem_norm{i}")(x)
+        x = batch_norm(f"stem_norm{i}")(x)
         if i == 1:
             x = layers.Activation(activation, name="stem_act")(x)
     return x
@@ -206,7 +214,7 @@ def spatial_fc(x, chunk, last, use_bias, activation, name):
 
 
 def temporal_fc(x, use_bias, name):
-    """MorphFC_t, over the frames of each place. It begins as nothing, with a projection of ones, so that its gradient is something."""
+    """MorphFC_t, over the frames of each place. It begins as nothing; the projection of ones lets a gradient through."""
     y = ChunkDense("frames", use_bias=use_bias, kernel_initializer="zeros", name=f"{name}_frames")(x)
     return Dense(x.shape[-1], kernel_initializer="ones", name=f"{name}_proj")(y)
 
@@ -215,12 +223,12 @@ def morph_block(x, chunk, last, mlp_ratio, use_bias, activation, drop_path_rate,
     """Frames, positions, channels. What the frames add is seen by the positions and does not stay in the trunk."""
     y = x
     if len(x.shape) == 5:
-        y = LayerNormalization(epsilon=1e-5, name=f"{name}_temporal_norm")(x)
+        y = layer_norm(f"{name}_temporal_norm")(x)
         y = layers.Add(name=f"{name}_temporal_add")([x, temporal_fc(y, use_bias, f"{name}_temporal")])
-    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm1")(y)
+    y = layer_norm(f"{name}_norm1")(y)
     y = spatial_fc(y, chunk, last, use_bias, activation, f"{name}_spatial")
     x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
-    y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm2")(x)
+    y = layer_norm(f"{name}_norm2")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_NORMAL)
     return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
@@ -294,7 +302,7 @@ def MorphMLP(
     for stage, (dim, depth, chunk, ratio) in enumerate(zip(dims, depths, chunks, mlp_ratios, strict=True), 1):
         if stage > 1 and halved[stage - 2]:
             x = convolution(x, dim, f"down_{stage}")
-            x = LayerNormalization(epsilon=1e-5, name=f"down_{stage}_norm")(x)
+            x = layer_norm(f"down_{stage}_norm")(x)
         for i in range(depth):
             rate = drop_path_rate * block / max(sum(depths) - 1, 1)
             x = morph_block(
@@ -309,7 +317,7 @@ def MorphMLP(
                 name=f"stages_{stage}_{i}",
             )
             block += 1
-    return LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return layer_norm("norm")(x)
 
 
 MorphMLPVideo = video.builder(family.trunk, "MorphMLPVideo")

@@ -5,6 +5,8 @@ from a token, and how far around. Blocks have no other channel mixing than the l
 never see each other but through the downsampling.
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import initializers, layers, ops
@@ -18,6 +20,8 @@ from keras_mlp.layers import (
     WindowMerge,
     WindowPartition,
     activations,
+    batch_norm,
+    layer_norm,
     padded_conv,
     stochastic_depth,
 )
@@ -113,30 +117,34 @@ class PositionalSpatialGating(layers.Layer):
         near = initializers.RandomNormal(0, 0.01)
         if self.encoding == "relative":
             table = ((2 * self.window - 1) ** 2, self.groups)
-            self.table = self.add_weight(name="table", shape=table, initializer="zeros")
+            self.table = self.add_weight(name="table", shape=table, initializer="zeros", autocast=False)
             if self.token_weight:
-                self.pairs = self.add_weight(name="pairs", shape=(tokens, tokens), initializer=_NORMAL.clone())
+                self.pairs = self.add_weight(
+                    name="pairs", shape=(tokens, tokens), initializer=_NORMAL.clone(), autocast=False
+                )
         else:
-            self.centers = self.add_weight(name="centers", shape=(self.groups, 2), initializer=near)
+            centers = (self.groups, 2)
+            self.centers = self.add_weight(name="centers", shape=centers, initializer=near, autocast=False)
             one = np.eye(2) if self.encoding == "quadratic" else np.ones(())
             self.spreads = self.add_weight(
                 name="spreads",
                 shape=(self.groups, *one.shape),
                 initializer=lambda shape, dtype: ops.cast(one, dtype) + near.clone()(shape, dtype),
+                autocast=False,
             )
         self.bias = self.add_weight(name="bias", shape=(tokens,), initializer="zeros")
         super().build(input_shape)
 
     def _mixing(self):
-        """P, as `(target, source, group)`."""
+        """P, as `(group, target, source)`; in full precision, as it depends on the weights alone."""
         row, column = (side.ravel() for side in np.indices((self.window, self.window)))
         right, up = column[None] - column[:, None], row[:, None] - row[None]
         tokens = self.window**2
         if self.encoding == "relative":
             # The table counts downwards from the source.
             index = (up + self.window - 1) * (2 * self.window - 1) - right + self.window - 1
-            mixing = ops.reshape(ops.take(self.table, index.ravel(), axis=0), (tokens, tokens, self.groups))
-            return mixing + ops.cast(self.pairs, mixing.dtype)[..., None] if self.token_weight else mixing
+            mixing = ops.reshape(ops.take(ops.transpose(self.table), index.ravel(), axis=1), (-1, tokens, tokens))
+            return mixing + self.pairs if self.token_weight else mixing
         dx, dy = self.centers[:, 0], self.centers[:, 1]
         if self.encoding == "isotropic":
             features = [right, up, right**2 + up**2]
@@ -149,16 +157,16 @@ class PositionalSpatialGating(layers.Layer):
                 s = ops.matmul(s, ops.swapaxes(s, 1, 2))
             a, b, d, c = s[:, 0, 0], s[:, 0, 1], s[:, 1, 0], s[:, 1, 1]
             factors = [a * dx + b * dy, c * dy + d * dx, -0.5 * a, -0.5 * c, -0.5 * (b + d)]
-        features = ops.cast(np.stack(features, -1).reshape(tokens**2, -1), factors[0].dtype)
-        scores = ops.reshape(ops.matmul(features, ops.stack(factors)), (tokens, tokens, self.groups))
-        return ops.softmax(scores, axis=1) if self.softmax else scores
+        features = ops.cast(np.stack(features).reshape(-1, tokens**2), factors[0].dtype)
+        scores = ops.reshape(ops.matmul(ops.stack(factors, axis=1), features), (-1, tokens, tokens))
+        return ops.softmax(scores) if self.softmax else scores
 
     def call(self, x):
         u, v = ops.split(x, 2, axis=-1) if self.halve else (x, x)
         mixing = ops.cast(self._mixing(), u.dtype)
         count, channels = ops.shape(u)[1], u.shape[-1]
         grouped = ops.reshape(u, (-1, count, self.window**2, channels // self.groups, self.groups))
-        mixed = ops.einsum("mns,bwncs->bwmcs", mixing, grouped)
+        mixed = ops.einsum("smn,bwncs->bwmcs", mixing, grouped)
         mixed = ops.reshape(mixed, (-1, count, self.window**2, channels))
         if self.use_bias or self.encoding == "relative":
             mixed = mixed + ops.cast(self.bias, u.dtype)[:, None]
@@ -231,15 +239,7 @@ class ChunkedSpatialGating(layers.Layer):
         return super().get_config() | {"chunks": self.chunks}
 
 
-def layer_norm(name):
-    return LayerNormalization(epsilon=1e-6, name=name)
-
-
-def fine_batch_norm(name):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-6, name=name)
-
-
-_NORMS = {"batch": fine_batch_norm, "layer": layer_norm}
+_NORMS = {"batch": functools.partial(batch_norm, epsilon=1e-6), "layer": functools.partial(layer_norm, epsilon=1e-6)}
 
 
 def conv_stem(x, dim, norm, activation):
@@ -316,6 +316,9 @@ def PosMLP(
 ):
     """PosMLP of any size, for images whose maps are whole windows in every stage.
 
+    What the authors' code has and no published model uses is left out: an absolute position embedding, windows that
+    move, and linear gates without a bias after 26 blocks.
+
     Args:
         dims: width of each stage; each is at half the height and width of the one before.
         depths: number of blocks of each stage.
@@ -354,7 +357,7 @@ def PosMLP(
         x = conv_stem(x, dims[0], _NORMS[stem_norm], activation)
     else:
         x = PatchEmbedding(dims[0], 16, kernel_initializer=_NORMAL, name="stem_conv")(x)
-        x = LayerNormalization(epsilon=1e-5, name="stem_norm")(x)
+        x = layer_norm("stem_norm")(x)
     block = 0
     for stage, (dim, depth, window, group, ratio) in enumerate(
         zip(dims, depths, windows, groups, mlp_ratios, strict=True)
@@ -379,7 +382,7 @@ def PosMLP(
                     name=f"{name}_gate",
                 )
             hidden = Dense(int(ratio * dim), activation=activation, kernel_initializer=_NORMAL, name=f"{name}_in")
-            z = gating(hidden(layer_norm(f"{name}_norm")(y)))
+            z = gating(hidden(_NORMS["layer"](f"{name}_norm")(y)))
             z = Dense(dim, kernel_initializer=_NORMAL, name=f"{name}_out")(z)
             if dropout_rate:
                 z = layers.Dropout(dropout_rate, name=f"{name}_drop")(z)
@@ -387,7 +390,7 @@ def PosMLP(
             y = layers.Add(name=f"{name}_add")([y, stochastic_depth(z, rate, f"{name}_drop_path")])
             block += 1
         x = WindowMerge(window, name=f"stages_{stage}_map")([y, x])
-    return layer_norm("norm")(x)
+    return _NORMS["layer"]("norm")(x)
 
 
 # Table 2 of the paper and the authors' README.

@@ -19,9 +19,9 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.layers import (
     AxisDense,
     Dense,
-    LayerNormalization,
     PatchEmbedding,
     SplitAttention,
+    layer_norm,
     mixing_block,
     padded_conv,
     stages,
@@ -76,11 +76,6 @@ def permute_mlp(x, segments, split_attention, use_bias, activation, name):
 def permutator_block(x, **options):
     """A block of ViP and DynaMixer, which puts another `token_mixing` in."""
     return mixing_block(x, norm=layer_norm, kernel_initializer=_NORMAL, **options)
-
-
-def layer_norm(name):
-    """The norm of ViP and its descendants."""
-    return LayerNormalization(epsilon=1e-5, name=name)
 
 
 def permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap=False):

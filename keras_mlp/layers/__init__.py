@@ -7,7 +7,7 @@ from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
-from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm
+from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
@@ -46,6 +46,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "image_norm",
+    "layer_norm",
     "mixing_block",
     "overlapping_patches",
     "padded_conv",

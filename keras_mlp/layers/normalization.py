@@ -46,11 +46,19 @@ class LayerNormalization(keras.layers.LayerNormalization):
         return config
 
 
+# Norms by name, as blocks want them. The defaults are PyTorch's, which most references keep.
+
+
+def layer_norm(name, epsilon=1e-5):
+    """Layer norm over the channels."""
+    return LayerNormalization(epsilon=epsilon, name=name)
+
+
+def batch_norm(name, epsilon=1e-5):
+    """Batch norm; PyTorch's momentum of 0.1 is 0.9 here."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
+
+
 def image_norm(name):
     """Group norm with one group: mean and variance over height, width and channels, scale and shift by channel."""
     return keras.layers.GroupNormalization(1, epsilon=1e-5, name=name)
-
-
-def batch_norm(name):
-    """Batch norm with PyTorch's defaults, which most references keep."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)

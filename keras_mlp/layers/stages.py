@@ -26,8 +26,18 @@ def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
 
 
 def overlapping_patches(x, dim, patch_size, name, **conv):
-    """Patches that reach `patch_size - 1` pixels into their neighbours: windows of 7 pixels at every fourth, or of 3
-    at every second. An odd size is rounded up by windows of 3, down by those of 7."""
+    """Patches that reach into their neighbours: windows of 7 pixels at every fourth, or of 3 at every second.
+
+    Args:
+        x: images `(batch, height, width, channels)`.
+        dim: width of the embedding.
+        patch_size: distance of the patches in pixels, even; they are `2 * patch_size - 1` wide.
+        name: name of the convolution.
+        **conv: its further arguments, such as initialisers.
+
+    Returns:
+        A map of about `1 / patch_size` of the height and width: see `padded_conv`.
+    """
     return padded_conv(x, dim, 2 * patch_size - 1, patch_size, patch_size // 2, name, **conv)
 
 

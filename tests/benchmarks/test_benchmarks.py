@@ -1,6 +1,7 @@
 """The benchmarks' machinery; speed itself is never tested."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -98,3 +99,11 @@ def test_augmentation_is_timed_and_repeated():
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [row[1] for row in rows] == ["keras_mlp", "keras.layers", "keras_cv"]
     assert "repeatable" in rows[0] and "not" not in rows[0] and all(float(row[2]) > 0 for row in rows)
+
+
+def test_the_benchmark_for_gpus_says_what_it_lacks():
+    done = command("accelerator", "--models=mlp_mixer_s32")
+    lines = done.stderr.strip().splitlines()
+    assert (
+        done.returncode == 1 and re.search("is not installed|sees no GPU", lines[-1]) and "Traceback" not in done.stderr
+    )

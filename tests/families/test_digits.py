@@ -13,19 +13,28 @@ from keras_mlp.zoo import FAMILIES
 
 GOAL = 0.95
 SIZE = 16
+_TWO_STAGES = dict(dims=(32, 64), depths=(2, 2), transitions=(True, False), mlp_ratios=(4, 4))
 SMALL = {
     "as_mlp": ("ASMLP", dict(patch_size=2, dim=32, depths=(2, 2), shift_size=3)),
-    "cycle_mlp": ("CycleMLP", dict(patch_size=2, dims=(32, 64), depths=(2, 2))),
+    "cycle_mlp": ("CycleMLP", dict(patch_size=2) | _TWO_STAGES),
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
     "hire_mlp": (
         "HireMLP",
-        dict(patch_size=2, dims=(32, 64), depths=(2, 2), region_sizes=(2, 2), shift_periods=(2, 2), shift_sizes=(1, 1)),
+        dict(
+            patch_size=2,
+            dims=(32, 64),
+            depths=(2, 2),
+            region_sizes=(2, 2),
+            shift_periods=(2, 2),
+            shift_sizes=(1, 1),
+            mlp_ratios=(4, 4),
+        ),
     ),
     "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
     "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
-    "posmlp": ("PosMLP", dict(dims=(32, 64), depths=(2, 2), windows=(4, 2), groups=(4, 8), mlp_ratios=(4, 4))),
     "morph_mlp_video": ("MorphMLPVideo", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
+    "posmlp": ("PosMLP", dict(dims=(32, 64), depths=(2, 2), windows=(4, 2), groups=(4, 8), mlp_ratios=(4, 4))),
     "raft_mlp": (
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),
@@ -34,14 +43,11 @@ SMALL = {
     "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
     "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),
     "swat": ("SWAT", dict(segments=4, sub_grid=4, stem_dim=32, depths=(3,))),
-    "wave_mlp": ("WaveMLP", dict(patch_size=2, dims=(32, 64), depths=(2, 2))),
     "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
+    "wave_mlp": ("WaveMLP", dict(patch_size=2) | _TWO_STAGES),
 }
 for family in ("dyna_mixer", "vip"):
     SMALL[family][1].update(transitions=(True, False), mlp_ratios=(3, 3))
-for family in ("cycle_mlp", "wave_mlp"):
-    SMALL[family][1].update(transitions=(True, False), mlp_ratios=(4, 4))
-SMALL["hire_mlp"][1].update(mlp_ratios=(4, 4))
 
 
 def still(data, frames):

@@ -82,7 +82,8 @@ def mixup(images, labels, seed, alpha: float):
     weight = _beta((tf.shape(images)[0], 1), seed, alpha)
     pixel_weight = weight[:, :, tf.newaxis, tf.newaxis]
     return (
-        pixel_weight * images + (1 - pixel_weight) * _partners(images),
+        # From the partner towards the image: two rounded weights need not sum to one, and white would not stay white.
+        _partners(images) + pixel_weight * (images - _partners(images)),
         weight * labels + (1 - weight) * _partners(labels),
     )
 
@@ -97,9 +98,8 @@ def cutmix(images, labels, seed, alpha: float):
     side = tf.sqrt(1 - _beta((batch,), weight, alpha))
     mask = _box(images.shape[1:3], tf.transpose(tf.random.stateless_uniform((batch, 2), place)), side, side)
     share = tf.reduce_mean(mask, (-2, -1))[:, tf.newaxis]
-    mask = mask[..., tf.newaxis]
     return (
-        images + mask * (_partners(images) - images),
+        tf.where(mask[..., tf.newaxis] > 0, _partners(images), images),
         labels + share * (_partners(labels) - labels),
     )
 

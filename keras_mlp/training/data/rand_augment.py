@@ -52,7 +52,7 @@ def _nothing(image, level, signed):
 
 def _auto_contrast(image, level, signed):
     low, high = (reduce(image, (0, 1)) for reduce in (tf.reduce_min, tf.reduce_max))
-    return tf.where(high > low, (image - low) * 255 / tf.maximum(high - low, 1e-3), image)
+    return tf.where(high > low, (image - low) / tf.maximum(high - low, 1e-3) * 255, image)
 
 
 def _equalize(image, level, signed):

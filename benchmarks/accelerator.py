@@ -1,9 +1,9 @@
 """Images a second of inference on a GPU: ours on Keras' JAX backend, and timm, in turns in one process.
 
-    KERAS_BACKEND=jax python -m benchmarks.accelerator --models=mlp_mixer_b16,res_mlp_24 --batches=64,256
+    python -m benchmarks.accelerator --models=mlp_mixer_b16,res_mlp_24 --batches=64,256
 
 Both are also told as a share of what a product of two large matrices reaches in the same run and precision. A
-multiply-add counts as two operations.
+multiply-add counts as two operations. Keras is imported late: its backend is chosen at the end of this file.
 """
 
 import importlib.util
@@ -13,8 +13,6 @@ import statistics
 import time
 
 from absl import app, flags
-
-from keras_mlp import files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["mlp_mixer_b16", "res_mlp_24", "g_mlp_s16"], "Names in the zoo.")
@@ -151,6 +149,8 @@ def main(argv):
                     flush=True,
                 )
     if FLAGS.json:
+        from keras_mlp import files
+
         with files.atomic_path(FLAGS.json) as path:
             path.write_text(json.dumps(rows, indent=1))
 

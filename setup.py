@@ -15,6 +15,7 @@ TRAIN = [
     "keras-cv>=0.9",
     "scikit-learn>=1.3",
     "matplotlib>=3.8",
+    "tensorboard>=2.20",
 ]
 DEV = ["ruff>=0.14"]
 TEST = [*TRAIN, *EXPORT, *DEV, "pytest>=8", "jax[cpu]>=0.4.30"]

@@ -160,6 +160,7 @@ class Recipe:
         dropout_rate: dropout.
         gradient_clip_norm: clip the gradients' global norm; `None` for no clipping.
         ema_decay: decay of the moving average of the weights; `None` for none.
+        patience: epochs without a better model after which training ends; `None` for never.
         precision: Keras dtype policy, e.g. "mixed_bfloat16", or `None` to take what suits the machine.
     """
 
@@ -188,6 +189,7 @@ class Recipe:
     dropout_rate: float = 0.0
     gradient_clip_norm: float | None = None
     ema_decay: float | None = None
+    patience: int | None = None
     precision: str | None = None
 
 

@@ -44,6 +44,9 @@ def atomic_path(path):
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(f"Nothing was written at {temporary}, which was to become {path}.")
+        if temporary.is_file():  # on the disk before it takes its place, for the power may fail
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
         if temporary.is_dir() and path.is_dir():  # a folder cannot replace one that is not empty
             old = path.with_name(f"{temporary.name}-old")
             path.rename(old)

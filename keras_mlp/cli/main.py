@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        console.error("interrupted")
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:  # training tells what it saved, and which signal came
+        console.error(str(error) or "interrupted")
+        return 128 + getattr(error, "signal", signal.SIGINT)
     except Exception as error:
         if verbose:
             traceback.print_exc()

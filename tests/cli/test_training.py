@@ -51,8 +51,8 @@ def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_
     (row,) = command("predict", f"--model={file}", "--top=20", picture).rows
     assert {prediction["class"] for prediction in row["predictions"]} == set("0123456789")
 
-    again = command(*TRAIN, "--epochs=1", f"--output={run}", data_dir)
-    assert again.code == 1 and "holds a run already" in again.err
+    other = command(*TRAIN, "--epochs=1", f"--output={run}", data_dir)
+    assert other.code == 1 and "holds a run with other settings (" in other.err and "epochs: 3, now 1" in other.err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -119,7 +120,7 @@ def test_a_save_that_fails_leaves_the_file_before_whole(small_model, tmp_path):
 def test_a_run_is_not_overwritten_unless_asked(digits, small_model, tmp_path, plain):
     (tmp_path / "best.keras").write_text("weeks of work")
     recipe = dataclasses.replace(plain, epochs=1)
-    with pytest.raises(ValueError, match=r"holds a run already \(best.keras\). Choose another folder"):
+    with pytest.raises(ValueError, match=r"holds a run already \(best.keras\), of which too little is left"):
         train.fit(small_model(), digits(), None, recipe, tmp_path, verbose=0)
     assert (tmp_path / "best.keras").read_text() == "weeks of work"
     train.fit(small_model(), digits(), None, recipe, tmp_path, overwrite=True, verbose=0)
@@ -146,6 +147,15 @@ def test_evaluation_leaves_the_model_as_it_was_compiled(digits, small_model):
     assert found["loss"] == pytest.approx(-np.mean(np.log((predicted * labels).sum(-1))), rel=1e-4)
 
 
-def test_the_progress_bar_shows_images_per_second(digits, small_model, tmp_path, capsys, plain):
-    train.fit(small_model(), digits(), None, dataclasses.replace(plain, epochs=1), tmp_path, verbose=1)
-    assert "images_per_second:" in capsys.readouterr().out
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_the_terminal_shows_loss_accuracy_speed_and_the_time_left(
+    digits, small_model, tmp_path, capsys, plain, verbose
+):
+    train.fit(small_model(), digits(), digits("test"), plain, tmp_path, verbose=verbose)
+    lines = [line.rpartition("\r")[2].rstrip() for line in capsys.readouterr().out.split("\n") if "epoch" in line]
+    assert len(lines) == 3
+    number = r"[\d.]+"
+    for epoch, line in enumerate(lines, 1):
+        measured = f"loss {number}  top-1 {number} %"
+        pattern = rf"epoch {epoch}/3  {measured}  validation {measured}  \d+ images/s  \d+ s left"
+        assert re.fullmatch(pattern, line), line

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
 
 from absl import logging
@@ -31,6 +32,8 @@ class Data:
         examples: how many different images there are.
         steps: batches of one epoch.
         batch_size: images of a batch; in evaluation the last one may be smaller.
+        starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
+            way than to make them.
     """
 
     dataset: Any
@@ -38,6 +41,12 @@ class Data:
     examples: int
     steps: int
     batch_size: int
+    starting_at: Callable[[int], Any] | None = None
+
+    def after(self, batches: int) -> "Data":
+        """Return the same data without the first batches."""
+        dataset = self.starting_at(batches) if self.starting_at else self.dataset.skip(batches)
+        return dataclasses.replace(self, dataset=dataset)
 
 
 def load(
@@ -50,7 +59,6 @@ def load(
     preprocessing: Preprocessing = DEFAULT_PREPROCESSING,
     channels: int = 3,
     seed: int = 0,
-    first_epoch: int = 0,
     data_dir=None,
 ) -> Data:
     """Load images and their labels.
@@ -67,7 +75,6 @@ def load(
             of the image, in which things are as large as random crops show them in training.
         channels: 1 or 3.
         seed: of order and augmentation. The same seed gives the same batches.
-        first_epoch: the epoch, counted from 0, with which training data starts.
         data_dir: where tensorflow-datasets keeps what it has prepared; by default its own folder.
 
     Returns:
@@ -96,8 +103,9 @@ def load(
     if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
-    dataset = _training(source, size, channels, preprocessing.interpolation, batch_size, recipe, seed, first_epoch)
-    return Data(dataset, source.classes, source.examples, source.examples // batch_size, batch_size)
+    starting_at = _training(source, size, channels, preprocessing.interpolation, batch_size, recipe, seed)
+    steps = source.examples // batch_size
+    return Data(starting_at(0), source.classes, source.examples, steps, batch_size, starting_at)
 
 
 def _find(name, split, data_dir) -> Source:
@@ -130,8 +138,11 @@ def _evaluation(source, size, channels, preprocessing, batch_size):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, size, channels, interpolation, batch_size, recipe, seed, first_epoch):
-    """All randomness is a function of the seed, the epoch and the place in it; that order is part of the result."""
+def _training(source, size, channels, interpolation, batch_size, recipe, seed):
+    """A function from a number of batches to the data set after so many.
+
+    All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
+    """
     import tensorflow as tf
 
     from keras_mlp.training.data import augment, images, rand_augment
@@ -152,11 +163,11 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
             image = augment.random_erasing(image, erase, recipe.random_erasing)
         return image, tf.one_hot(label, len(source.classes))
 
-    def epoch(number):
+    def epoch(number, skipped):
         order, example, batch = tf.unstack(tf.random.split(tf.random.fold_in((seed, 0), number), 3))
 
-        def numbered(dataset, key):
-            return dataset.enumerate().map(lambda index, element: (tf.random.fold_in(key, index), *element))
+        def numbered(dataset, key, first=0):
+            return dataset.enumerate(first).map(lambda index, element: (tf.random.fold_in(key, index), *element))
 
         # `shuffle` mixes in the global seed, which would make the order depend on it; here it is this function's own.
         tf.random.set_seed(1)
@@ -169,14 +180,20 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
             copies = recipe.repeated_augmentation
             shuffled = shuffled.flat_map(lambda *example: tf.data.Dataset.from_tensors(example).repeat(copies))
             shuffled = shuffled.take(source.examples)
-        batches = numbered(shuffled, example).map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+        chosen = numbered(shuffled, example).skip(skipped * batch_size)  # before anything is decoded
+        batches = chosen.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
         if not (recipe.mixup or recipe.cutmix):
             return batches
-        return numbered(batches, batch).map(
+        return numbered(batches, batch, skipped).map(
             lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
             tf.data.AUTOTUNE,
         )
 
+    def starting_at(batches):
+        first, skipped = divmod(batches, source.examples // batch_size)
+        epochs = tf.data.Dataset.counter(first)
+        epochs = epochs.map(lambda number: (number, tf.where(number == first, tf.cast(skipped, tf.int64), 0)))
+        return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+
     examples = source.dataset.cache() if source.small else source.dataset
-    epochs = tf.data.Dataset.counter(first_epoch)
-    return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+    return starting_at

@@ -57,3 +57,11 @@ def atomic_path(path):
     except BaseException:
         _remove(temporary)
         raise
+
+
+def remove_leftovers(path):
+    """Remove what processes left that were killed while `atomic_path(path)` was at work; none may be at work now."""
+    path = pathlib.Path(os.path.realpath(path))
+    stem, dot, suffixes = path.name.partition(".")
+    for left in path.parent.glob(f"{stem}.tmp-????????{dot}{suffixes}"):
+        _remove(left)

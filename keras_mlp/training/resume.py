@@ -16,6 +16,7 @@ import numpy as np
 from keras_mlp.files import atomic_path
 
 PROGRESS = "progress"
+STATES = "?????-????????.npz"  # epochs and steps done
 
 
 @dataclasses.dataclass
@@ -68,7 +69,7 @@ class Checkpoints:
 
     def files(self) -> list[pathlib.Path]:
         """The states that there are, the newest first."""
-        return sorted(self.folder.glob("*.npz"), reverse=True)
+        return sorted(self.folder.glob(STATES), reverse=True)
 
     def save(self, model, progress: Progress):
         """Write everything that the next step depends on, but for the data.

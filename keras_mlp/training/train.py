@@ -11,11 +11,11 @@ import keras
 
 from keras_mlp.cards import Recipe
 from keras_mlp.extras import need
-from keras_mlp.files import atomic_path
+from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
 from keras_mlp.training import curves, precision, recipes, report
 from keras_mlp.training.data import Data
-from keras_mlp.training.resume import Checkpoints, Progress, wait_for_the_step
+from keras_mlp.training.resume import STATES, Checkpoints, Progress, wait_for_the_step
 
 # Everything that a run leaves; the report is the last.
 FILES = ("recipe.json", "classes.txt", "log.csv", "tensorboard", "best.keras", "last.keras", "curves.png", "report.md")
@@ -93,6 +93,8 @@ def fit(
 
     checkpoints = Checkpoints(output / CHECKPOINTS)
     try:
+        for name in FILES:
+            remove_leftovers(output / name)
         if overwrite:
             _remove(output)
         if (output / "report.md").exists():
@@ -104,6 +106,10 @@ def fit(
             checkpoints.save(model, progress)
         _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds)
         _write(output / "report.md", report.text(model, train, validation, recipe, progress.history, settings or {}))
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"{reason}; what was saved in {output} before is whole, and the same command goes on from it"
+        raise OSError(error.errno, message) from error
     finally:
         checkpoints.close()
     shutil.rmtree(checkpoints.folder)
@@ -159,7 +165,7 @@ def _check_folder(output, settings):
     except (OSError, ValueError):
         then = None
     begun = set(before) - {"recipe.json", "classes.txt"}  # these are written before the first state is saved
-    kept = (output / "report.md").exists() or any((output / CHECKPOINTS).glob("*.npz"))
+    kept = (output / "report.md").exists() or any((output / CHECKPOINTS).glob(STATES))
     if then is None or (begun and not kept):
         raise ValueError(
             f"{output} holds a run already ({', '.join(before)}), of which too little is left to go on with it. Choose "
@@ -180,7 +186,7 @@ def _remove(output):
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for path in (output / CHECKPOINTS).glob("*.npz"):
+    for path in (output / CHECKPOINTS).glob(STATES):
         path.unlink()
 
 

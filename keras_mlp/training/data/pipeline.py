@@ -45,6 +45,8 @@ class Data:
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
+        if not batches:
+            return self
         dataset = self.starting_at(batches) if self.starting_at else self.dataset.skip(batches)
         return dataclasses.replace(self, dataset=dataset)
 

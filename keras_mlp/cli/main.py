@@ -66,7 +66,7 @@ def _run(argv) -> int | None:
         return None
     flags = _flags_of(command)
     try:
-        _, *arguments = flags([PROGRAM, *words])
+        _, *arguments = flags([PROGRAM, *map(_with_underscores, words)])
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
     _import_package()
@@ -92,6 +92,12 @@ def _flags_of(command) -> absl_flags.FlagValues:
         "verbose", False, "Show what libraries write, and the traceback of an error.", flag_values=flags
     )
     return flags
+
+
+def _with_underscores(word):
+    """`--check-data` is `--check_data`."""
+    name, equals, value = word.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
 
 
 def _import_package():

@@ -8,6 +8,7 @@ import time
 import keras
 
 from keras_mlp.files import atomic_path
+from keras_mlp.training.data import Data
 from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progress
 
 
@@ -105,6 +106,30 @@ def not_finite(what: str, progress: Progress) -> str:
         "is sound. Try a lower learning rate, a longer warm-up, gradient clipping (gradient_clip_norm=1.0), or "
         "mixed_bfloat16 or float32 in place of mixed_float16."
     )
+
+
+class CountBroken(keras.callbacks.Callback):
+    """Notes the images that could not be read, and ends training with an error when there are too many.
+
+    Args:
+        progress: where the run is.
+        train, validation: the data; the latter may be `None`.
+    """
+
+    def __init__(self, progress: Progress, train: Data, validation: Data | None):
+        super().__init__()
+        self.progress = progress
+        self.train = train
+        self.validation = validation
+        train.broken.numbers.update(progress.broken)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.broken = sorted(self.train.broken.numbers)
+        self.train.broken.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.validation:
+            self.validation.broken.check()
 
 
 class Averaged(keras.callbacks.Callback):

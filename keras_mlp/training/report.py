@@ -19,6 +19,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
     measured = f", {validation.examples:,} to measure on" if validation else ""
     seconds = callbacks.duration(sum(history["seconds"]))
     rows = "\n".join(_row(word, epoch, history) for word, epoch in (("best", best), ("last", last)))
+    broken = "".join(f"\n{data.broken}.\n" for data in (train, validation) if data and data.broken)
     facts = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if value is not None)
     changed = "\n".join(f"| {key} | {_plain(value)} |" for key, value in vars(recipe).items())
     ended = "" if last + 1 == recipe.epochs else f" Training ended early, after {last + 1} of {recipe.epochs} epochs."
@@ -30,7 +31,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
 | epoch | loss | top-1 | validation loss | validation top-1 | file |
 |---|---:|---:|---:|---:|---|
 {rows}
-
+{broken}
 ![Loss and accuracy over the epochs](curves.png)
 
 ## Settings

@@ -29,6 +29,7 @@ class Progress:
         step: steps done of the next one.
         logs: means over these steps, by name.
         history: values after each epoch, by name, as in Keras' `History.history`.
+        broken: numbers of the images that could not be read.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Progress:
     step: int = 0
     logs: dict[str, float] = dataclasses.field(default_factory=dict)
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    broken: list[int] = dataclasses.field(default_factory=list)
 
 
 class NotFinite(ArithmeticError):

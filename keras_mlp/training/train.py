@@ -1,11 +1,13 @@
 """Training with a recipe into a folder, and evaluation: both are plain `model.fit` and `model.evaluate`."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import pathlib
 import shutil
 import sys
+import warnings
 
 import keras
 
@@ -70,8 +72,8 @@ def fit(
 
     Raises:
         ImportError: matplotlib or TensorBoard is not installed.
-        ValueError: the model and the data do not fit together, the recipe does not suit the model, or `output` holds
-            another run.
+        ValueError: the model and the data do not fit together, the recipe does not suit the model, `output` holds
+            another run, or too many images cannot be read.
         RuntimeError: another process is training into `output`.
         ArithmeticError: the loss became NaN or infinite; what was saved before stays.
         OSError: a file cannot be written, as on a full disk; what was saved before stays.
@@ -105,6 +107,10 @@ def fit(
             _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
             checkpoints.save(model, progress)
         _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds)
+        if verbose:
+            for data in filter(None, (train, validation)):
+                if data.broken:
+                    print(data.broken)
         _write(output / "report.md", report.text(model, train, validation, recipe, progress.history, settings or {}))
     except OSError as error:
         reason = error.strerror or error
@@ -124,7 +130,7 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
     def improved():
         return ours.best_epoch(progress.history) == progress.epoch - 1
 
-    with wait_for_the_step() as asked:
+    with wait_for_the_step() as asked, _any_number_of_batches():
         try:
             model.fit(
                 train.after(progress.epoch * train.steps + progress.step).dataset,
@@ -137,6 +143,7 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
                 callbacks=[
                     ours.Record(progress, train.batch_size),
                     ours.StopOnNaN(progress),
+                    ours.CountBroken(progress, train, validation),
                     *([averaged] if averaged else []),
                     last,
                     ours.Save(output / "best.keras", improved, averaged, compiled=False),
@@ -231,12 +238,23 @@ def evaluate(model, data: Data, verbose="auto") -> dict[str, float]:
         shares of the images in 0–1.
 
     Raises:
-        ValueError: the model and the data do not fit together.
+        ValueError: the model and the data do not fit together, or too many images cannot be read.
     """
     _check(model, data)
     judge = keras.Model(model.inputs[0], model.outputs[0])
     judge.compile(loss=recipes.cross_entropy(model), metrics=recipes.metrics(len(data.classes)))
-    return judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
+    with _any_number_of_batches():
+        result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
+    data.broken.check()
+    return result
+
+
+@contextlib.contextmanager
+def _any_number_of_batches():
+    """Without Keras' warning that data have ended whose number is not known before, as where broken images may be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        yield
 
 
 def _check(model, data):

@@ -47,6 +47,17 @@ def define_flags(flags):
         'Part of it to measure on after each epoch: "evaluation" is the one made for it; "none" for none.',
         flag_values=flags,
     )
+    absl_flags.DEFINE_bool(
+        "check_data", False, "Read every image first and report what is wrong with any.", flag_values=flags
+    )
+    absl_flags.DEFINE_float(
+        "broken_share",
+        0.01,
+        "Share of the images that may turn out to be broken while training.",
+        lower_bound=0,
+        upper_bound=1,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string("output", None, "Folder for what training writes. Required.", flag_values=flags)
     absl_flags.DEFINE_bool("overwrite", False, "Begin anew, if there is a run in that folder.", flag_values=flags)
     absl_flags.DEFINE_float(
@@ -92,8 +103,16 @@ def run(flags, arguments):
     recipe = _recipe(flags, (family or card).recipe)
     shape = (family.default_shape if family else card.input_shape)[-3:]
     size = models.parse_size(flags.image_size) or shape[:2]
+    if flags.check_data:
+        splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
+        print(*datasets.check(flags.dataset, splits, flags.data_dir), sep="\n", flush=True)
     options = dict(
-        image_size=size, channels=shape[-1], batch_size=recipe.batch_size, seed=flags.seed, data_dir=flags.data_dir
+        image_size=size,
+        channels=shape[-1],
+        batch_size=recipe.batch_size,
+        seed=flags.seed,
+        data_dir=flags.data_dir,
+        broken_share=flags.broken_share,
     )
     train = datasets.load(flags.dataset, flags.split, recipe=recipe, **options)
     validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)

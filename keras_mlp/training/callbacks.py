@@ -1,5 +1,6 @@
 """What happens beside the steps of `model.fit`. By the run's `Progress` all know where it is; `Record` comes first."""
 
+import contextlib
 import csv
 import math
 import shutil
@@ -139,8 +140,14 @@ class Averaged(keras.callbacks.Callback):
     would change the weights a little.
     """
 
-    def exchange(self):
-        """Put the averages where the weights are and the weights where the averages are."""
+    @contextlib.contextmanager
+    def exchanged(self):
+        """The model with the average, to be saved."""
+        self._exchange()
+        yield
+        self._exchange()
+
+    def _exchange(self):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         averages = optimizer._model_variables_moving_average
         for weight, average in zip(optimizer._trainable_variables, averages, strict=True):
@@ -149,10 +156,10 @@ class Averaged(keras.callbacks.Callback):
             average.assign(kept)
 
     def on_test_begin(self, logs=None):
-        self.exchange()
+        self._exchange()
 
     def on_test_end(self, logs=None):
-        self.exchange()
+        self._exchange()
 
 
 class Save(keras.callbacks.Callback):
@@ -161,15 +168,15 @@ class Save(keras.callbacks.Callback):
     Args:
         path: a `.keras` file.
         wanted: whether to save after this epoch.
-        averaged: the callback that exchanges the weights and their moving average, to save the average.
+        states: context managers in which the model is as it is to be saved.
         compiled: whether the optimiser is saved too, to train on; a model to be used is a third of that size without.
     """
 
-    def __init__(self, path, wanted=lambda: True, averaged: Averaged | None = None, compiled=True):
+    def __init__(self, path, wanted=lambda: True, states=(), compiled=True):
         super().__init__()
         self.path = path
         self.wanted = wanted
-        self.averaged = averaged
+        self.states = states
         self.compiled = compiled
 
     def on_epoch_end(self, epoch, logs=None):
@@ -178,15 +185,13 @@ class Save(keras.callbacks.Callback):
 
     def save(self):
         """Save now."""
-        model = self.model
-        if self.averaged:
-            self.averaged.exchange()
-        with atomic_path(self.path) as temporary:
+        with contextlib.ExitStack() as stack:
+            for state in self.states:
+                stack.enter_context(state())
+            model = self.model
             if not self.compiled:
                 model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-            model.save(temporary)
-        if self.averaged:
-            self.averaged.exchange()
+            model.save(stack.enter_context(atomic_path(self.path)))
 
 
 class Log(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ from keras_mlp.cards import Recipe
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
-from keras_mlp.training import curves, precision, recipes, report
+from keras_mlp.training import curves, depth, precision, recipes, report
 from keras_mlp.training.data import Data
 from keras_mlp.training.resume import STATES, Checkpoints, Progress, wait_for_the_step
 
@@ -124,8 +124,10 @@ def fit(
 
 def _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds):
     """The rest of a run; in the end the model has its weights, or their average."""
-    averaged = ours.Averaged() if recipe.ema_decay is not None else None
-    last = ours.Save(output / "last.keras", averaged=averaged)
+    averaged = [ours.Averaged()] if recipe.ema_decay is not None else []
+    stages = [depth.Unfreeze(model, recipe.unfreeze_epochs)] if recipe.unfreeze_epochs else []
+    saved_as = [*(callback.exchanged for callback in averaged), *(callback.thawed for callback in stages)]
+    last = ours.Save(output / "last.keras", states=saved_as)
 
     def improved():
         return ours.best_epoch(progress.history) == progress.epoch - 1
@@ -144,9 +146,10 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
                     ours.Record(progress, train.batch_size),
                     ours.StopOnNaN(progress),
                     ours.CountBroken(progress, train, validation),
-                    *([averaged] if averaged else []),
+                    *averaged,
+                    *stages,
                     last,
-                    ours.Save(output / "best.keras", improved, averaged, compiled=False),
+                    ours.Save(output / "best.keras", improved, saved_as, compiled=False),
                     ours.Log(output / "log.csv", progress),
                     keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
                     *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
@@ -156,6 +159,8 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
                 ],
             )
         finally:
+            for callback in stages:
+                callback.on_train_end()  # which Keras leaves out after an error
             if progress.history:
                 curves.plot(progress.history, output / "curves.png")
     with atomic_path(output / "last.keras") as temporary:

@@ -10,6 +10,8 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
 
 from keras_mlp.training import callbacks, train
 
@@ -37,6 +39,15 @@ def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain
     )
     assert (tmp_path / "run" / "classes.txt").read_text().split() == list("0123456789")
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    (file,) = (tmp_path / "run" / "tensorboard" / "validation").iterdir()
+    events = [event_pb2.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(file))]
+    assert [event.step for event in events for value in event.summary.value if value.tag == "epoch_top1"] == [0, 1, 2]
+    report = (tmp_path / "run" / "report.md").read_text()
+    best = int(np.argmax(history.history["val_top1"]))
+    accuracy = f"{history.history['val_top1'][best]:.2%}"
+    assert re.search(rf"\| best, {best + 1} \|.* {accuracy} \| `best.keras` \|", report)
+    assert "| learning_rate | 0.02 |" in report
 
 
 def test_best_is_the_epoch_of_highest_validation_accuracy(digits, small_model, tmp_path, plain):

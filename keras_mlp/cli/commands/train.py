@@ -76,7 +76,11 @@ def define_flags(flags):
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
-        "change", "", 'Values of the recipe to replace, as "mixup=0.2,rand_augment=(2,9)".', flag_values=flags
+        "change",
+        "",
+        'Values of the recipe to replace, as "mixup=0.2,rand_augment=(2,9)" or, for fine-tuning, "layer_decay=0.7,'
+        'unfreeze_epochs=(1,3),balance_classes=True,patience=5".',
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer("epochs", None, "Passes over the data.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_float("warmup_epochs", None, "Epochs of warm-up.", lower_bound=0, flag_values=flags)

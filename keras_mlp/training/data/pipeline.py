@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from keras_mlp.cards import Preprocessing, Recipe
@@ -28,8 +29,9 @@ class Data:
 
     Args:
         dataset: `tf.data.Dataset` of `(images, labels)`: float32 pixels 0–255 `(batch, height, width, channels)` and
-            one-hot float32 `(batch, classes)`. For training it goes on for ever, one epoch of `steps` batches after
-            the other, so `fit` needs `steps_per_epoch=data.steps`.
+            one-hot float32 `(batch, classes)`, and of their weights `(batch,)` where classes are balanced. For training
+            it goes on for ever, one epoch of `steps` batches after the other, so `fit` needs
+            `steps_per_epoch=data.steps`.
         classes: names of the classes, in the order of the labels.
         examples: how many different images there are.
         steps: batches of one epoch.
@@ -210,12 +212,14 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
             shuffled = shuffled.take(source.examples)
         chosen = numbered(shuffled, example).skip(skipped * batch_size)  # before anything is decoded
         batches = chosen.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
-        if not (recipe.mixup or recipe.cutmix):
-            return batches
-        return numbered(batches, batch, skipped).map(
-            lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
-            tf.data.AUTOTUNE,
-        )
+        if recipe.mixup or recipe.cutmix:
+            batches = numbered(batches, batch, skipped).map(
+                lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
+                tf.data.AUTOTUNE,
+            )
+        if recipe.balance_classes:
+            batches = batches.map(lambda images, labels: (images, labels, tf.linalg.matvec(labels, weights)))
+        return batches
 
     def starting_at(batches):
         first, skipped = divmod(batches, source.examples // batch_size)
@@ -226,5 +230,8 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
     examples = source.dataset.enumerate().map(lambda number, example: (number, *example))
     if source.size <= CACHED_FILES:
         examples = examples.cache()
+    if recipe.balance_classes:
+        counts = np.maximum(source.counts(), 1)
+        weights = tf.constant(counts.sum() / (len(counts) * counts), tf.float32)
     nothing = tuple(tf.zeros(spec.shape, spec.dtype) for spec in examples.element_spec)  # cannot be decoded
     return starting_at

@@ -15,6 +15,7 @@ TRAIN = [
     "keras-cv>=0.9",
     "scikit-learn>=1.3",
     "matplotlib>=3.8",
+    "tensorboard>=2.20",
 ]
 VIDEO = ["av>=15"]
 DEV = ["ruff>=0.14"]

@@ -213,6 +213,11 @@ class Recipe:
         dropout_rate: dropout.
         gradient_clip_norm: clip the gradients' global norm; `None` for no clipping.
         ema_decay: decay of the moving average of the weights; `None` for none.
+        layer_decay: factor of the rate from each block to the one below it, for fine-tuning; 1 is the same for all.
+        unfreeze_epochs: epochs in which further blocks begin to train, from the top, in the last one all; before the
+            first the classifier trains alone. Without any all train from the beginning.
+        balance_classes: weigh each image by how rare its class is.
+        patience: epochs without a better model after which training ends; `None` for never.
         precision: Keras dtype policy, e.g. "mixed_bfloat16", or `None` to take what suits the machine.
     """
 
@@ -241,6 +246,10 @@ class Recipe:
     dropout_rate: float = 0.0
     gradient_clip_norm: float | None = None
     ema_decay: float | None = None
+    layer_decay: float = 1.0
+    unfreeze_epochs: tuple[int, ...] = ()
+    balance_classes: bool = False
+    patience: int | None = None
     precision: str | None = None
 
 

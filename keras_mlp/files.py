@@ -44,6 +44,9 @@ def atomic_path(path):
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(f"Nothing was written at {temporary}, which was to become {path}.")
+        if temporary.is_file():  # on the disk before it takes its place, for the power may fail
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
         if temporary.is_dir() and path.is_dir():  # a folder cannot replace one that is not empty
             old = path.with_name(f"{temporary.name}-old")
             path.rename(old)
@@ -54,3 +57,11 @@ def atomic_path(path):
     except BaseException:
         _remove(temporary)
         raise
+
+
+def remove_leftovers(path):
+    """Remove what processes left that were killed while `atomic_path(path)` was at work; none may be at work now."""
+    path = pathlib.Path(os.path.realpath(path))
+    stem, dot, suffixes = path.name.partition(".")
+    for left in path.parent.glob(f"{stem}.tmp-????????{dot}{suffixes}"):
+        _remove(left)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from keras_mlp.files import atomic_path
+from keras_mlp.files import atomic_path, remove_leftovers
 
 
 def test_a_file_appears_whole_and_the_old_one_stays_until_then(tmp_path):
@@ -59,3 +59,10 @@ def test_a_link_stays_a_link(tmp_path):
 def test_nothing_written_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="Nothing was written"), atomic_path(tmp_path / "a"):
         pass
+
+
+def test_what_a_killed_process_left_can_be_removed(tmp_path):
+    for name in ("a.tmp-0123abcd.keras", "a.keras", "b.tmp-0123abcd.keras", "a.tmp-0123abcd.csv"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "a.keras")
+    assert sorted(os.listdir(tmp_path)) == ["a.keras", "a.tmp-0123abcd.csv", "b.tmp-0123abcd.keras"]

@@ -3,7 +3,9 @@
 import contextlib
 import sys
 
-DATASET_HELP = 'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders.'
+DATASET_HELP = (
+    'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders or TFRecords.'
+)
 DATA_DIR_HELP = "Where tensorflow-datasets keeps what it has prepared; its own folder by default."
 
 
@@ -14,3 +16,11 @@ def load(name: str, split: str, **options):
     # tensorflow-datasets tells on the standard output that it prepares a data set.
     with contextlib.redirect_stdout(sys.stderr):
         return data.load(name, split, **options)
+
+
+def check(name: str, splits: list[str], data_dir):
+    """`keras_mlp.training.data.check.check`."""
+    from keras_mlp.training.data.check import check
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return check(name, splits, data_dir)

@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        console.error("interrupted")
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:  # training tells what it saved, and which signal came
+        console.error(str(error) or "interrupted")
+        return 128 + getattr(error, "signal", signal.SIGINT)
     except Exception as error:
         if verbose:
             traceback.print_exc()
@@ -66,7 +66,7 @@ def _run(argv) -> int | None:
         return None
     flags = _flags_of(command)
     try:
-        _, *arguments = flags([PROGRAM, *words])
+        _, *arguments = flags([PROGRAM, *map(_with_underscores, words)])
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
     _import_package()
@@ -92,6 +92,12 @@ def _flags_of(command) -> absl_flags.FlagValues:
         "verbose", False, "Show what libraries write, and the traceback of an error.", flag_values=flags
     )
     return flags
+
+
+def _with_underscores(word):
+    """`--check-data` is `--check_data`."""
+    name, equals, value = word.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
 
 
 def _import_package():

@@ -1,86 +1,348 @@
-"""What happens beside the steps of `model.fit`."""
+"""What happens beside the steps of `model.fit`. By the run's `Progress` all know where it is; `Record` comes first."""
 
+import contextlib
+import csv
 import math
+import shutil
 import time
 
 import keras
 
 from keras_mlp.files import atomic_path
+from keras_mlp.training.data import Data
+from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progress
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with an error at the first loss that is not a number, before anything is saved from it."""
+def scores(history: dict[str, list[float]]) -> list[tuple[float, float]]:
+    """How good the model was after each epoch, the higher the better: top-1 accuracy, and at a tie the loss.
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = logs["loss"]
-        if not math.isfinite(loss):
-            raise ArithmeticError(
-                f"The loss became {loss} in epoch {self.epoch + 1}, step {batch + 1}, and training was stopped. What "
-                "was saved after earlier epochs is sound. Try a lower learning rate, a longer warm-up, gradient "
-                "clipping (gradient_clip_norm=1.0), or mixed_bfloat16 or float32 in place of mixed_float16."
-            )
+    They are those on the validation data, or without such on the training data.
+    """
+    prefix = "val_" if "val_top1" in history else ""
+    return [(top1, -loss) for top1, loss in zip(history[f"{prefix}top1"], history[f"{prefix}loss"], strict=True)]
 
 
-class Speed(keras.callbacks.Callback):
-    """Adds `images_per_second` of training to the logs, and at the end of an epoch `learning_rate`.
+def best_epoch(history: dict[str, list[float]]) -> int:
+    """Which epoch, counted from 0, was the best; of equals the first."""
+    found = scores(history)
+    return found.index(max(found))
+
+
+def stagnates(history: dict[str, list[float]], patience: int | None) -> bool:
+    """Whether the best epoch is `patience` epochs ago, or more."""
+    return patience is not None and bool(history) and len(history["loss"]) - 1 - best_epoch(history) >= patience
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps the run's progress, and takes up an epoch in its middle.
+
+    It adds `images_per_second` to the logs, and at the end of an epoch `learning_rate` and `seconds`. An epoch that is
+    taken up after some steps ends as many steps earlier; its logs are the means over all its steps.
 
     Args:
+        progress: where the run is; it is kept up to date.
         batch_size: global batch.
     """
 
-    def __init__(self, batch_size: int):
+    def __init__(self, progress: Progress, batch_size: int):
         super().__init__()
+        self.progress = progress
         self.batch_size = batch_size
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.start, self.first, self.rate = time.perf_counter(), -1, math.nan
+        self.before = self.progress.step, dict(self.progress.logs)
+        self.began = self.start = time.perf_counter()
+        self.first, self.rate, self.ends = -1, math.nan, False
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
         self.rate = (batch - self.first) * self.batch_size / (now - self.start)
-        logs["images_per_second"] = self.rate
         if self.first < 0:  # the first step waits for data and, in the first epoch, for the compiler
             self.start, self.first = now, batch
+        self._join(batch + 1, logs)
+        self.progress.step = self.before[0] + batch + 1
+        self.progress.logs = {name: float(value) for name, value in logs.items()}
+        logs["images_per_second"] = self.rate
+        if self.before[0] and self.progress.step == self.progress.steps:
+            self.model.stop_training = self.ends = True  # Keras has no other way to end an epoch
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.ends:
+            self.model.stop_training = False
+        logs.update(self.progress.logs)
         logs["images_per_second"] = self.rate
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["seconds"] = time.perf_counter() - self.began
+        for name, value in logs.items():
+            self.progress.history.setdefault(name, []).append(float(value))
+        self.progress.epoch, self.progress.step, self.progress.logs = epoch + 1, 0, {}
+
+    def _join(self, steps, logs):
+        """From the means over these steps to those over the steps before, too."""
+        before, means = self.before
+        for name, mean in means.items():
+            logs[name] = (before * mean + steps * logs[name]) / (before + steps)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training with an error at the first loss that is not a number, before anything is saved from it.
+
+    Args:
+        progress: where the run is.
+    """
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise ArithmeticError(not_finite(f"The loss became {logs['loss']}", self.progress))
+
+
+def not_finite(what: str, progress: Progress) -> str:
+    """The message that a run has gone wrong."""
+    return (
+        f"{what} in epoch {progress.epoch + 1}, step {progress.step}, and training was stopped. What was saved before "
+        "is sound. Try a lower learning rate, a longer warm-up, gradient clipping (gradient_clip_norm=1.0), or "
+        "mixed_bfloat16 or float32 in place of mixed_float16."
+    )
+
+
+class CountBroken(keras.callbacks.Callback):
+    """Notes the images that could not be read, and ends training with an error when there are too many.
+
+    Args:
+        progress: where the run is.
+        train, validation: the data; the latter may be `None`.
+    """
+
+    def __init__(self, progress: Progress, train: Data, validation: Data | None):
+        super().__init__()
+        self.progress = progress
+        self.train = train
+        self.validation = validation
+        train.broken.numbers.update(progress.broken)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.broken = sorted(self.train.broken.numbers)
+        self.train.broken.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.validation:
+            self.validation.broken.check()
+
+
+class Averaged(keras.callbacks.Callback):
+    """Gives the model its weights' moving average while it is evaluated or saved, and then its weights back.
+
+    `keras.callbacks.SwapEMAWeights` does it by additions and subtractions on TensorFlow, which round: each evaluation
+    would change the weights a little.
+    """
+
+    @contextlib.contextmanager
+    def exchanged(self):
+        """The model with the average, to be saved."""
+        self._exchange()
+        yield
+        self._exchange()
+
+    def _exchange(self):
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        averages = optimizer._model_variables_moving_average
+        for weight, average in zip(optimizer._trainable_variables, averages, strict=True):
+            kept = keras.ops.copy(weight)
+            weight.assign(average)
+            average.assign(kept)
+
+    def on_test_begin(self, logs=None):
+        self._exchange()
+
+    def on_test_end(self, logs=None):
+        self._exchange()
 
 
 class Save(keras.callbacks.Callback):
-    """Saves the model after each epoch, or after those with the best score; a crash leaves the file before whole.
+    """Saves the model after each epoch; a crash leaves the file before whole.
 
     Args:
         path: a `.keras` file.
-        score: from an epoch's logs to something that can be compared, higher is better; `None` saves always.
-        averaged: the callback that exchanges the weights and their moving average, to save the average.
+        wanted: whether to save after this epoch.
+        states: context managers in which the model is as it is to be saved.
         compiled: whether the optimiser is saved too, to train on; a model to be used is a third of that size without.
     """
 
-    def __init__(self, path, score=None, averaged: keras.callbacks.SwapEMAWeights | None = None, compiled=True):
+    def __init__(self, path, wanted=lambda: True, states=(), compiled=True):
         super().__init__()
         self.path = path
-        self.score = score
-        self.averaged = averaged
+        self.wanted = wanted
+        self.states = states
         self.compiled = compiled
-        self.best = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.score:
-            score = self.score(logs)
-            if self.best is not None and score <= self.best:
-                return
-            self.best = score
-        # Not SwapEMAWeights(swap_on_epoch=True), which ends with the wrong weights when training stops early.
-        if self.averaged:
-            self.averaged.on_test_begin()
-        with atomic_path(self.path) as temporary:
+        if self.wanted():
+            self.save()
+
+    def save(self):
+        """Save now."""
+        with contextlib.ExitStack() as stack:
+            for state in self.states:
+                stack.enter_context(state())
             model = self.model
             if not self.compiled:
                 model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-            model.save(temporary)
-        if self.averaged:
-            self.averaged.on_test_end()
+            model.save(stack.enter_context(atomic_path(self.path)))
+
+
+class Log(keras.callbacks.Callback):
+    """Writes a table of all epochs after each of them.
+
+    Not `keras.callbacks.CSVLogger`, which adds a line: an epoch that was done again would be there twice.
+
+    Args:
+        path: of the table, comma-separated, a row an epoch.
+        progress: where the run is.
+    """
+
+    def __init__(self, path, progress: Progress):
+        super().__init__()
+        self.path = path
+        self.progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        history = self.progress.history
+        with atomic_path(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["epoch", *history])
+            rows.writerows((epoch, *values) for epoch, values in enumerate(zip(*history.values(), strict=True)))
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Ends training when the model has not become better for a while.
+
+    Not `keras.callbacks.EarlyStopping`, which knows nothing of the epochs before a run was taken up again.
+
+    Args:
+        progress: where the run is.
+        patience: epochs without a better one after which it ends.
+    """
+
+    def __init__(self, progress: Progress, patience: int | None):
+        super().__init__()
+        self.progress = progress
+        self.patience = patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        if stagnates(self.progress.history, self.patience):
+            self.model.stop_training = True
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the run's state, so that it can go on from there exactly; comes after all that the state depends on.
+
+    Args:
+        checkpoints: where.
+        progress: where the run is.
+        seconds: how often within an epoch; after each epoch it is saved anyway.
+        asked: holds a signal's number as soon as the run is asked to stop: then the state is saved and the run ends.
+        before_leaving: called then, too.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, progress: Progress, seconds: float, asked, before_leaving):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.progress = progress
+        self.seconds = seconds
+        self.asked = asked
+        self.before_leaving = before_leaving
+
+    def on_train_begin(self, logs=None):
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        due = self.asked or time.monotonic() - self.last >= self.seconds
+        if due and self.progress.step < self.progress.steps:  # the epoch's end is saved as such
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Save now, and leave if that was asked for."""
+        progress = self.progress
+        try:
+            self.checkpoints.save(self.model, progress)
+        except NotFinite as error:
+            raise ArithmeticError(not_finite("The weights became NaN or infinite", progress)) from error
+        self.last = time.monotonic()
+        if self.asked:
+            self.before_leaving()
+            raise Interrupted(
+                f"stopped in epoch {progress.epoch + 1} after {progress.step} steps; all is saved, and the same "
+                "command goes on from there",
+                self.asked[0],
+            )
+
+
+class Terminal(keras.callbacks.Callback):
+    """Shows loss, accuracy, images/s and the time that is left.
+
+    Args:
+        progress: where the run is.
+        epochs: of the run.
+        in_place: renew one line as long as an epoch lasts; else a line is written after an epoch, and every minute.
+    """
+
+    def __init__(self, progress: Progress, epochs: int, in_place: bool):
+        super().__init__()
+        self.progress = progress
+        self.epochs = epochs
+        self.in_place = in_place
+        self.interval = 0.2 if in_place else 60
+        self.width = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = self.shown = time.monotonic()
+        self.done = self.progress.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if now - self.shown < self.interval:
+            return
+        self.shown = now
+        epoch, step, steps = self.progress.epoch, self.progress.step, self.progress.steps
+        left = (now - self.start) / (batch + 1) * ((self.epochs - epoch) * steps - step)
+        line = self._line(f"{self._place(epoch)}  {step}/{steps}", logs, left)
+        if self.in_place:
+            line = line[: shutil.get_terminal_size().columns - 1]  # what is broken into two lines cannot be renewed
+        self._show(line, end="" if self.in_place else "\n")
+
+    def on_epoch_end(self, epoch, logs=None):
+        each = (time.monotonic() - self.start) / (1 - self.done / self.progress.steps)
+        self._show(self._line(self._place(epoch), logs, each * (self.epochs - epoch - 1)), end="\n")
+
+    def _place(self, epoch):
+        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+
+    def _line(self, place, logs, left):
+        parts = [place]
+        for prefix, words in (("", ""), ("val_", "validation ")):
+            if f"{prefix}loss" in logs:
+                parts.append(f"{words}loss {logs[f'{prefix}loss']:.4f}  top-1 {100 * logs[f'{prefix}top1']:.2f} %")
+        return "  ".join([*parts, f"{logs['images_per_second']:.0f} images/s", f"{duration(left)} left"])
+
+    def _show(self, line, end):
+        print(f"\r{line:<{self.width}}" if self.in_place else line, end=end, flush=True)
+        self.width = 0 if end else len(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "7 s", "3 min 20 s", "5 h 3 min"."""
+    if not math.isfinite(seconds):
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -6,14 +6,16 @@ import keras
 from keras import ops
 
 from keras_mlp.cards import Recipe
-from keras_mlp.training import precision
+from keras_mlp.training import depth, precision
 
+# Class and further arguments by name; and the same with rates that fall with depth.
 _OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "lamb": keras.optimizers.Lamb,
-    "sgd": lambda **arguments: keras.optimizers.SGD(momentum=0.9, **arguments),
+    "adam": (keras.optimizers.Adam, {}),
+    "adamw": (keras.optimizers.AdamW, {}),
+    "lamb": (keras.optimizers.Lamb, {}),
+    "sgd": (keras.optimizers.SGD, {"momentum": 0.9}),
 }
+_BY_DEPTH = {name: depth.by_depth(kind) for name, (kind, _) in _OPTIMIZERS.items()}
 
 
 def digits() -> Recipe:
@@ -36,8 +38,8 @@ def finetune(style: str = "adamw") -> Recipe:
     """Return a recipe for fine-tuning published weights on another data set.
 
     Args:
-        style: "adamw" for few epochs of AdamW, gentle enough for small data; "paper" for the transfer recipe of the
-            MLP-Mixer paper, whose rate is to be tried out for each data set.
+        style: "adamw" for few epochs of AdamW with rates that fall with depth, gentle enough for small data; "paper"
+            for the transfer recipe of the MLP-Mixer paper, whose rate is to be tried out for each data set.
 
     Returns:
         The recipe. Change what does not suit with `dataclasses.replace`.
@@ -48,13 +50,14 @@ def finetune(style: str = "adamw") -> Recipe:
     if style == "adamw":
         return Recipe(
             source="common practice for fine-tuning with AdamW, not from a paper",
-            learning_rate=1e-4,
+            learning_rate=2e-4,
             batch_size=64,
             epochs=10,
             warmup_epochs=0.5,
             final_learning_rate=1e-6,
             random_resized_crop=(0.35, 1.0),
             gradient_clip_norm=1.0,
+            layer_decay=0.8,
         )
     if style == "paper":
         return Recipe(
@@ -157,7 +160,14 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
         ValueError: a value of the recipe is not one that `Recipe` allows.
     """
     recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
-    result = _one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)(
+    kind, further = _one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
+    if recipe.layer_decay != 1:
+        if keras.backend.backend() == "torch":  # whose optimisers update all variables at once
+            raise ValueError("layer_decay needs KERAS_BACKEND=tensorflow or jax.")
+        kind = _BY_DEPTH[recipe.optimizer]
+        further = {**further, "rate_factors": depth.rate_factors(model, recipe.layer_decay)}
+    result = kind(
+        **further,
         learning_rate=learning_rate(recipe, steps_per_epoch),
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.gradient_clip_norm,

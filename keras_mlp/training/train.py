@@ -1,20 +1,28 @@
 """Training with a recipe into a folder, and evaluation: both are plain `model.fit` and `model.evaluate`."""
 
+import contextlib
+import csv
 import dataclasses
 import json
 import pathlib
+import shutil
+import sys
+import warnings
 
 import keras
 
 from keras_mlp.cards import Recipe
 from keras_mlp.extras import need
-from keras_mlp.files import atomic_path
+from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
-from keras_mlp.training import curves, precision, recipes
+from keras_mlp.training import curves, depth, precision, recipes, report
 from keras_mlp.training.data import Data
+from keras_mlp.training.resume import STATES, Checkpoints, Progress, wait_for_the_step
 
-# Everything that a run writes.
-FILES = ("recipe.json", "classes.txt", "log.csv", "best.keras", "last.keras", "curves.png")
+# Everything that a run leaves; the report is the last.
+FILES = ("recipe.json", "classes.txt", "log.csv", "tensorboard", "best.keras", "last.keras", "curves.png", "report.md")
+# What it has beside them as long as it runs.
+CHECKPOINTS = "checkpoints"
 
 
 def fit(
@@ -24,18 +32,24 @@ def fit(
     recipe: Recipe,
     output,
     *,
+    settings: dict | None = None,
     callbacks=(),
     overwrite: bool = False,
     verbose="auto",
     jit_compile="auto",
+    checkpoint_seconds: float = 600,
 ):
-    """Train a model with a recipe.
+    """Train a model with a recipe, or go on with a run that was broken off.
 
-    The folder `output` gets `recipe.json` (the recipe as it was run), `classes.txt` (a name a line), `log.csv` (a row
-    an epoch), `best.keras` (of the epoch with the best top-1 accuracy on the validation data, or without such on the
-    training data; without its optimiser), `last.keras` (with it, to train on) and `curves.png`. All but the log are
-    written whole or not at all. With a moving average of the weights, validation and `best.keras` use it, and so do in
-    the end the model and `last.keras`.
+    The folder `output` gets `recipe.json` (the recipe as it was run, and `settings`), `classes.txt` (a name a line),
+    `log.csv` (a row an epoch), `tensorboard` (the same for TensorBoard), `best.keras` (of the epoch with the best top-1
+    accuracy on the validation data, or without such on the training data; without its optimiser), `last.keras` (with
+    it, to train on), `curves.png` and `report.md`. With a moving average of the weights, validation and `best.keras`
+    use it, and so do in the end the model and `last.keras`.
+
+    If the process ends before the training does, by whatever cause, the same call goes on with it: from the last state
+    in `checkpoints`, and to the weights that it would have come to without a break. Every file but TensorBoard's is
+    written whole or not at all. Ctrl-C and SIGTERM wait for the end of a step and save; a second one does not wait.
 
     Args:
         model: a classifier; it is compiled here. Its precision is as it was built, whatever the recipe says.
@@ -44,67 +58,176 @@ def fit(
         validation: evaluation data, or `None`.
         recipe: the recipe.
         output: folder, made if need be.
-        callbacks: further Keras callbacks.
-        overwrite: whether an earlier run's files in `output` may be replaced.
-        verbose: of `model.fit`: 1 for a progress bar an epoch, 2 for a line, 0 for silence.
+        settings: what else decides the result, as the model's name, the data set's and the seed, by name: values that
+            JSON has. A run goes on only with the same.
+        callbacks: further Keras callbacks. What they know is not saved.
+        overwrite: whether to begin anew where `output` holds a run.
+        verbose: 1 for a line that is renewed as long as an epoch lasts, 2 for a line an epoch, 0 for silence; "auto" is
+            1 in a terminal, else 2.
         jit_compile: of `model.compile`: whether XLA compiles the training step.
+        checkpoint_seconds: how often the state is saved within an epoch; it is after each epoch anyway.
 
     Returns:
         Keras' `History`: in `history` the values of the log by name, each a list over the epochs.
 
     Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: the model and the data do not fit together, the recipe does not suit the model, or `output` holds a
-            run already.
-        ArithmeticError: the loss became NaN or infinite; what was saved after earlier epochs stays.
+        ImportError: matplotlib or TensorBoard is not installed.
+        ValueError: the model and the data do not fit together, the recipe does not suit the model, `output` holds
+            another run, or too many images cannot be read.
+        RuntimeError: another process is training into `output`.
+        ArithmeticError: the loss became NaN or infinite; what was saved before stays.
+        OSError: a file cannot be written, as on a full disk; what was saved before stays.
+        keras_mlp.training.resume.Interrupted: a KeyboardInterrupt, after which all is saved.
     """
     for data in filter(None, (train, validation)):
         _check(model, data)
-    need("matplotlib", extra="train")  # for the curves; better missed now than after training
+    for package in ("matplotlib", "tensorboard"):  # better missed now than after training
+        need(package, extra="train")
     output = pathlib.Path(output)
-    before = [name for name in FILES if (output / name).exists()]
-    if before and not overwrite:
-        raise ValueError(f"{output} holds a run already ({', '.join(before)}). Choose another folder or remove it.")
     recipe = dataclasses.replace(recipes.at_batch_size(recipe, train.batch_size), precision=precision.of(model))
     model.compile(**recipes.compile_arguments(recipe, model, train.steps), jit_compile=jit_compile)
+    model.optimizer.build(model.trainable_variables)
+    written = json.dumps({**dataclasses.asdict(recipe), **(settings or {})}, indent=2) + "\n"
+    if not overwrite:
+        _check_folder(output, json.loads(written))
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
 
-    for name in before:
-        (output / name).unlink()
-    _write(output / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
-    prefix = "val_" if validation else ""
-
-    def score(logs):
-        return logs[f"{prefix}top1"], -logs[f"{prefix}loss"]
-
-    averaged = [keras.callbacks.SwapEMAWeights()] if recipe.ema_decay is not None else []
-    history = keras.callbacks.History()
+    checkpoints = Checkpoints(output / CHECKPOINTS)
     try:
-        model.fit(
-            train.dataset,
-            steps_per_epoch=train.steps,
-            epochs=recipe.epochs,
-            validation_data=validation and validation.dataset,
-            shuffle=False,  # the data are shuffled; Keras would warn
-            verbose=verbose,
-            callbacks=[
-                ours.StopOnNaN(),
-                ours.Speed(train.batch_size),
-                *averaged,
-                ours.Save(output / "last.keras"),
-                ours.Save(output / "best.keras", score, *averaged, compiled=False),
-                keras.callbacks.CSVLogger(str(output / "log.csv")),
-                history,
-                *callbacks,
-            ],
-        )
-        if averaged:
-            with atomic_path(output / "last.keras") as temporary:
-                model.save(temporary)
+        for name in FILES:
+            remove_leftovers(output / name)
+        if overwrite:
+            _remove(output)
+        if (output / "report.md").exists():
+            return _finished(model, output, verbose)
+        progress = _take_up(model, checkpoints, verbose) or Progress(train.steps)
+        if not checkpoints.files():
+            _write(output / "recipe.json", written)
+            _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
+            checkpoints.save(model, progress)
+        _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds)
+        if verbose:
+            for data in filter(None, (train, validation)):
+                if data.broken:
+                    print(data.broken)
+        _write(output / "report.md", report.text(model, train, validation, recipe, progress.history, settings or {}))
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"{reason}; what was saved in {output} before is whole, and the same command goes on from it"
+        raise OSError(error.errno, message) from error
     finally:
-        if history.history:
-            curves.plot(history.history, output / "curves.png")
-    return history
+        checkpoints.close()
+    shutil.rmtree(checkpoints.folder)
+    return _history(model, progress.history)
+
+
+def _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds):
+    """The rest of a run; in the end the model has its weights, or their average."""
+    averaged = [ours.Averaged()] if recipe.ema_decay is not None else []
+    stages = [depth.Unfreeze(model, recipe.unfreeze_epochs)] if recipe.unfreeze_epochs else []
+    saved_as = [*(callback.exchanged for callback in averaged), *(callback.thawed for callback in stages)]
+    last = ours.Save(output / "last.keras", states=saved_as)
+
+    def improved():
+        return ours.best_epoch(progress.history) == progress.epoch - 1
+
+    with wait_for_the_step() as asked, _any_number_of_batches():
+        try:
+            model.fit(
+                train.after(progress.epoch * train.steps + progress.step).dataset,
+                steps_per_epoch=train.steps,
+                initial_epoch=progress.epoch,
+                epochs=progress.epoch if ours.stagnates(progress.history, recipe.patience) else recipe.epochs,
+                validation_data=validation and validation.dataset,
+                shuffle=False,  # the data are shuffled; Keras would warn
+                verbose=0,
+                callbacks=[
+                    ours.Record(progress, train.batch_size),
+                    ours.StopOnNaN(progress),
+                    ours.CountBroken(progress, train, validation),
+                    *averaged,
+                    *stages,
+                    last,
+                    ours.Save(output / "best.keras", improved, saved_as, compiled=False),
+                    ours.Log(output / "log.csv", progress),
+                    keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
+                    *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
+                    ours.StopEarly(progress, recipe.patience),
+                    *callbacks,
+                    ours.Checkpoint(checkpoints, progress, checkpoint_seconds, asked, last.save),
+                ],
+            )
+        finally:
+            for callback in stages:
+                callback.on_train_end()  # which Keras leaves out after an error
+            if progress.history:
+                curves.plot(progress.history, output / "curves.png")
+    with atomic_path(output / "last.keras") as temporary:
+        model.save(temporary)
+
+
+def _check_folder(output, settings):
+    """Refuse a folder that holds another run, or what is left of one."""
+    before = [name for name in FILES if (output / name).exists()]
+    if not before:
+        return
+    try:
+        then = json.loads((output / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        then = None
+    begun = set(before) - {"recipe.json", "classes.txt"}  # these are written before the first state is saved
+    kept = (output / "report.md").exists() or any((output / CHECKPOINTS).glob(STATES))
+    if then is None or (begun and not kept):
+        raise ValueError(
+            f"{output} holds a run already ({', '.join(before)}), of which too little is left to go on with it. Choose "
+            "another folder or remove it."
+        )
+    if changed := sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name)):
+        differences = ", ".join(f"{name}: {then.get(name)}, now {settings.get(name)}" for name in changed)
+        raise ValueError(
+            f"{output} holds a run with other settings ({differences}). Give the same to go on with it, choose "
+            "another folder, or overwrite it."
+        )
+
+
+def _remove(output):
+    for name in FILES:
+        path = output / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for path in (output / CHECKPOINTS).glob(STATES):
+        path.unlink()
+
+
+def _take_up(model, checkpoints, verbose) -> Progress | None:
+    progress, unreadable = checkpoints.restore(model)
+    if verbose:
+        for name in unreadable:
+            print(f"{checkpoints.folder / name} cannot be read; the one before is taken")
+        if progress and (progress.epoch or progress.step):
+            print(f"going on in epoch {progress.epoch + 1} after {progress.step} steps", flush=True)
+    return progress
+
+
+def _finished(model, output, verbose):
+    """What `fit` answers where there is nothing left to do."""
+    if verbose:
+        print(f"{output} holds this run, and it is finished", flush=True)
+    shutil.rmtree(output / CHECKPOINTS)
+    model.set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
+    with open(output / "log.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return _history(model, {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"})
+
+
+def _history(model, history):
+    result = keras.callbacks.History()
+    result.set_model(model)
+    result.history, result.epoch = history, list(range(len(history["loss"])))
+    return result
 
 
 def evaluate(model, data: Data, verbose="auto") -> dict[str, float]:
@@ -120,12 +243,23 @@ def evaluate(model, data: Data, verbose="auto") -> dict[str, float]:
         shares of the images in 0–1.
 
     Raises:
-        ValueError: the model and the data do not fit together.
+        ValueError: the model and the data do not fit together, or too many images cannot be read.
     """
     _check(model, data)
     judge = keras.Model(model.inputs[0], model.outputs[0])
     judge.compile(loss=recipes.cross_entropy(model), metrics=recipes.metrics(len(data.classes)))
-    return judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
+    with _any_number_of_batches():
+        result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
+    data.broken.check()
+    return result
+
+
+@contextlib.contextmanager
+def _any_number_of_batches():
+    """Without Keras' warning that data have ended whose number is not known before, as where broken images may be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        yield
 
 
 def _check(model, data):

@@ -3,6 +3,8 @@
 import csv
 import json
 
+import keras
+import numpy as np
 import pytest
 
 TRAIN = (
@@ -51,8 +53,8 @@ def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_
     (row,) = command("predict", f"--model={file}", "--top=20", picture).rows
     assert {prediction["class"] for prediction in row["predictions"]} == set("0123456789")
 
-    again = command(*TRAIN, "--epochs=1", f"--output={run}", data_dir)
-    assert again.code == 1 and "holds a run already" in again.err
+    other = command(*TRAIN, "--epochs=1", f"--output={run}", data_dir)
+    assert other.code == 1 and "holds a run with other settings (" in other.err and "epochs: 3, now 1" in other.err
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,28 @@ def test_mistakes_are_told_in_one_line(command, data_dir, tmp_path, words, code,
     answer = command(*TRAIN, *words, "--epochs=1", f"--output={tmp_path / 'run'}", data_dir)
     assert answer.code == code and told in answer.err.splitlines()[-1] and "Traceback" not in answer.err
     assert not (tmp_path / "run").exists()
+
+
+def test_broken_images_are_reported_before_skipped_while_and_named_after_training(command, tmp_path):
+    for label, name in enumerate(("dark", "light")):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(40):
+            keras.utils.save_img(
+                tmp_path / "pictures" / name / f"{i}.png", np.full((9, 9, 3), 128 * label + i), scale=False
+            )
+    (tmp_path / "pictures" / "dark" / "no.png").write_bytes(b"no picture")
+    words = ["train", "--model=mlp_mixer", "--config=patch_size=4,dim=8,depth=1", "--recipe=digits", "--image_size=8"]
+    words += [f"--dataset={tmp_path / 'pictures'}", "--split=all", "--validation=none", "--batch_size=20", "--epochs=2"]
+    answer = command(*words, "--check-data", "--broken_share=0.02", f"--output={tmp_path / 'run'}")
+    assert answer.code == 0, answer.err
+    assert "81 images of 2 classes, 40 to 41 each\n  dark 41, light 40\n  1 unreadable" in answer.out
+    assert "1 of 81 images cannot be read: " in answer.out and "no.png" in (tmp_path / "run" / "report.md").read_text()
+
+    (tmp_path / "pictures" / "light" / "no.png").write_bytes(b"no picture")
+    refused = command(*words, f"--output={tmp_path / 'other'}")
+    assert refused.code == 1 and "2 of 82 images cannot be read" in refused.err and "At most 1" in refused.err
+    found = command("evaluate", f"--model={tmp_path / 'run' / 'best.keras'}", *words[5:7])
+    assert found.code == 1 and "2 of 82 images cannot be read" in found.err
 
 
 def test_evaluate_refuses_data_of_other_classes(command, data_dir, tiny):

@@ -64,9 +64,15 @@ def test_without_augmentation_an_epoch_is_all_images_once(digits):
     assert len(seen[0]) == train.examples and seen[0] == seen[1]
 
 
-def test_training_can_start_with_a_later_epoch(digits):
-    from_the_start, later = digits(**AUGMENTED), digits(first_epoch=1, **AUGMENTED)
-    assert same(batches(from_the_start, 13)[11:], batches(later, 2))
+@pytest.mark.parametrize("augmentation", [AUGMENTED, dict(repeated_augmentation=3)])
+def test_training_can_start_anywhere(digits, augmentation):
+    """Eleven steps are an epoch."""
+    data = digits(**augmentation)
+    found = batches(data, 14)
+    for skipped in (4, 11, 13):
+        assert same(found[skipped:], batches(data.after(skipped), 14 - skipped))
+    other = dataclasses.replace(data, starting_at=None)  # as a user's own data have it
+    assert same(found[12:], batches(other.after(12), 2))
 
 
 def test_a_data_set_smaller_than_a_batch_is_refused(digits):

@@ -3,12 +3,15 @@
 import csv
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
 
 from keras_mlp.training import callbacks, train
 
@@ -36,6 +39,15 @@ def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain
     )
     assert (tmp_path / "run" / "classes.txt").read_text().split() == list("0123456789")
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    (file,) = (tmp_path / "run" / "tensorboard" / "validation").iterdir()
+    events = [event_pb2.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(file))]
+    assert [event.step for event in events for value in event.summary.value if value.tag == "epoch_top1"] == [0, 1, 2]
+    report = (tmp_path / "run" / "report.md").read_text()
+    best = int(np.argmax(history.history["val_top1"]))
+    accuracy = f"{history.history['val_top1'][best]:.2%}"
+    assert re.search(rf"\| best, {best + 1} \|.* {accuracy} \| `best.keras` \|", report)
+    assert "| learning_rate | 0.02 |" in report
 
 
 def test_best_is_the_epoch_of_highest_validation_accuracy(digits, small_model, tmp_path, plain):
@@ -119,7 +131,7 @@ def test_a_save_that_fails_leaves_the_file_before_whole(small_model, tmp_path):
 def test_a_run_is_not_overwritten_unless_asked(digits, small_model, tmp_path, plain):
     (tmp_path / "best.keras").write_text("weeks of work")
     recipe = dataclasses.replace(plain, epochs=1)
-    with pytest.raises(ValueError, match=r"holds a run already \(best.keras\). Choose another folder"):
+    with pytest.raises(ValueError, match=r"holds a run already \(best.keras\), of which too little is left"):
         train.fit(small_model(), digits(), None, recipe, tmp_path, verbose=0)
     assert (tmp_path / "best.keras").read_text() == "weeks of work"
     train.fit(small_model(), digits(), None, recipe, tmp_path, overwrite=True, verbose=0)
@@ -146,6 +158,15 @@ def test_evaluation_leaves_the_model_as_it_was_compiled(digits, small_model):
     assert found["loss"] == pytest.approx(-np.mean(np.log((predicted * labels).sum(-1))), rel=1e-4)
 
 
-def test_the_progress_bar_shows_images_per_second(digits, small_model, tmp_path, capsys, plain):
-    train.fit(small_model(), digits(), None, dataclasses.replace(plain, epochs=1), tmp_path, verbose=1)
-    assert "images_per_second:" in capsys.readouterr().out
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_the_terminal_shows_loss_accuracy_speed_and_the_time_left(
+    digits, small_model, tmp_path, capsys, plain, verbose
+):
+    train.fit(small_model(), digits(), digits("test"), plain, tmp_path, verbose=verbose)
+    lines = [line.rpartition("\r")[2].rstrip() for line in capsys.readouterr().out.split("\n") if "epoch" in line]
+    assert len(lines) == 3
+    number = r"[\d.]+"
+    for epoch, line in enumerate(lines, 1):
+        measured = f"loss {number}  top-1 {number} %"
+        pattern = rf"epoch {epoch}/3  {measured}  validation {measured}  \d+ images/s  \d+ s left"
+        assert re.fullmatch(pattern, line), line

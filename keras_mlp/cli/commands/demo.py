@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 
@@ -82,6 +83,7 @@ def _run(folder, seed, data_dir) -> float:
     # The model of the last epoch: to choose the best one on the test images would flatter it.
     os.replace(folder / "last.keras", folder / "mixer.keras")
     (folder / "best.keras").unlink()
+    shutil.rmtree(folder / "tensorboard")
     accuracy = evaluate(model, test, verbose=0)["top1"]
     print(f"4/6 evaluation: {100 * accuracy:.2f} % of the test images recognised", flush=True)
 

@@ -48,6 +48,9 @@ def run(flags, arguments):
         )
     batches = console.progress(data.dataset.as_numpy_iterator(), "Evaluating", total=data.steps)
     ranks = np.concatenate([_ranks(classifier.scores(images), labels) for images, labels in batches])
+    if data.broken:
+        data.broken.check()
+        console.error(str(data.broken))
     result = {"images": len(ranks), "top1": float(np.mean(ranks < 1))}
     if len(data.classes) > 5:
         result["top5"] = float(np.mean(ranks < 5))

@@ -1,11 +1,15 @@
 """Train a model on a data set.
 
-The folder OUTPUT gets best.keras and last.keras, classes.txt, recipe.json, log.csv and curves.png. A recipe's rates
-follow the batch size; flags that are given replace its values.
+The folder OUTPUT gets best.keras and last.keras, report.md, curves.png, log.csv, recipe.json, classes.txt and, for
+TensorBoard, tensorboard. A recipe's rates follow the batch size; flags that are given replace its values.
+
+Whatever ends a run before its time, the same command goes on with it, and comes to the same weights. Ctrl-C saves
+first.
 """
 
 import ast
 import dataclasses
+import re
 
 from absl import flags as absl_flags
 
@@ -13,6 +17,8 @@ from keras_mlp.cli import console, datasets, models
 
 ARGUMENTS = ""
 RECIPES = ("published", "finetune", "finetune_paper", "digits")
+# What decides the result beside the recipe: a run goes on with the same only.
+SETTINGS = ("model", "config", "weights", "new_head", "dataset", "split", "validation", "seed")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -24,8 +30,8 @@ def define_flags(flags):
         "Required.",
         flag_values=flags,
     )
-    absl_flags.DEFINE_list(
-        "config", [], 'Arguments of the model\'s builder, as "patch_size=4,dim=96,depth=6".', flag_values=flags
+    absl_flags.DEFINE_string(
+        "config", "", 'Arguments of the model\'s builder, as "patch_size=4,dim=96,depth=6".', flag_values=flags
     )
     absl_flags.DEFINE_string(
         "weights", None, "What to start from: a published tag, or the path of a checkpoint.", flag_values=flags
@@ -41,8 +47,26 @@ def define_flags(flags):
         'Part of it to measure on after each epoch: "evaluation" is the one made for it; "none" for none.',
         flag_values=flags,
     )
+    absl_flags.DEFINE_bool(
+        "check_data", False, "Read every image first and report what is wrong with any.", flag_values=flags
+    )
+    absl_flags.DEFINE_float(
+        "broken_share",
+        0.01,
+        "Share of the images that may turn out to be broken while training.",
+        lower_bound=0,
+        upper_bound=1,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string("output", None, "Folder for what training writes. Required.", flag_values=flags)
-    absl_flags.DEFINE_bool("overwrite", False, "Replace an earlier run's files in that folder.", flag_values=flags)
+    absl_flags.DEFINE_bool("overwrite", False, "Begin anew, if there is a run in that folder.", flag_values=flags)
+    absl_flags.DEFINE_float(
+        "checkpoint_seconds",
+        600,
+        "How often to save within an epoch; after each it is saved anyway.",
+        lower_bound=0,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_enum(
         "recipe",
         None,
@@ -51,8 +75,12 @@ def define_flags(flags):
         "--weights and published without.",
         flag_values=flags,
     )
-    absl_flags.DEFINE_list(
-        "change", [], 'Values of the recipe to replace, as "mixup=0.2,rand_augment=None".', flag_values=flags
+    absl_flags.DEFINE_string(
+        "change",
+        "",
+        'Values of the recipe to replace, as "mixup=0.2,rand_augment=(2,9)" or, for fine-tuning, "layer_decay=0.7,'
+        'unfreeze_epochs=(1,3),balance_classes=True,patience=5".',
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer("epochs", None, "Passes over the data.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_float("warmup_epochs", None, "Epochs of warm-up.", lower_bound=0, flag_values=flags)
@@ -69,6 +97,7 @@ def run(flags, arguments):
 
     from keras_mlp import zoo
     from keras_mlp.training import precision
+    from keras_mlp.training.callbacks import best_epoch
     from keras_mlp.training.train import fit
 
     console.only(arguments)
@@ -79,8 +108,16 @@ def run(flags, arguments):
     shape = family.default_shape if family else card.input_shape
     models.refuse_videos(flags.model, shape)
     size = models.parse_size(flags.image_size) or shape[:2]
+    if flags.check_data:
+        splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
+        print(*datasets.check(flags.dataset, splits, flags.data_dir), sep="\n", flush=True)
     options = dict(
-        image_size=size, channels=shape[-1], batch_size=recipe.batch_size, seed=flags.seed, data_dir=flags.data_dir
+        image_size=size,
+        channels=shape[-1],
+        batch_size=recipe.batch_size,
+        seed=flags.seed,
+        data_dir=flags.data_dir,
+        broken_share=flags.broken_share,
     )
     train = datasets.load(flags.dataset, flags.split, recipe=recipe, **options)
     validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
@@ -99,12 +136,21 @@ def run(flags, arguments):
         model = zoo.create_model(flags.model, **builder | _pairs("config", flags.config))
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
-    verbose = 1 if console.for_a_person() else 2
-    history = fit(model, train, validation, recipe, flags.output, overwrite=flags.overwrite, verbose=verbose).history
-    key = "val_top1" if validation else "top1"
-    epoch, best = max(enumerate(history[key], 1), key=lambda pair: pair[1])
+    settings = {name: flags[name].value for name in SETTINGS} | {"image_size": list(size)}
+    history = fit(
+        model,
+        train,
+        validation,
+        recipe,
+        flags.output,
+        settings=settings,
+        overwrite=flags.overwrite,
+        checkpoint_seconds=flags.checkpoint_seconds,
+    ).history
+    epoch = best_epoch(history)
+    top1 = history["val_top1" if validation else "top1"]
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
-    print(f"{flags.output}/best.keras: top-1 {100 * best:.2f} % of {data}, in epoch {epoch} of {len(history[key])}")
+    print(f"{flags.output}/best.keras: top-1 {100 * top1[epoch]:.2f} % of {data}, in epoch {epoch + 1} of {len(top1)}")
 
 
 def _recipe(flags, published):
@@ -134,10 +180,10 @@ def _recipe(flags, published):
     return dataclasses.replace(recipe, **changes)
 
 
-def _pairs(flag, words) -> dict:
-    """`name=value` pairs; values are numbers, True, False or words."""
+def _pairs(flag, text) -> dict:
+    """`name=value` pairs, separated by commas; values are numbers, tuples of such, True, False, None or words."""
     config = {}
-    for word in words:
+    for word in re.split(r",(?=\w+=)", text) if text else []:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise console.UsageError(f"--{flag} is a list of name=value, separated by commas. Received: {word}")

@@ -1,5 +1,5 @@
 """Data for training and evaluation."""
 
-from keras_mlp.training.data.pipeline import DEFAULT_PREPROCESSING, Data, load
+from keras_mlp.training.data.pipeline import DEFAULT_PREPROCESSING, Data, find, load
 
-__all__ = ["DEFAULT_PREPROCESSING", "Data", "load"]
+__all__ = ["DEFAULT_PREPROCESSING", "Data", "find", "load"]

@@ -3,10 +3,10 @@
 import difflib
 import re
 
+import numpy as np
+
 from keras_mlp.extras import need
 from keras_mlp.training.data.source import Source, choose_split
-
-CACHED_BYTES = 2**30
 
 
 def names() -> list[str]:
@@ -40,6 +40,19 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
             "and it is no folder."
         )
     builder = tfds.builder(name, data_dir=data_dir)
+    return _source(builder, name, split)
+
+
+def prepared(path, split: str) -> Source:
+    """Find one split of a data set that tensorflow-datasets has prepared in this folder.
+
+    Arguments, result and errors are those of `dataset`.
+    """
+    return _source(_tfds().builder_from_directory(path), path, split)
+
+
+def _source(builder, name, split):
+    tfds = _tfds()
     features, keys = builder.info.features, builder.info.supervised_keys
     if not (
         keys
@@ -69,13 +82,23 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
         decoders={image: tfds.decode.SkipDecoding()},
         read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
     )
+    pairs = examples.map(lambda example: (example[image], example[label]))
+    classes = list(features[label].names)
+
+    def counts():
+        labels = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()}).map(lambda x: x[label])
+        return np.bincount(list(labels.as_numpy_iterator()), minlength=len(classes)).tolist()
+
     return Source(
-        examples.map(lambda example: (example[image], example[label])),
+        pairs,
         features[image].decode_example,
-        list(features[label].names),
+        classes,
         splits[split].num_examples,
         split,
-        small=sum(splits[part].num_bytes for part in parts) <= CACHED_BYTES,
+        size=sum(splits[part].num_bytes for part in parts),
+        name=lambda number: f"{name} ({split}), image {number}",
+        counts=counts,
+        sound=getattr(builder, "SOUND", False),
     )
 
 

@@ -15,6 +15,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     """1797 scanned digits of 43 people, 8×8 pixels, grey, in splits "train" and "test" (a fifth of each class)."""
 
     VERSION = tfds.core.Version("1.0.0")
+    SOUND = True  # the images are made of arrays here, so they can be decoded
 
     def _info(self):
         return tfds.core.DatasetInfo(

@@ -43,7 +43,17 @@ def folder(path, split: str) -> Source:
         if split != "all":
             chosen = held_out(labels) == (split == "test")
             files, labels = files[chosen], labels[chosen]
-    return Source(_dataset(files, labels), _read, classes, len(files), split, small=False)
+    return Source(
+        _dataset(files, labels),
+        _decode,
+        classes,
+        len(files),
+        split,
+        size=files.nbytes,
+        name=lambda number: str(files[number]),
+        counts=lambda: np.bincount(labels, minlength=len(classes)).tolist(),
+        read=_read,
+    )
 
 
 def _subfolders(path):
@@ -78,4 +88,10 @@ def _dataset(files, labels):
 def _read(file):
     import tensorflow as tf
 
-    return tf.io.decode_image(tf.io.read_file(file), channels=3, expand_animations=False)
+    return tf.io.read_file(file)
+
+
+def _decode(content):
+    import tensorflow as tf
+
+    return tf.io.decode_image(content, channels=3, expand_animations=False)

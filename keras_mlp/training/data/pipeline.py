@@ -2,15 +2,19 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from keras_mlp.cards import Preprocessing, Recipe
+from keras_mlp.training.data.broken import Broken, reader
 from keras_mlp.training.data.source import Source
 
-CACHED_BYTES = 2**28
-SHUFFLED_EXAMPLES = 2**16
+CACHED_IMAGES = 2**28  # bytes of decoded images that are kept for the next evaluation
+CACHED_FILES = 2**30  # bytes of encoded images that are kept for the next epoch
+SHUFFLED_FILES = 2**30  # bytes of encoded images among which the next one is drawn
 
 # How images are resized for evaluation, unless a checkpoint says otherwise: as most papers do.
 DEFAULT_PREPROCESSING = Preprocessing()
@@ -25,12 +29,16 @@ class Data:
 
     Args:
         dataset: `tf.data.Dataset` of `(images, labels)`: float32 pixels 0–255 `(batch, height, width, channels)` and
-            one-hot float32 `(batch, classes)`. For training it goes on for ever, one epoch of `steps` batches after
-            the other, so `fit` needs `steps_per_epoch=data.steps`.
+            one-hot float32 `(batch, classes)`, and of their weights `(batch,)` where classes are balanced. For training
+            it goes on for ever, one epoch of `steps` batches after the other, so `fit` needs
+            `steps_per_epoch=data.steps`.
         classes: names of the classes, in the order of the labels.
         examples: how many different images there are.
         steps: batches of one epoch.
         batch_size: images of a batch; in evaluation the last one may be smaller.
+        broken: the images that could not be read, as far as is known.
+        starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
+            way than to make them.
     """
 
     dataset: Any
@@ -38,6 +46,15 @@ class Data:
     examples: int
     steps: int
     batch_size: int
+    broken: Broken
+    starting_at: Callable[[int], Any] | None = None
+
+    def after(self, batches: int) -> "Data":
+        """Return the same data without the first batches."""
+        if not batches:
+            return self
+        dataset = self.starting_at(batches) if self.starting_at else self.dataset.skip(batches)
+        return dataclasses.replace(self, dataset=dataset)
 
 
 def load(
@@ -50,14 +67,15 @@ def load(
     preprocessing: Preprocessing = DEFAULT_PREPROCESSING,
     channels: int = 3,
     seed: int = 0,
-    first_epoch: int = 0,
     data_dir=None,
+    broken_share: float = 0.01,
 ) -> Data:
     """Load images and their labels.
 
     Args:
-        name: of a data set in tensorflow-datasets ("digits" is there without network), or a folder: see
-            `keras_mlp.training.data.folders.folder`. A folder that has a data set's name is given as "./name".
+        name: of a data set in tensorflow-datasets ("digits" is there without network), or a folder: of class folders
+            (see `keras_mlp.training.data.folders.folder`), of TFRecords (`keras_mlp.training.data.records.records`), or
+            one that tensorflow-datasets has prepared. A folder that has a data set's name is given as "./name".
         split: which part, e.g. "train", "train[:90%]", "test"; "evaluation" is the one that is there to evaluate on.
         image_size: height and width of the images, in pixels, or one number for both.
         batch_size: images of a batch.
@@ -67,8 +85,9 @@ def load(
             of the image, in which things are as large as random crops show them in training.
         channels: 1 or 3.
         seed: of order and augmentation. The same seed gives the same batches.
-        first_epoch: the epoch, counted from 0, with which training data starts.
         data_dir: where tensorflow-datasets keeps what it has prepared; by default its own folder.
+        broken_share: of the images that may turn out to be broken, one at least unless it is 0. In training the image
+            that came before takes the place of a broken one; in evaluation it is left out.
 
     Returns:
         The data.
@@ -84,10 +103,13 @@ def load(
         raise ValueError(f"`batch_size` should be positive. Received: {batch_size}")
     if channels not in (1, 3):
         raise ValueError(f"`channels` should be 1 or 3. Received: {channels}")
-    source = _find(name, split, data_dir)
+    if not 0 <= broken_share <= 1:
+        raise ValueError(f"`broken_share` should be in 0–1. Received: {broken_share}")
+    source = find(name, split, data_dir)
+    broken = Broken(source.examples, broken_share, source.name)
     if not recipe:
-        dataset = _evaluation(source, size, channels, preprocessing, batch_size)
-        return Data(dataset, source.classes, source.examples, -(-source.examples // batch_size), batch_size)
+        dataset = _evaluation(source, broken, size, channels, preprocessing, batch_size)
+        return Data(dataset, source.classes, source.examples, -(-source.examples // batch_size), batch_size, broken)
     if source.examples < batch_size:
         raise ValueError(
             f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. "
@@ -96,48 +118,65 @@ def load(
     if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
-    dataset = _training(source, size, channels, preprocessing.interpolation, batch_size, recipe, seed, first_epoch)
-    return Data(dataset, source.classes, source.examples, source.examples // batch_size, batch_size)
+    starting_at = _training(source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed)
+    steps = source.examples // batch_size
+    return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at)
 
 
-def _find(name, split, data_dir) -> Source:
-    """A name that tensorflow-datasets could know is looked for there first, since no folder shadows it by accident."""
-    from keras_mlp.training.data import catalogue, folders
+def find(name, split: str, data_dir=None) -> Source:
+    """Return where the examples of a data set are; arguments and errors are those of `load`.
+
+    A name that tensorflow-datasets could know is looked for there first, since no folder shadows it by accident.
+    """
+    from keras_mlp.training.data import catalogue, folders, records
 
     if isinstance(name, str):
         name = os.path.expanduser(name)
     looks_like_a_path = isinstance(name, os.PathLike) or (os.sep in name and os.path.isdir(name))
     if os.path.isdir(name) and (looks_like_a_path or name not in catalogue.names()):
-        return folders.folder(name, split)
+        if os.path.isfile(os.path.join(name, "dataset_info.json")):
+            return catalogue.prepared(name, split)
+        return (records.records if records.holds_records(name) else folders.folder)(name, split)
     if looks_like_a_path or str(name).startswith((".", os.sep, "~")):
         raise ValueError(f"There is no folder {name}.")
     return catalogue.dataset(name, split, data_dir)
 
 
-def _evaluation(source, size, channels, preprocessing, batch_size):
+def _evaluation(source, broken, size, channels, preprocessing, batch_size):
     import tensorflow as tf
 
     from keras_mlp.training.data import images
 
-    def prepare(encoded, label):
-        image = images.with_channels(source.decode(encoded), channels)
-        image = images.for_evaluation(image, size, preprocessing)
-        return tf.ensure_shape(image, (*size, channels)), tf.one_hot(label, len(source.classes))
+    read = reader(source, broken)
 
-    dataset = source.dataset.map(prepare, tf.data.AUTOTUNE).batch(batch_size)
-    if 4 * source.examples * size[0] * size[1] * channels <= CACHED_BYTES:
+    def prepare(number, example):
+        image, label = read(number, *example)
+        image = images.for_evaluation(images.with_channels(image, channels), size, preprocessing)
+        return tf.ensure_shape(image, (*size, channels)), label
+
+    dataset = source.dataset.enumerate().map(prepare, tf.data.AUTOTUNE)
+    if not source.sound:
+        dataset = dataset.filter(lambda image, label: label >= 0)
+    dataset = dataset.map(lambda image, label: (image, tf.one_hot(label, len(source.classes)))).batch(batch_size)
+    if 4 * source.examples * size[0] * size[1] * channels <= CACHED_IMAGES:
         dataset = dataset.cache()
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, size, channels, interpolation, batch_size, recipe, seed, first_epoch):
-    """All randomness is a function of the seed, the epoch and the place in it; that order is part of the result."""
+def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed):
+    """A function from a number of batches to the data set after so many.
+
+    All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
+    """
     import tensorflow as tf
 
     from keras_mlp.training.data import augment, images, rand_augment
 
-    def prepare(seed, encoded, label):
-        image = images.with_channels(source.decode(encoded), channels)
+    read = reader(source, broken)
+
+    def prepare(seed, *examples):
+        image, label = read(*examples)
+        image = images.with_channels(image, channels)
         crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
         if recipe.random_resized_crop:
             image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
@@ -152,31 +191,47 @@ def _training(source, size, channels, interpolation, batch_size, recipe, seed, f
             image = augment.random_erasing(image, erase, recipe.random_erasing)
         return image, tf.one_hot(label, len(source.classes))
 
-    def epoch(number):
+    def epoch(number, skipped):
         order, example, batch = tf.unstack(tf.random.split(tf.random.fold_in((seed, 0), number), 3))
 
-        def numbered(dataset, key):
-            return dataset.enumerate().map(lambda index, element: (tf.random.fold_in(key, index), *element))
+        def numbered(dataset, key, first=0):
+            return dataset.enumerate(first).map(lambda index, element: (tf.random.fold_in(key, index), *element))
 
         # `shuffle` mixes in the global seed, which would make the order depend on it; here it is this function's own.
         tf.random.set_seed(1)
         shuffled = examples.shuffle(
-            min(source.examples, SHUFFLED_EXAMPLES),
+            min(source.examples, max(1024, SHUFFLED_FILES * source.examples // source.size)),
             seed=tf.random.stateless_uniform((), order, 0, 2**31 - 1, tf.int64),
             reshuffle_each_iteration=False,
         )
+        if not source.sound:
+            shuffled = shuffled.scan(nothing, lambda before, example: (example, (*example, *before)))
         if recipe.repeated_augmentation > 1:
             copies = recipe.repeated_augmentation
             shuffled = shuffled.flat_map(lambda *example: tf.data.Dataset.from_tensors(example).repeat(copies))
             shuffled = shuffled.take(source.examples)
-        batches = numbered(shuffled, example).map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
-        if not (recipe.mixup or recipe.cutmix):
-            return batches
-        return numbered(batches, batch).map(
-            lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
-            tf.data.AUTOTUNE,
-        )
+        chosen = numbered(shuffled, example).skip(skipped * batch_size)  # before anything is decoded
+        batches = chosen.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+        if recipe.mixup or recipe.cutmix:
+            batches = numbered(batches, batch, skipped).map(
+                lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
+                tf.data.AUTOTUNE,
+            )
+        if recipe.balance_classes:
+            batches = batches.map(lambda images, labels: (images, labels, tf.linalg.matvec(labels, weights)))
+        return batches
 
-    examples = source.dataset.cache() if source.small else source.dataset
-    epochs = tf.data.Dataset.counter(first_epoch)
-    return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+    def starting_at(batches):
+        first, skipped = divmod(batches, source.examples // batch_size)
+        epochs = tf.data.Dataset.counter(first)
+        epochs = epochs.map(lambda number: (number, tf.where(number == first, tf.cast(skipped, tf.int64), 0)))
+        return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+
+    examples = source.dataset.enumerate().map(lambda number, example: (number, *example))
+    if source.size <= CACHED_FILES:
+        examples = examples.cache()
+    if recipe.balance_classes:
+        counts = np.maximum(source.counts(), 1)
+        weights = tf.constant(counts.sum() / (len(counts) * counts), tf.float32)
+    nothing = tuple(tf.zeros(spec.shape, spec.dtype) for spec in examples.element_spec)  # cannot be decoded
+    return starting_at

@@ -7,6 +7,10 @@ from typing import Any
 EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
+def as_it_is(content):
+    return content
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Labelled images, still encoded, in a fixed order.
@@ -14,11 +18,15 @@ class Source:
     Args:
         dataset: `tf.data.Dataset` of `(encoded, label)`, the label an integer scalar. Small elements, so that
             shuffling many of them needs little memory.
-        decode: from `encoded` to pixels `(height, width, channels)`, integers or floats in 0–255; any size.
+        decode: from a file's content to pixels `(height, width, channels)`, integers or floats in 0–255; any size.
         classes: names of the classes, in the order of the labels.
         examples: how many there are.
         split: name of the split that was chosen.
-        small: whether `dataset` may be kept in memory.
+        size: bytes of all `encoded` together.
+        name: from an example's number, in the data set's order, to what a person may call it.
+        counts: gives how many examples each class has; that may take a while.
+        read: from `encoded` to a file's content.
+        sound: whether it is known that all images can be decoded.
     """
 
     dataset: Any
@@ -26,7 +34,11 @@ class Source:
     classes: list[str]
     examples: int
     split: str
-    small: bool
+    size: int
+    name: Callable[[int], str]
+    counts: Callable[[], list[int]]
+    read: Callable = as_it_is
+    sound: bool = False
 
 
 def choose_split(split: str, available, where) -> str:

@@ -1,0 +1,93 @@
+"""Images that cannot be decoded: found while they are read, left out, counted and named."""
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable
+
+from keras_mlp.training.data.source import Source
+
+
+@dataclasses.dataclass
+class Broken:
+    """The broken images that were found so far.
+
+    Args:
+        examples: how many images there are.
+        share: of them that may be broken; at least one may, unless it is 0.
+        name: from an image's number to what a person may call it.
+        numbers: of those that were found.
+    """
+
+    examples: int
+    share: float
+    name: Callable[[int], str]
+    numbers: set[int] = dataclasses.field(default_factory=set)
+
+    def __post_init__(self):
+        self._lock = threading.Lock()
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __str__(self):
+        shown = [self.name(number) for number in sorted(self.numbers)[:20]]
+        more = f" and {len(self) - len(shown)} more" if len(self) > len(shown) else ""
+        return f"{len(self)} of {self.examples} images cannot be read: {', '.join(shown)}{more}"
+
+    def add(self, number):
+        """Note an image, from any thread."""
+        with self._lock:
+            self.numbers.add(int(number))
+
+    def check(self):
+        """Refuse too many.
+
+        Raises:
+            ValueError: there are more than may be; it names them.
+        """
+        if len(self) > (limit := math.ceil(self.share * self.examples)):
+            raise ValueError(f"{self}. At most {limit} may be broken; mend or remove them, or allow more.")
+
+
+def reader(source: Source, broken: Broken):
+    """Return how to come from an example to its pixels, in tf.data.
+
+    Args:
+        source: where the examples come from.
+        broken: what is told of those that cannot be decoded.
+
+    Returns:
+        A function of `(number, encoded, label)` and, if need be, of those of another example that takes its place, to
+        `(pixels, label)`. If neither can be decoded, the pixels are black and the label is -1.
+    """
+    import tensorflow as tf
+
+    def pixels(number, encoded, label):
+        return source.decode(source.read(encoded)), label, number
+
+    def read(*examples):
+        if source.sound:
+            return pixels(*examples[:3])[:2]
+        # Nothing else in tf.data outlives an operation that fails.
+        candidates = tf.data.Dataset.from_tensors(examples[:3])
+        for i in range(3, len(examples), 3):
+            candidates = candidates.concatenate(tf.data.Dataset.from_tensors(examples[i : i + 3]))
+        found = candidates.map(pixels)
+        spec = found.element_spec[0]
+        none = tf.zeros([side or 1 for side in spec.shape], spec.dtype), tf.constant(-1, tf.int64)
+        none = tf.data.Dataset.from_tensors((*none, tf.constant(-1, tf.int64)))
+        found = found.ignore_errors().concatenate(none).take(1)
+        image, label, number = found.get_single_element()
+        told = tf.cond(number == examples[0], lambda: True, lambda: tell(examples[0]))
+        with tf.control_dependencies([told]):
+            return tf.identity(image), label
+
+    def tell(number):
+        def add(number):
+            broken.add(number)
+            return True
+
+        return tf.ensure_shape(tf.numpy_function(add, [number], tf.bool), ())
+
+    return read

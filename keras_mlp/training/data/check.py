@@ -1,0 +1,149 @@
+"""A look at every image of a data set before training with it."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import itertools
+import os
+import pathlib
+import warnings
+
+from keras_mlp.extras import need
+from keras_mlp.training.data.pipeline import find
+
+HUGE = 50_000_000  # pixels above which an image takes more time and memory than it is worth
+SHOWN = 5  # names of each kind of finding
+
+# What is told of an image, in the order of the report.
+FINDINGS = {
+    "unreadable": "no image, or of a kind that cannot be read: will be left out",
+    "truncated": "an image whose end is missing or damaged: will be left out",
+    "mislabelled": "the same image is in another class, too",
+    "in both": "the same image is in the data to measure on, too",
+    "misnamed": "of another format than its name says: read all the same",
+    "CMYK": "colours for print: converted",
+    "grey": "grey, or black and white: made colour",
+    "animated": "more than one picture: only the first is seen",
+    "huge": f"more than {HUGE // 1_000_000} million pixels: slow, shrink it",
+}
+BROKEN = ("unreadable", "truncated")
+# What TensorFlow decodes: by the name's end, and how it begins.
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP"}
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+
+
+@dataclasses.dataclass
+class Report:
+    """What was found in one split of a data set; as a string it is to be read.
+
+    Args:
+        title: the data set and the split.
+        counts: how many images each class has, by its name.
+        found: names of images by what was found of them, one of `FINDINGS`.
+    """
+
+    title: str
+    counts: dict[str, int]
+    found: dict[str, list[str]]
+
+    @property
+    def broken(self) -> int:
+        """How many images cannot be read."""
+        return sum(len(self.found[kind]) for kind in BROKEN)
+
+    def __str__(self):
+        numbers = list(self.counts.values())
+        range_ = f"{min(numbers):,} to {max(numbers):,} each"
+        lines = [f"{self.title}: {sum(numbers):,} images of {len(numbers)} classes, {range_}"]
+        if len(numbers) <= 20:
+            lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items()))
+        elif empty := [name for name, count in self.counts.items() if not count]:
+            lines.append(f"  without images: {', '.join(empty)}")
+        for kind, meaning in FINDINGS.items():
+            if names := self.found[kind]:
+                more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+                lines.append(f"  {len(names):,} {kind} ({meaning}): {', '.join(names[:SHOWN])}{more}")
+        if not any(self.found.values()):
+            lines.append("  nothing else to tell")
+        return "\n".join(lines)
+
+
+def check(name, splits, data_dir=None) -> list[Report]:
+    """Read and decode every image of some splits.
+
+    Args:
+        name: of a data set, as in `keras_mlp.training.data.load`.
+        splits: names of splits, those to train on first: an image that is in a later one, too, is reported there.
+        data_dir: where tensorflow-datasets keeps what it has prepared.
+
+    Returns:
+        A report on each split.
+    """
+    need("PIL", extra="train")
+    classes_of, earlier = collections.defaultdict(set), set()  # by an image's digest
+    reports = []
+    for split in splits:
+        source = find(name, split, data_dir)
+        counts, found, digests = [0] * len(source.classes), collections.defaultdict(list), {}
+        for number, label, kinds, digest in _looks(source):
+            counts[label] += 1
+            digests[number] = digest
+            classes_of[digest].add(label)
+            for kind in kinds:
+                found[kind].append(source.name(number))
+        for number, digest in digests.items():
+            if len(classes_of[digest]) > 1:
+                found["mislabelled"].append(source.name(number))
+            if digest in earlier:
+                found["in both"].append(source.name(number))
+        earlier |= set(digests.values())
+        found = {kind: found[kind] for kind in FINDINGS}
+        reports.append(Report(f"{name} ({source.split})", dict(zip(source.classes, counts, strict=True)), found))
+    return reports
+
+
+def _looks(source):
+    """Number, label, findings and digest of every example."""
+    examples = enumerate(source.dataset.as_numpy_iterator())
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's of huge images, which are found here
+        while some := list(itertools.islice(examples, 1024)):
+            looks = pool.map(lambda example: _look(source, *example), some)
+            for (number, (_, label)), look in zip(some, looks, strict=True):
+                yield number, label, *look
+
+
+def _look(source, number, example):
+    """Findings and digest of one example."""
+    import tensorflow as tf
+    from PIL import Image
+
+    encoded, _ = example
+    try:
+        content = tf.convert_to_tensor(source.read(encoded)).numpy()
+    except tf.errors.OpError:
+        return ["unreadable"], number  # as no other
+    kinds, image = [], None
+    try:
+        image = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        kinds.append("huge")
+    except Exception:  # no image, which is found below
+        pass
+    try:
+        source.decode(content)
+    except tf.errors.OpError:
+        kinds.append("truncated" if content.startswith(BEGINNINGS) else "unreadable")
+    if image:
+        suffix = pathlib.Path(source.name(number)).suffix.lower()
+        told = {
+            "misnamed": FORMATS.get(suffix, image.format) != image.format,
+            "CMYK": image.mode == "CMYK",
+            "grey": image.mode in ("1", "L", "LA", "I", "I;16", "F"),
+            "animated": getattr(image, "n_frames", 1) > 1,
+            "huge": image.width * image.height > HUGE,
+        }
+        kinds += [kind for kind, true in told.items() if true]
+    return kinds, hashlib.blake2b(content, digest_size=16).digest()

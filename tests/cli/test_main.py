@@ -123,7 +123,9 @@ def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(lau
 
 def test_ctrl_c_is_answered_in_one_line(launcher, tiny, picture):
     words = [*launcher, "predict", "--batch_size=1", f"--model={tiny}", *[picture] * 20_000]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell starts its background jobs with Ctrl-C ignored, and these tests may be one.
+    with subprocess.Popen(words, **pipes, text=True, preexec_fn=_answer_to_ctrl_c) as running:
         running.stdout.readline()
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
@@ -137,6 +139,10 @@ def test_a_reader_that_goes_away_is_no_error(launcher, tiny, picture):
         running.stdout.close()
         err = running.stderr.read()
     assert running.returncode == 128 + signal.SIGPIPE and not err
+
+
+def _answer_to_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _read_all(master) -> str:

@@ -113,11 +113,11 @@ def family(case: Case) -> str:
 
 def small(name: str) -> Case:
     """The case "tiny" of one of our families, or else the first of its small configurations."""
-    return next(case for case in _tiny() if family(case) == name)
+    return next(case for case in tiny() if family(case) == name)
 
 
 @functools.cache
-def _tiny():
+def tiny():
     """All small cases, "tiny" first."""
     return [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
 

@@ -1,11 +1,28 @@
 """Input sizes: families free of the grid take any, the others say what works."""
 
+import golden
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_mlp
+
+FREE = ("as_mlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "wave_mlp")
+"""Families that are free of the grid in all of their cases."""
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in golden.tiny() if golden.family(case) in FREE], ids=lambda case: case.key
+)
+def test_a_model_of_unknown_size_answers_as_the_reference(case):
+    """With odd and oblong images, too, and on its way to the answer it has passed its pyramid's maps."""
+    *frames, _, _, channels = case.input_shape[1:]
+    model = golden.build(case, input_shape=(*frames, None, None, channels))
+    assert case.error(model(case.images())) <= 1e-4
+    *_, last = keras_mlp.feature_pyramid(model)(case.images()).values()
+    top = keras.Model(keras_mlp.feature_pyramid(model).outputs[-1], model.output)
+    assert case.error(top(last)) <= 1e-4
 
 
 @pytest.mark.parametrize(

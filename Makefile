@@ -2,18 +2,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-all lint tables clean
+.PHONY: demo test test-slow test-all lint tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keras-mlp demo --output=demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What takes long, but for the variants above 100 M parameters.
+test-slow: $(VENV)/.installed
+	$(PYTEST) -m "slow and not huge"
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

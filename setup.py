@@ -19,7 +19,7 @@ TRAIN = [
 ]
 VIDEO = ["av>=15"]
 DEV = ["ruff>=0.14"]
-TEST = [*TRAIN, *EXPORT, *VIDEO, *DEV, "pytest>=8", "jax[cpu]>=0.4.30"]
+TEST = [*TRAIN, *EXPORT, *VIDEO, *DEV, "pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"]
 
 setup(
     name="keras-mlp",

@@ -27,9 +27,10 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0; 1 where something failed; 2 for a mistake in the command line; 130 after Ctrl-C; 141 where
         the reader of the output went away.
     """
-    verbose = "--verbose" in (sys.argv if argv is None else argv)
-    if argv is None:
-        argv = sys.argv[1:]
+    own_process = argv is None
+    argv = sys.argv[1:] if own_process else argv
+    verbose = "--verbose" in argv
+    if own_process:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
         if not verbose:
             console.silence_libraries()
@@ -42,7 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt as error:  # training tells what it saved, and which signal came
         console.error(str(error) or "interrupted")
-        return 128 + getattr(error, "signal", signal.SIGINT)
+        code = 128 + getattr(error, "signal", signal.SIGINT)
+        if own_process:
+            sys.stdout.flush()
+            os._exit(code)  # TensorFlow's threads are at work: to take Python down under them may crash
+        return code
     except Exception as error:
         if verbose:
             traceback.print_exc()

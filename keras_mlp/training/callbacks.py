@@ -109,6 +109,15 @@ def not_finite(what: str, progress: Progress) -> str:
     )
 
 
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras' own, but what it knows of an epoch is in its file when the next one begins, whatever ends the process."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        for writer in self._writers.values():
+            writer.flush()
+
+
 class CountBroken(keras.callbacks.Callback):
     """Notes the images that could not be read, and ends training with an error when there are too many.
 

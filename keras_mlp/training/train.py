@@ -151,7 +151,7 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
                     last,
                     ours.Save(output / "best.keras", improved, saved_as, compiled=False),
                     ours.Log(output / "log.csv", progress),
-                    keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
+                    ours.TensorBoard(output / "tensorboard", write_graph=False),
                     *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
                     ours.StopEarly(progress, recipe.patience),
                     *callbacks,

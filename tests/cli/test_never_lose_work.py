@@ -103,12 +103,6 @@ def whole(start, tmp_path_factory):
     return folder
 
 
-def test_after_two_kills_the_weights_are_those_of_a_run_without(start, whole, tmp_path):
-    died, _ = kill_and_finish(start, tmp_path / "run", kills=2, seed=0)
-    assert died == 2
-    same_files(whole, tmp_path / "run")
-
-
 @pytest.mark.slow
 def test_after_twenty_kills_the_weights_are_those_of_a_run_without(start, whole, tmp_path):
     """Two runs side by side, ten kills each."""

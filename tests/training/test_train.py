@@ -50,6 +50,21 @@ def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain
     assert "| learning_rate | 0.02 |" in report
 
 
+def test_tensorboard_has_each_epoch_as_soon_as_it_ends(digits, small_model, tmp_path, plain):
+    """So that a killed run has lost none."""
+    known = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            (file,) = (tmp_path / "tensorboard" / "train").iterdir()
+            records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+            known.append({event_pb2.Event.FromString(record).step for record in records})
+
+    recipe = dataclasses.replace(plain, epochs=2)
+    train.fit(small_model(), digits(), None, recipe, tmp_path, callbacks=[Look()], verbose=0)
+    assert known == [{0}, {0, 1}]
+
+
 def test_best_is_the_epoch_of_highest_validation_accuracy(digits, small_model, tmp_path, plain):
     """A rate that is far too high at the end ruins the last epochs."""
     recipe = dataclasses.replace(plain, epochs=4, schedule="linear", learning_rate=1e-2, final_learning_rate=3.0)

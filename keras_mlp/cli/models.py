@@ -83,6 +83,7 @@ def open_classifier(model: str, weights: str | None, image_size: list[str] | Non
         if weights or image_size:
             raise console.UsageError("--weights and --image_size go with a model, not with a .tflite file")
         answers, shape, classes = _open_tflite(model)
+        resizing, names = _told_by(model, classes)
     else:
         network = open_model(model, weights, image_size)
         shape = input_shape(network)
@@ -90,10 +91,10 @@ def open_classifier(model: str, weights: str | None, image_size: list[str] | Non
             raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
         classes = network.outputs[0].shape[-1]
         answers = functools.partial(network.predict, batch_size=batch_size, verbose=0)
-    resizing = preprocessing(model, weights)
+        resizing, names = preprocessing(model, weights), _names(model, weights, classes)
     if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
         resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
-    return Classifier(_probabilities(answers), shape, resizing, _names(model, weights, classes))
+    return Classifier(_probabilities(answers), shape, resizing, names)
 
 
 def _open_tflite(path):
@@ -103,6 +104,38 @@ def _open_tflite(path):
     classes = runner(np.zeros(runner.input_shape, runner.input_dtype)).shape[-1]
     whole_pixels = runner.input_dtype != np.float32
     return lambda images: runner(np.rint(images) if whole_pixels else images), runner.input_shape[1:], classes
+
+
+def description(model: str, weights: str | None, network) -> tuple[dict, list[str] | None]:
+    """What an exported file should tell of itself: metadata, and the names of its classes if it is a classifier."""
+    from keras_mlp import zoo
+
+    told = {"model": network.name, "preprocessing": dataclasses.asdict(preprocessing(model, weights))}
+    if not is_file(model):
+        card = zoo.model_card(model)
+        told |= {"model": model, "paper": str(card.paper)}
+        if published := card.weights.get(weights or zoo.FAMILIES[card.family].best):
+            told |= {"weights": published.tag, "licence": published.licence, "training_data": published.training_data}
+    if len(network.outputs[0].shape) != 2:
+        return told, None
+    identifiers, names = zip(*_names(model, weights, network.outputs[0].shape[-1]), strict=True)
+    if identifiers != names:
+        told["class_ids"] = identifiers
+    return told, list(names)
+
+
+def _told_by(path, classes) -> tuple[Preprocessing, list[tuple[str, str]]]:
+    """How images are resized for a .tflite file, and its classes: as the file tells, else as for any file."""
+    from keras_mlp.export import read_metadata
+
+    told, names = read_metadata(path)
+    resizing = preprocessing(path)
+    if "preprocessing" in told:
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in told["preprocessing"].items()}
+        resizing = (VideoPreprocessing if "clips" in values else Preprocessing)(**values)
+    if not names:
+        return resizing, _names(path, None, classes)
+    return resizing, list(zip(told.get("class_ids", names), names, strict=True))
 
 
 def input_shape(network) -> tuple[int, ...]:

@@ -1,7 +1,10 @@
 """Export to other formats: convert, quantise, verify and time."""
 
+from keras_mlp.export.metadata import attach_metadata, read_metadata
+from keras_mlp.export.onnx import to_onnx
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.runtime import Runner, Timing, time_tflite
+from keras_mlp.export.saved_model import to_saved_model
 from keras_mlp.export.tflite import PRECISIONS, Exported, ExportError, to_tflite
 from keras_mlp.export.verify import LIMITS, Limit, Verification, verify
 
@@ -14,9 +17,13 @@ __all__ = [
     "Runner",
     "Timing",
     "Verification",
+    "attach_metadata",
     "float_operators",
     "operators",
+    "read_metadata",
     "time_tflite",
+    "to_onnx",
+    "to_saved_model",
     "to_tflite",
     "verify",
 ]

@@ -8,6 +8,8 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
@@ -15,6 +17,12 @@ from keras_mlp.export.verify import LIMITS, Verification, verify
 from keras_mlp.files import atomic_path
 
 PRECISIONS = tuple(LIMITS)
+# These have their activations' ranges measured on images.
+_INTEGER_KERNELS = {
+    "int8": "TFLITE_BUILTINS_INT8",
+    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+}
+CALIBRATED = tuple(_INTEGER_KERNELS)
 INPUT_DTYPES = ("float32", "uint8", "int8")
 
 
@@ -53,6 +61,8 @@ def to_tflite(
     input_dtype: str = "float32",
     input_shape: tuple[int, ...] | None = None,
     verify_with=None,
+    classes: list[str] | None = None,
+    metadata: dict | None = None,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators and static shapes.
 
@@ -64,20 +74,29 @@ def to_tflite(
       the fastest on a CPU, needs no images;
     - "int8": weights and activations in eight bits, with scales measured on `representative`; for devices that
       compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
-      keeps more of its answer without the softmax (`classifier_activation=None`).
+      keeps more of its answer without the softmax (`classifier_activation=None`);
+    - "int16x8": as "int8", but activations in sixteen bits: near the model's own answers, and slow on CPUs, for which
+      LiteRT has no fast kernels of it.
+
+    Behind what LiteRT reads, the file is a zip archive, as is the custom for TFLite's metadata: `metadata.json` says
+    what the file takes, and `labels.txt` has the class names, a line each. `read_metadata` reads them, and so does
+    `unzip`.
 
     Args:
         model: functional or sequential model with one input and one output. It is not changed.
         path: where to write; ends in ".tflite". An existing file is replaced only once the new one is complete.
-        precision: "float32", "float16", "dynamic_int8" or "int8".
-        representative: for "int8", images `(n, height, width, channels)` in the units `model` takes, a hundred or more
-            that look like those it will see.
+        precision: "float32", "float16", "dynamic_int8", "int8" or "int16x8".
+        representative: for "int8" and "int16x8", images `(n, height, width, channels)` in the units `model` takes, a
+            hundred or more that look like those it will see.
         batch_size: images in a call.
         input_dtype: what the file takes: "float32"; "uint8" for pixels 0–255 as bytes, in models that normalise them
             themselves; "int8", with that precision, for quantised input and output.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
         verify_with: images to compare file and model on, or a pair `(images, labels)`. Where they differ by more than
             `LIMITS[precision]`, no file is written.
+        classes: names of the classes, in the order of the outputs.
+        metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
+            dictionary of what JSON has. Input shape and dtype and the precision are added.
 
     Returns:
         What was written.
@@ -87,8 +106,11 @@ def to_tflite(
         ExportError: the model holds something that TFLite's built-in operators cannot express, or the file failed
             its verification.
     """
-    path = _checked_path(path)
-    shape = _checked_shape(model, batch_size, input_shape)
+    path = checked_path(path, ".tflite")
+    shape = checked_shape(model, "TFLite", input_shape)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}")
+    shape = (batch_size, *shape)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
     if input_dtype not in INPUT_DTYPES:
@@ -97,10 +119,15 @@ def to_tflite(
         )
     if input_dtype == "int8" and precision != "int8":
         raise ValueError(f'`input_dtype="int8"` needs `precision="int8"`. Received: precision={precision!r}')
-    if (precision == "int8") != (representative is not None):
+    if (precision in CALIBRATED) != (representative is not None):
         raise ValueError(
-            '`precision="int8"` needs `representative`, images to measure the activations\' ranges on, and no other '
-            f"precision takes them. Received: precision={precision!r}, representative={_describe(representative)}"
+            f"`precision` {' and '.join(map(repr, CALIBRATED))} needs `representative`, images to measure the "
+            "activations' ranges on, and no other takes them. "
+            f"Received: precision={precision!r}, representative={_describe(representative)}"
+        )
+    if classes is not None and len(classes) != model.output_shape[-1]:
+        raise ValueError(
+            f"`classes` must name the {model.output_shape[-1]} outputs of the model. Received: {len(classes)} names"
         )
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
@@ -116,6 +143,8 @@ def to_tflite(
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
         temporary.write_bytes(content)
+        given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
+        attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
             raise ExportError(f"The model needs operators that LiteRT does not have: {', '.join(flex)}.")
@@ -130,7 +159,7 @@ def to_tflite(
         return Exported(
             path=str(path),
             precision=precision,
-            size_bytes=len(content),
+            size_bytes=temporary.stat().st_size,
             operators=counts,
             float_operators=float_operators(temporary),
             verification=found,
@@ -160,9 +189,9 @@ def _convert(model, precision, representative, input_dtype) -> bytes:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             if precision == "float16":
                 converter.target_spec.supported_types = [tf.float16]
-            if precision == "int8":
+            if precision in CALIBRATED:
                 # What has no integer kernel stays in float32; `Exported.float_operators` tells.
-                converter.target_spec.supported_ops.insert(0, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+                converter.target_spec.supported_ops.insert(0, getattr(tf.lite.OpsSet, _INTEGER_KERNELS[precision]))
                 converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0])
             if input_dtype == "int8":
                 converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -174,56 +203,6 @@ def _convert(model, precision, representative, input_dtype) -> bytes:
 def _batches(images, size):
     for start in range(0, len(images) - size + 1, size):
         yield [images[start : start + size]]
-
-
-def _checked_path(path) -> pathlib.Path:
-    path = pathlib.Path(path)
-    if path.suffix != ".tflite":
-        raise ValueError(f'`path` must end in ".tflite". Received: path={str(path)!r}')
-    if path.is_dir():
-        raise ValueError(f"`path` is a folder, not a file: {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"The folder {path.parent} cannot be written.")
-    return path
-
-
-def _checked_shape(model, batch_size, input_shape) -> tuple[int, ...]:
-    """The static shape of the file's input, batch included."""
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            "`model` must be a functional Keras model, or a sequential one that knows its input. "
-            f"Received: {model!r} of type {type(model).__name__}"
-        )
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "Export to TFLite needs the TensorFlow backend. Received: the backend "
-            f'"{keras.backend.backend()}". Save the model to a .keras file and export it in a process with '
-            "KERAS_BACKEND=tensorflow."
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            "`model` must have one input and one output. "
-            f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        )
-    if quantized := [layer.name for layer in model.layers if getattr(layer, "quantization_mode", None)]:
-        raise ValueError(
-            f"`model` was quantised by Keras already (layer {quantized[0]!r}). Export the model from before: "
-            "`to_tflite` quantises by itself."
-        )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}")
-    own = tuple(model.inputs[0].shape[1:])
-    shape = own if input_shape is None else tuple(input_shape)
-    if None in shape:
-        raise ValueError(
-            f"The model leaves its input size open: {own}. Say which to export with `input_shape`, "
-            f"e.g. {tuple(side or 224 for side in own)}. Received: input_shape={input_shape}"
-        )
-    if len(shape) != len(own) or any(side not in (None, given) for side, given in zip(own, shape, strict=True)):
-        raise ValueError(f"`input_shape` must fit the model's input {own}. Received: input_shape={input_shape}")
-    return batch_size, *shape
 
 
 def _checked_images(name, images, shape, input_dtype):

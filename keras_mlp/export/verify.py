@@ -57,6 +57,7 @@ LIMITS = {
     "float16": Limit(max_difference=3e-2, agreement=0.98),
     "dynamic_int8": Limit(max_difference=1.0, agreement=0.9),
     "int8": Limit(max_difference=2.0, agreement=0.8),
+    "int16x8": Limit(max_difference=0.5, agreement=0.95),
 }
 
 

@@ -1,6 +1,7 @@
 """`list`, `info`, `predict`, `convert`, `export` and `benchmark`."""
 
 import json
+import shutil
 
 import golden
 import keras
@@ -108,6 +109,27 @@ def test_export_then_predict_and_benchmark_the_file(command, tiny, picture, pict
 
     rows = command("benchmark", tmp_path / "int8.tflite", "--threads=1,2", "--runs=3", "--json").rows
     assert [row["threads"] for row in rows] == [1, 2] and all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+
+
+def test_an_exported_file_knows_its_classes_and_preprocessing(command, tiny, picture, tmp_path):
+    """Though nothing else goes with it."""
+    from keras_mlp import export
+
+    (tmp_path / "trained").mkdir()
+    shutil.copy(tiny, tmp_path / "trained" / "best.keras")
+    (tmp_path / "trained" / "classes.txt").write_text("ant\nbee\ncat\n")
+    assert command("export", f"--model={tmp_path}/trained/best.keras", f"--output={tmp_path}/insects.tflite").code == 0
+    (row,) = command("predict", f"--model={tmp_path}/insects.tflite", picture).rows
+    assert {prediction["class"] for prediction in row["predictions"]} == {"ant", "bee", "cat"}
+    told, classes = export.read_metadata(tmp_path / "insects.tflite")
+    assert classes == ["ant", "bee", "cat"] and told["preprocessing"]["crop_pct"] == 0.875
+
+
+def test_export_to_onnx_and_to_a_saved_model(command, tiny, tmp_path):
+    answer = command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx")
+    assert answer.code == 0 and "on 16 random images: largest difference" in answer.out
+    answer = command("export", f"--model={tiny}", f"--output={tmp_path}/served")
+    assert answer.code == 0 and (tmp_path / "served" / "saved_model.pb").is_file()
 
 
 def test_benchmark_of_a_keras_model(command, tiny):

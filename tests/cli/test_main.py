@@ -34,7 +34,7 @@ def test_help_on_a_command_shows_its_own_flags_only(command, name):
 
 def test_help_states_choices_and_defaults(command):
     out = " ".join(command("export", "--help").out.split())
-    assert "(one of float32, float16, dynamic_int8, int8; default float32)" in out
+    assert "(one of float32, float16, dynamic_int8, int8, int16x8; default float32)" in out
     assert "for a .tflite file. (default 1,2)" in command("benchmark", "--help").out
     assert "(default 0)" in command("demo", "--help").out
 
@@ -58,7 +58,8 @@ def test_help_states_choices_and_defaults(command):
         (["predict", "--model=a.tflite", "--image_size=9", "x.jpg"], "not with a .tflite file"),
         (["export", "--model=a.keras", "--output=a.tflite", "--precision=int4"], "int4"),
         (["export", "--model=a.keras", "--output=a.tflite", "--precision=int8"], "--representative"),
-        (["export", "--model=a.keras", "--output=a.onnx"], "must end in .tflite"),
+        (["export", "--model=a.keras", "--output=a.pb"], "must end in .tflite or .onnx, or have no ending"),
+        (["export", "--model=a.keras", "--output=a.onnx", "--precision=float16"], "go with a .tflite file"),
         (["benchmark", "mlp_mixer_s32", "--batch_size=0"], "--batch_size is a list of positive numbers"),
         (["convert", "a.npz", "--model=mlp_mixer_s32", "--output=a.h5"], "must end in .safetensors or .weights.h5"),
     ],

@@ -3,37 +3,13 @@
 import os
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
 import pytest
 
-import keras_mlp
 from keras_mlp import export
-
-
-def mixer(**arguments):
-    """A small Mixer of which every weight matters (fresh heads are zero, and zeros agree with anything)."""
-    arguments = dict(patch_size=8, dim=32, depth=2, input_shape=(32, 32, 3), classes=10, weights=None) | arguments
-    model = keras_mlp.MLPMixer(**arguments)
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        fan_in = np.prod(weight.shape[:-1]) if len(weight.shape) > 1 else 100
-        offset = 1.0 if weight.name == "gamma" else 0.0
-        weight.assign(offset + random.normal(size=weight.shape) / np.sqrt(fan_in))
-    return model
-
-
-@pytest.fixture(scope="module")
-def model():
-    return mixer()
-
-
-@pytest.fixture(scope="module")
-def images():
-    """Blobs of colour, as pixels: pure noise would make all images alike to a Mixer."""
-    random = np.random.default_rng(1)
-    return random.integers(0, 256, (64, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2).astype("uint8")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +21,7 @@ def exported(model, images, tmp_path_factory):
             model,
             folder / f"{precision}.tflite",
             precision,
-            representative=images if precision == "int8" else None,
+            representative=images if precision in ("int8", "int16x8") else None,
             verify_with=images,
         )
         for precision in export.PRECISIONS
@@ -69,7 +45,12 @@ def test_quantised_files_stay_close(exported):
         assert exported[precision].verification.agreement >= 0.9
 
 
-def test_sizes_follow_the_bits(images, tmp_path):
+def test_sixteen_bits_for_activations_are_nearer_than_eight(exported):
+    assert exported["int16x8"].verification.max_difference < 0.5 * exported["int8"].verification.max_difference
+    assert exported["int16x8"].float_operators == {}
+
+
+def test_sizes_follow_the_bits(mixer, images, tmp_path):
     larger = mixer(dim=128)  # so that the graph itself weighs little
     size = {
         precision: export.to_tflite(larger, tmp_path / "model.tflite", precision, given).size_bytes
@@ -99,7 +80,7 @@ def test_int8_is_integer_throughout(exported):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
-def test_any_dtype_policy_exports_in_float32(policy, images, tmp_path):
+def test_any_dtype_policy_exports_in_float32(mixer, policy, images, tmp_path):
     model = mixer(dtype=policy)
     before = [weight.copy() for weight in model.get_weights()]
     policies = [layer.dtype_policy.name for layer in model.layers]
@@ -154,7 +135,7 @@ def test_batch_of_any_length_runs(model, images, batch_size, tmp_path):
     np.testing.assert_allclose(answers, model.predict(images[:7].astype("float32"), verbose=0), atol=1e-6)
 
 
-def test_features_nested_and_sequential_models(images, tmp_path):
+def test_features_nested_and_sequential_models(mixer, images, tmp_path):
     features = mixer(include_top=False)
     result = export.to_tflite(features, tmp_path / "features.tflite", verify_with=images)
     assert result.verification.max_difference <= 1e-5
@@ -177,8 +158,26 @@ def test_open_input_size_is_asked_for(images, tmp_path):
     assert result.verification.max_difference <= 1e-5
 
 
+def test_a_file_tells_what_it_takes_and_answers(model, images, exported, tmp_path):
+    classes = [f"class {i}" for i in range(10)]
+    about = {"model": "mine", "licence": "Apache-2.0"}
+    path = tmp_path / "model.tflite"
+    result = export.to_tflite(model, path, classes=classes, metadata=about)
+    assert result.size_bytes == path.stat().st_size
+    shape = {"input_shape": [1, 32, 32, 3], "input_dtype": "float32", "precision": "float32"}
+    assert export.read_metadata(path) == (about | shape, classes)
+    with zipfile.ZipFile(path) as archive:  # as any app can
+        assert archive.read("labels.txt").decode().split("\n") == [*classes, ""]
+    np.testing.assert_array_equal(export.Runner(path)(images), export.Runner(exported["float32"].path)(images))
+    assert export.read_metadata(exported["int8"].path)[0]["precision"] == "int8"
+
+
 ERRORS = {
-    "unknown precision": (dict(precision="int4"), "must be one of float32, float16, dynamic_int8, int8.*'int4'"),
+    "too few class names": (dict(classes=["a"]), "must name the 10 outputs of the model. Received: 1 names"),
+    "unknown precision": (
+        dict(precision="int4"),
+        "must be one of float32, float16, dynamic_int8, int8, int16x8.*'int4'",
+    ),
     "int8 without images": (dict(precision="int8"), "needs `representative`"),
     "images without int8": (dict(representative=np.zeros((2, 32, 32, 3))), "needs `representative`"),
     "images of another size": (
@@ -282,7 +281,7 @@ def test_failed_verification_leaves_no_file(tmp_path):
     export.to_tflite(model, tmp_path / "model.tflite", "float32", verify_with=inputs)
 
 
-def test_conversion_is_silent(tmp_path, capfd):
+def test_conversion_is_silent(mixer, tmp_path, capfd):
     export.to_tflite(mixer(), tmp_path / "model.tflite", "dynamic_int8")
     export.Runner(tmp_path / "model.tflite")
     written = capfd.readouterr()

@@ -1,8 +1,11 @@
-"""Export a model to a .tflite file, for LiteRT on phones and small devices, and compare it with the model.
+"""Export a model: to a .tflite file for LiteRT on phones and small devices, to ONNX, or to TensorFlow's SavedModel.
 
-The file is run by LiteRT on the representative images, or on random ones where there are none; if it does not answer
-like the model, none is written.
+The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. A file is run on the
+representative images, or on random ones where there are none; if it does not answer like the model, none is written.
+A .tflite file tells its class names and preprocessing to whoever asks: `unzip -p FILE labels.txt metadata.json`.
 """
+
+import os
 
 import numpy as np
 from absl import flags as absl_flags
@@ -10,66 +13,100 @@ from absl import flags as absl_flags
 from keras_mlp.cli import console, images, models
 
 ARGUMENTS = ""
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
+CALIBRATED = ("int8", "int16x8")
 
 
 def define_flags(flags):
     absl_flags.DEFINE_string("model", None, models.MODEL_HELP, flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
-    absl_flags.DEFINE_string("output", None, "The .tflite file to write. Required.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "output", None, "What to write: a .tflite or .onnx file, or a folder. Required.", flag_values=flags
+    )
     absl_flags.DEFINE_enum(
         "precision",
         "float32",
         PRECISIONS,
-        "Numbers in the file; dynamic_int8 has weights in eight bits, int8 weights and activations.",
+        "Numbers in a .tflite file; dynamic_int8 has weights in eight bits, int8 weights and activations, int16x8 "
+        "activations in sixteen.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
         "representative",
         None,
-        "Data set or folder of images like those the file will see; int8 needs it, to measure the activations' ranges.",
+        "Data set or folder of images like those the file will see; int8 and int16x8 need it, to measure the ranges of "
+        "activations.",
         flag_values=flags,
     )
     absl_flags.DEFINE_integer(
         "samples", 200, "How many representative images to take.", lower_bound=1, flag_values=flags
     )
-    absl_flags.DEFINE_integer("batch_size", 1, "Images in a call of the file.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_integer("batch_size", 1, "Images in a call of a .tflite file.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_enum(
         "input_dtype",
         "float32",
         ("float32", "uint8", "int8"),
-        "What the file takes; uint8 is pixels as bytes.",
+        "What a .tflite file takes; uint8 is pixels as bytes.",
         flag_values=flags,
     )
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
 
 
 def run(flags, arguments):
-    from keras_mlp import export
-
     console.only(arguments)
     console.require(flags, "model", "output")
-    if flags.precision == "int8" and not flags.representative:
-        raise console.UsageError("--precision=int8 needs --representative, a data set or a folder of images")
-    if not flags.output.endswith(".tflite"):
-        raise console.UsageError(f"--output must end in .tflite. Received: {flags.output}")
+    suffix = os.path.splitext(flags.output)[1]
+    if suffix not in (".tflite", ".onnx", ""):
+        raise console.UsageError(
+            f"--output must end in .tflite or .onnx, or have no ending for a folder. Received: {flags.output}"
+        )
+    if flags.precision in CALIBRATED and not flags.representative:
+        raise console.UsageError(
+            f"--precision={flags.precision} needs --representative, a data set or a folder of images"
+        )
+    if suffix != ".tflite" and (flags.precision, flags.batch_size, flags.input_dtype) != ("float32", 1, "float32"):
+        raise console.UsageError("--precision, --batch_size and --input_dtype go with a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
     shape = models.input_shape(model)
-    if flags.representative:
-        models.refuse_videos(flags.model, shape)
-        preprocessing = models.preprocessing(flags.model, flags.weights)
-        pixels = np.rint(images.sample(flags.representative, flags.samples, shape, preprocessing))
-    else:
-        pixels = np.random.default_rng(0).integers(0, 256, (16, *shape))
+    write = {".tflite": _to_tflite, ".onnx": _to_onnx, "": _to_saved_model}[suffix]
+    write(flags, model, shape)
+
+
+def _to_saved_model(flags, model, shape):
+    from keras_mlp import export
+
+    export.to_saved_model(model, flags.output, models.preprocessing(flags.model, flags.weights), input_shape=shape)
+    print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}) and encoded_images")
+
+
+def _to_onnx(flags, model, shape):
+    from keras_mlp import export
+
+    pixels, kind = _pixels(flags, shape)
+    difference = export.to_onnx(model, flags.output, input_shape=shape, verify_with=pixels)
+    print(f"{flags.output}: float32, {os.path.getsize(flags.output) / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
+    print(
+        f"compared with the model on {len(pixels)} {kind} images: largest difference {difference:.2g} standard "
+        "deviations of the answers"
+    )
+
+
+def _to_tflite(flags, model, shape):
+    from keras_mlp import export
+
+    pixels, kind = _pixels(flags, shape)
+    metadata, classes = models.description(flags.model, flags.weights, model)
     exported = export.to_tflite(
         model,
         flags.output,
         flags.precision,
-        representative=pixels if flags.precision == "int8" else None,
+        representative=pixels if flags.precision in CALIBRATED else None,
         batch_size=flags.batch_size,
         input_dtype=flags.input_dtype,
         input_shape=shape,
         verify_with=pixels,
+        classes=classes,
+        metadata=metadata,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
@@ -78,9 +115,18 @@ def run(flags, arguments):
         f"{flags.input_dtype} {(flags.batch_size, *shape)}"
     )
     print(
-        f"compared with the model on {found.images} {'representative' if flags.representative else 'random'} images: "
+        f"compared with the model on {found.images} {kind} images: "
         f"the same class for {100 * found.agreement:.1f} %, largest difference {found.max_difference:.2g} standard "
         "deviations of the answers"
     )
-    if flags.precision == "int8" and floats:
+    if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
+
+
+def _pixels(flags, shape):
+    """Images to compare on, and what kind they are."""
+    if not flags.representative:
+        return np.random.default_rng(0).integers(0, 256, (16, *shape)), "random"
+    models.refuse_videos(flags.model, shape)
+    preprocessing = models.preprocessing(flags.model, flags.weights)
+    return np.rint(images.sample(flags.representative, flags.samples, shape, preprocessing)), "representative"

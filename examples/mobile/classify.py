@@ -1,0 +1,49 @@
+"""Classify image files with an exported .tflite file and LiteRT's interpreter alone, as an app does.
+
+    python examples/mobile/classify.py model.tflite photo.jpg ...
+
+Needs ai-edge-litert, NumPy and Pillow; neither TensorFlow nor keras_mlp. The file tells the rest: its size, how images
+are resized for it, and the names of its classes.
+"""
+
+import json
+import sys
+import zipfile
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+
+def read(path, size, preprocessing):
+    """Pixels 0–255 `(1, height, width, 3)`: the whole image squashed, or its short side resized and the centre cut."""
+    image, (height, width) = Image.open(path).convert("RGB"), size
+    method = getattr(Image.Resampling, preprocessing["interpolation"].upper())
+    if preprocessing["squash"]:
+        return np.asarray(image.resize((width, height), method))[np.newaxis]
+    scale = max(width / image.width, height / image.height) / preprocessing["crop_pct"]
+    image = image.resize((round(image.width * scale), round(image.height * scale)), method)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.asarray(image.crop((left, top, left + width, top + height)))[np.newaxis]
+
+
+def main(model, *images):
+    with zipfile.ZipFile(model) as archive:
+        about = json.loads(archive.read("metadata.json"))
+        labels = archive.read("labels.txt").decode().splitlines()
+    interpreter = Interpreter(model_path=model, num_threads=2)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    for path in images:
+        pixels = read(path, taken["shape"][1:3], about["preprocessing"])
+        interpreter.set_tensor(taken["index"], pixels.astype(taken["dtype"]))
+        interpreter.invoke()
+        scores = interpreter.get_tensor(given["index"])[0]
+        best = np.argsort(-scores)[:5]
+        print(path, *(f"{labels[i]} {100 * scores[i]:.1f} %" for i in best), sep="\n  ")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

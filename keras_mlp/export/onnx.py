@@ -1,0 +1,66 @@
+"""ONNX: what many other runtimes read."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.portable import portable
+from keras_mlp.export.quiet import quiet
+from keras_mlp.export.tflite import ExportError
+from keras_mlp.extras import need
+from keras_mlp.files import atomic_path
+
+LIMIT = 1e-4
+
+
+def to_onnx(
+    model: keras.Model, path: str | os.PathLike, input_shape: tuple[int, ...] | None = None, verify_with=None
+) -> float:
+    """Write a model as an .onnx file in float32, for batches of any length, and compare it with the model.
+
+    Args:
+        model: functional or sequential model with one input and one output. It is not changed.
+        path: where to write; ends in ".onnx". An existing file is replaced only once the new one is complete.
+        input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
+        verify_with: images `(n, height, width, channels)` on which ONNX Runtime's answers are compared with the
+            model's; by default two of random pixels.
+
+    Returns:
+        The largest difference, in units of the standard deviation of the model's answers.
+
+    Raises:
+        ImportError: the packages of the extra "onnx" are not installed.
+        ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
+        ExportError: the converter refused the model, or the file differs by more than 1e-4. No file was written.
+    """
+    path = checked_path(path, ".onnx")
+    shape = checked_shape(model, "ONNX", input_shape)
+    onnxruntime = need("onnxruntime", extra="onnx")
+    need("tf2onnx", extra="onnx")
+    if verify_with is None:
+        verify_with = np.random.default_rng(0).integers(0, 256, (2, *shape))
+    images = np.asarray(verify_with, "float32")
+    if images.shape[1:] != shape or not len(images):
+        raise ValueError(f"`verify_with` must be images (n, {', '.join(map(str, shape))}). Received: {images.shape}")
+    network = portable(model, (None, *shape))
+    signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
+    with atomic_path(path) as temporary:
+        with quiet() as written:
+            try:
+                network.export(temporary, format="onnx", verbose=False, input_signature=signature)
+                content = pathlib.Path(temporary).read_bytes()
+                session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+                (answers,) = session.run(None, {session.get_inputs()[0].name: images})
+            except Exception as error:  # converter and runtime raise whatever their passes do
+                raise ExportError(f"The model could not become ONNX: {error}\n{written()[-2000:]}") from error
+        expected = np.asarray(network.predict(images, verbose=0))
+        difference = float(np.abs(answers - expected).max() / (expected.std() or 1.0))
+        if not difference <= LIMIT:
+            raise ExportError(
+                f"The .onnx file does not answer like the model: the largest difference is {difference:.2g} standard "
+                f"deviations of the answers, allowed {LIMIT:g}. {path} was not written."
+            )
+        return difference

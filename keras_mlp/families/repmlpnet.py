@@ -13,7 +13,7 @@ import numpy as np
 from keras import initializers, layers
 
 from keras_mlp.application import Family
-from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.checkpoints.layouts import with_weight
 from keras_mlp.layers import (
     ChannelPerceptron,
@@ -319,4 +319,59 @@ family.layout(
         ("head_norm", "norm"),
         ("head", "head"),
     ),
+)
+family.layout(
+    "mmpretrain",
+    convention="torch",
+    names=(
+        ("backbone.patch_embed.projection", "stem"),
+        ("backbone.patch_embed.norm", "stem_norm"),
+        ("backbone.stages.{}.{}.norm{}", "stages_{}_{}_norm{}"),
+        ("backbone.stages.{}.{}.repmlp_block.gp.conv{}.conv", "stages_{}_{}_token_mixing_gp_fc{}"),
+        ("backbone.stages.{}.{}.repmlp_block.fc3", "stages_{}_{}_token_mixing_fc3", _share_sets),
+        ("backbone.stages.{}.{}.repmlp_block.fc3_bn", "stages_{}_{}_token_mixing_fc3_norm"),
+        ("backbone.stages.{}.{}.repmlp_block.repconv{}.conv", "stages_{}_{}_token_mixing_repconv{}"),
+        ("backbone.stages.{}.{}.repmlp_block.repconv{}.bn", "stages_{}_{}_token_mixing_repconv{}_norm"),
+        ("backbone.stages.{}.{}.ffn_block.ffn_fc{}.conv", "stages_{}_{}_channel_mixing_fc{}"),
+        ("backbone.stages.{}.{}.ffn_block.ffn_fc{}.bn", "stages_{}_{}_channel_mixing_fc{}_norm"),
+        ("backbone.downsample_layers.{}.conv", "down_{}"),
+        ("backbone.downsample_layers.{}.bn", "down_{}_norm"),
+        ("backbone.final_norm", "norm"),
+        ("head.fc", "head"),
+    ),
+)
+
+_OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/repmlp/repmlp-base_3rdparty_8xb64_in1k"
+
+
+def _authors(size, file, top1):
+    """One of the authors' files, in the form to train, on a cloud drive."""
+    side = int(size[-3:])
+    return Weights(
+        f"repmlpnet_{size}", "imagenet1k", f"https://drive.google.com/file/d/{file}/view?usp=sharing", "pth", "repmlpnet",
+        "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, input_size=(side, side), top1=top1, by_hand=True,
+    )  # fmt: skip
+
+
+def _openmmlab(size, file, top1, preprocessing):
+    """A copy of the authors' weights with OpenMMLab's names; the file's name ends in the first digits of its sha256."""
+    side = int(size[-3:])
+    return Weights(
+        f"repmlpnet_{size}", "imagenet_mmpretrain", f"{_OPENMMLAB}{file}.pth", "pth", "mmpretrain", "ImageNet-1k", 1000,
+        "Apache-2.0 (the copy), MIT (the weights)", "OpenMMLab", preprocessing, (side, side), top1, sha256=file[-8:],
+        key="state_dict", note="The authors' weights, evaluated with another crop. The tensors' names are from the code of mmpretrain, not seen in the file.",
+    )  # fmt: skip
+
+
+family.publish(
+    _authors("t224", "1TgPDD78G-d3h_Y_vNTuqYdSJZHmnju7b", 76.62),
+    _authors("t256", "1mU0L76x20eAKzkHxEM7J2BvEOLWx_mux", 77.44),
+    _authors("b224", "1GwoUvxGXgzKArlCf0V9kvc9_3GtkGltp", 80.32),
+    _authors("b256", "1W-__gXE7903cX-gOSXEGxNBCJjvqFCiJ", 81.03),
+    _authors("d256", "1e5IYac0UHnJq2_lzbuE7J4rahMENX2ha", 80.83),
+    _authors("l256", "1SHhNJ6pZax9qMLm8DJZtQ_XfmcmddPYU", 81.68),
+    _openmmlab(
+        "b224", "_20220330-1cb1f11b", 80.41, Preprocessing(crop_pct=224 / 256, interpolation="bilinear", squash=True)
+    ),
+    _openmmlab("b256", "-256px_20220330-7c5a91ce", 81.11, Preprocessing(crop_pct=256 / 292, interpolation="bilinear")),
 )

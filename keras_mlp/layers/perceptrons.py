@@ -16,8 +16,8 @@ class _Tiles(keras.layers.Layer):
         super().__init__(**kwargs)
         self.tile = (tile, tile) if isinstance(tile, int) else tuple(tile)
 
-    def _count(self, shape) -> tuple:
-        """Rows and columns of tiles in a map of a shape; `None` where it is unknown."""
+    def _check(self, shape):
+        """Refuse a map of a known height or width that is not whole tiles."""
         for side, length in zip(shape[1:3], self.tile, strict=True):
             if side is not None and side % length:
                 near = [n for n in (side // length * length, -(-side // length) * length) if n]
@@ -25,10 +25,14 @@ class _Tiles(keras.layers.Layer):
                     f"The height and width of the map must be multiples of the tile's, {self.tile}. "
                     f"Received: {tuple(shape[1:3])}. The nearest to {side} that work: {', '.join(map(str, near))}."
                 )
+
+    def _count(self, shape) -> tuple:
+        """Rows and columns of tiles in a map of a shape; `None` where it is unknown."""
         return tuple(side if side is None else side // n for side, n in zip(shape[1:3], self.tile, strict=True))
 
     def _grid(self, x) -> tuple:
         """Batch, rows and columns of tiles of the map `x`, for a reshape."""
+        self._check(x.shape)
         static = self._count(x.shape)
         if None not in static:
             return (-1, *static)
@@ -63,6 +67,7 @@ class TilePartition(_Tiles):
         self.share_sets = share_sets
 
     def build(self, input_shape):
+        self._check(input_shape)
         if input_shape[-1] % self.share_sets:
             raise ValueError(
                 f"`share_sets` must divide the {input_shape[-1]} channels. Received: share_sets={self.share_sets}"

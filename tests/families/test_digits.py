@@ -39,6 +39,7 @@ SMALL = {
         "RaftMLP",
         dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),
     ),
+    "repmlpnet": ("RepMLPNet", dict(patch_size=2, dims=(32, 64), depths=(2, 2), tiles=(8, 4), share_sets=(4, 16))),
     "res_mlp": ("ResMLP", dict(patch_size=2, dim=64, depth=3, initial_scale=1.0)),
     "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
     "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import keras_mlp
 
-FREE = ("as_mlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "wave_mlp")
+FREE = ("as_mlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "repmlpnet", "wave_mlp")
 """Families that are free of the grid in all of their cases."""
 
 
@@ -154,6 +154,8 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
     "name, size, message",
     [
         ("posmlp_t", (224, 256), "nearest to 256 that work: 224, 445"),
+        ("repmlpnet_b256", (256, 300), "nearest to 300 that work: 256, 512"),
+        ("repmlpnet_t224", (100, 224), "nearest to 100 that work: 224"),
         ("vip_small7", (None, None), "static `input_shape`"),
         ("morph_mlp_t", (256, 256), r"chunk.*Received: the input size \(256, 256\). .* work: \(224, 224\)"),
         ("morph_mlp_t", (224, 200), r"Received: the input size \(224, 200\). .* work: \(224, 224\)"),

@@ -1,6 +1,9 @@
 """Scaling of channels: what stands in for normalisation, and what quietens residual branches."""
 
 import keras
+import numpy as np
+
+from keras_mlp.layers import algebra
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -64,3 +67,13 @@ class LayerScale(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"initial_scale": self.initial_scale}
+
+
+@algebra.affine.answer(Affine)
+def _affine(layer, weights, channels):
+    return weights["alpha"], weights["beta"], None
+
+
+@algebra.affine.answer(LayerScale)
+def _layer_scale(layer, weights, channels):
+    return weights["gamma"], np.zeros(channels), None

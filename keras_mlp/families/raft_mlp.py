@@ -7,6 +7,7 @@ weights are for, mixed there, and resized back, in every block.
 """
 
 import keras
+import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.application import Family

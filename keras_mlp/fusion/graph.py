@@ -1,5 +1,8 @@
 """A functional model taken apart into calls of layers, to be changed and put together again."""
 
+import collections
+import functools
+
 import keras
 import numpy as np
 
@@ -11,8 +14,8 @@ class Draft:
 
     Attributes:
         layer: the layer, which has not been called; it is made anew where its settings change.
-        weights: what its weights will be, `{path inside the layer: array}`, in float64 until then. `None` for a layer that
-            has them already.
+        weights: what its weights will be, `{path inside the layer: array}`, in float64 until then. `None` for a layer
+            that has them already.
         plain: whether the layer's weights mean what its class says: it is neither quantised nor adapted (LoRA).
     """
 
@@ -67,7 +70,8 @@ class Call:
 
     def substitute(self, by):
         """Put other tensors in place of those it is called with: `{id of a tensor: tensor}`."""
-        self.args, self.kwargs = _mapped(lambda tensor: by.get(id(tensor), tensor), (self.args, self.kwargs))
+        if any(id(tensor) in by for tensor in self.inputs):
+            self.args, self.kwargs = _mapped(lambda tensor: by.get(id(tensor), tensor), (self.args, self.kwargs))
 
 
 class Graph:
@@ -91,36 +95,49 @@ class Graph:
                     arguments = node.arguments
                     self.calls.append(Call(drafts[id(operation)], arguments.args, arguments.kwargs, node.outputs))
 
+    @functools.cached_property
+    def _index(self):
+        """By the tensor's id, what gives it and what takes it; by the draft's, how often it is called."""
+        producers = {id(output): call for call in self.calls for output in call.outputs}
+        consumers, counts = collections.defaultdict(list), collections.Counter(id(call.draft) for call in self.calls)
+        for call in self.calls:
+            for tensor in call.inputs:
+                consumers[id(tensor)].append(call)
+        for answer in _tensors(self.output):
+            consumers[id(answer)].append(None)
+        return producers, consumers, counts
+
     def producer(self, tensor) -> Call | None:
         """The call that gives `tensor`; `None` for an input of the model."""
-        return next((call for call in self.calls if any(tensor is output for output in call.outputs)), None)
+        return self._index[0].get(id(tensor))
 
     def consumers(self, tensor) -> list[Call | None]:
         """The calls that take `tensor`, each as often as it does; `None` where the model gives it as an answer."""
-        users = [call for call in self.calls for taken in call.inputs if taken is tensor]
-        return users + [None for answer in _tensors(self.output) if answer is tensor]
+        return self._index[1].get(id(tensor), [])
 
     def called_once(self, call) -> bool:
         """Whether the layer is called nowhere else, so that it may change."""
-        return sum(other.draft is call.draft for other in self.calls) == 1
+        return self._index[2][id(call.draft)] == 1
 
-    def replace(self, tensor, other):
-        """Let all that takes `tensor` take `other`."""
-        by = {id(tensor): other}
-        for call in self.calls:
-            call.substitute(by)
-        self.output = _mapped(lambda answer: by.get(id(answer), answer), self.output)
+    def changed(self):
+        """To be called after `calls`, or what one takes, has changed."""
+        vars(self).pop("_index", None)
 
     def remove(self, call):
-        """Take a call out that gives one tensor, of the shape of its first input, which stands for it from now on."""
+        """Take a call out; of one input, which stands for what it gave from now on."""
         self.calls.remove(call)
-        self.replace(call.outputs[0], call.inputs[0])
+        by = {id(call.outputs[0]): call.inputs[0]}
+        for other in self.calls:
+            other.substitute(by)
+        self.output = _mapped(lambda answer: by.get(id(answer), answer), self.output)
+        self.changed()
 
     def insert_before(self, call, draft, output):
         """Let a layer have the input of `call`, and `call` what it gives, the tensor `output`."""
         source = call.inputs[0]
         call.substitute({id(source): output})
         self.calls.insert(self.calls.index(call), Call(draft, (source,), {}, [output]))
+        self.changed()
 
     def build(self) -> keras.Model:
         """The model, made of fresh layers."""
@@ -129,15 +146,18 @@ class Graph:
             built[id(tensor)] = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
             return built[id(tensor)]
 
+        def ours(tensor):
+            return built[id(tensor)]
+
         built = {}
         inputs = _mapped(fresh, self.input)
         for call in self.calls:
-            args, kwargs = _mapped(lambda tensor: built[id(tensor)], (call.args, call.kwargs))
+            args, kwargs = _mapped(ours, (call.args, call.kwargs))
             outputs = keras.tree.flatten(call.draft.layer(*args, **kwargs))
             built |= {id(old): new for old, new in zip(call.outputs, outputs, strict=True)}
         for draft in {id(call.draft): call.draft for call in self.calls}.values():
             draft.fill()
-        return keras.Model(inputs, _mapped(lambda tensor: built[id(tensor)], self.output), name=self.name)
+        return keras.Model(inputs, _mapped(ours, self.output), name=self.name)
 
 
 def _weights(layer) -> list:

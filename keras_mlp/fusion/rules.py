@@ -49,6 +49,7 @@ def simplify(graph):
             shape = before.layer.compute_output_shape(source.shape)
             graph.insert_before(call, before, keras.KerasTensor(shape, source.dtype))
         call.draft = last
+        graph.changed()
         return Merge(draft.name, "simpler form", tuple(part.name for part in (*first, last)))
 
 
@@ -75,7 +76,7 @@ def fold_scale(graph):
 
 
 def _backward(graph, call, scale, shift):
-    """`[(draft, its new weights)]` of the layer whose answer is scaled, if that is a linear map and for this call only."""
+    """`[(draft, its new weights)]` of the layer that is scaled, if that is a linear map and for this call only."""
     before = graph.producer(call.inputs[0])
     if before is None or not graph.called_once(before) or len(graph.consumers(call.inputs[0])) != 1:
         return None
@@ -147,9 +148,9 @@ def merge_branches(graph):
                 if weights is None:
                     continue
                 _set(draft, weights)
-                _drop_addend(graph, place, other)
                 if twin_draft:
                     graph.calls.remove(twin)
+                _drop_addend(graph, place, other)
                 name = twin_draft.name if twin_draft else "identity beside " + draft.name
                 return Merge(name, "parallel branch", (draft.name,))
 
@@ -179,6 +180,7 @@ def _drop_addend(graph, call, tensor):
     left = list(call.inputs)
     left.pop(next(i for i, other in enumerate(left) if other is tensor))
     call.args, call.kwargs = (left,), {}
+    graph.changed()
     if len(left) == 1:
         graph.remove(call)
 
@@ -204,4 +206,21 @@ def _bytes(layer) -> int:
     return int("".join(filter(str.isdigit, layer.compute_dtype.removeprefix("b")))) // 8
 
 
-RULES = (drop_idle, simplify, fold_scale, merge_branches)
+def merge_consecutive(graph):
+    """Two linear maps that follow each other are one, where that has no more numbers to multiply with than both."""
+    for call in graph.calls:
+        before = graph.producer(call.inputs[0]) if len(call.inputs) == 1 and graph.called_once(call) else None
+        if before is None or not graph.called_once(before) or len(graph.consumers(call.inputs[0])) != 1:
+            continue
+        first, second = before.draft, call.draft
+        found = second.plain and first.ask(algebra.then, first.weights, second.layer, second.weights)
+        if not found or not _holds(before, call) or not _keeps_dtype(call):
+            continue
+        weights, settings = found
+        if weights["kernel"].size <= first.weights["kernel"].size + second.weights["kernel"].size:
+            first.change(weights, **settings)
+            graph.remove(call)
+            return Merge(second.name, "consecutive layer", (first.name,))
+
+
+RULES = (drop_idle, simplify, fold_scale, merge_branches, merge_consecutive)

@@ -12,6 +12,7 @@ subclass may compute something else, so it says with `as_base` that it does not.
     idle        the layer does nothing in inference
     sizes       inputs of which only the size matters
     plus        the same layer, with the answer of another one on the same input added to its own
+    then        the same layer, with a dense layer after it made one with it
     simpler     one or several layers that compute the same at less cost
 
 `scale` and `shift` are float64 arrays of one number a channel; weights are `{path inside the layer: float64 array}`.
@@ -130,6 +131,7 @@ carries = Question("(layer, scale, shift, shape of the input) -> (scale, shift)"
 idle = Question("(layer) -> whether it is")
 sizes = Question("(layer) -> positions of such inputs among the layer's tensors")
 plus = Question("(layer, weights, other or `None` for the input itself, its weights, shape of the input) -> weights")
+then = Question("(layer, weights, what follows, its weights) -> (weights, settings)")
 simpler = Question("(layer, weights, shape of the input) -> list of (layer, weights) that follow each other")
 
 _KERAS = keras.layers
@@ -257,3 +259,20 @@ def _convolution_plus(layer, weights, other, other_weights, shape):
 def added(weights, other) -> dict[str, np.ndarray]:
     """The sums of the weights of two layers; what one does not have counts as zero."""
     return {path: weights.get(path, 0.0) + other.get(path, 0.0) for path in weights | other}
+
+
+@then.answer(_KERAS.Dense, *_CONVOLUTIONS)
+def _then_dense(layer, weights, dense, dense_weights):
+    if Question.same_as.get(type(dense), type(dense)) is not _KERAS.Dense or not writes(layer):
+        return None
+    if getattr(layer, "groups", 1) != 1:
+        return None
+    merged = {"kernel": np.matmul(weights["kernel"], dense_weights["kernel"])}
+    biases = [dense_weights["bias"]] if "bias" in dense_weights else []
+    if "bias" in weights:
+        biases.append(np.matmul(weights["bias"], dense_weights["kernel"]))
+    if biases:
+        merged["bias"] = sum(biases)
+    width = next(name for name in ("units", "filters", "dim") if name in layer.get_config())
+    activation = keras.activations.serialize(dense.activation)
+    return merged, {width: dense.units, "use_bias": bool(biases), "activation": activation}

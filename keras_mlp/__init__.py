@@ -31,6 +31,15 @@ from keras_mlp.families.morph_mlp import (
 )
 from keras_mlp.families.posmlp import PosMLP, PosMLPB, PosMLPS, PosMLPT
 from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
+from keras_mlp.families.repmlpnet import (
+    RepMLPNet,
+    RepMLPNetB224,
+    RepMLPNetB256,
+    RepMLPNetD256,
+    RepMLPNetL256,
+    RepMLPNetT224,
+    RepMLPNetT256,
+)
 from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
 from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
 from keras_mlp.families.spach import (
@@ -129,6 +138,13 @@ __all__ = [
     "RaftMLPL",
     "RaftMLPM",
     "RaftMLPS",
+    "RepMLPNet",
+    "RepMLPNetB224",
+    "RepMLPNetB256",
+    "RepMLPNetD256",
+    "RepMLPNetL256",
+    "RepMLPNetT224",
+    "RepMLPNetT256",
     "ResMLP",
     "ResMLP12",
     "ResMLP24",

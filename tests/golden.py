@@ -26,6 +26,7 @@ import zlib
 import numpy as np
 
 import keras_mlp
+from keras_mlp.families.repmlpnet import inject_locality
 from keras_mlp.zoo import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent / "golden"
@@ -143,10 +144,18 @@ def build(case: Case, load: bool = True, **options):
         **options: further arguments of the builder.
     """
     builder, config = arguments(case)
-    model = builder(**config | options, classes=case.logits.shape[1], classifier_activation=None)
-    if load:
-        keras_mlp.load_checkpoint(model, case.state_dict())
-    return model
+    config |= options | {"classes": case.logits.shape[1], "classifier_activation": None}
+    return loaded(case, builder, **config)[0] if load else builder(**config)
+
+
+def loaded(case: Case, builder, **arguments):
+    """What `builder` makes, loaded with the case's tensors and in the case's form, and the report of the loading."""
+    forms = vars(case).get("tensors_form"), vars(case).get("form")
+    if "deploy" in forms:
+        arguments["deploy"] = forms[0] == "deploy"
+    model = builder(**arguments)
+    report = keras_mlp.load_checkpoint(model, case.state_dict())
+    return inject_locality(model) if forms == ("train", "deploy") else model, report
 
 
 # How each family's reference calls our arguments: case -> (builder, arguments).
@@ -170,6 +179,20 @@ def _mlp_mixer(case):
         token_dim=int(token_ratio * config["embed_dim"]),
         channel_dim=int(channel_ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
+    )
+
+
+def _repmlpnet(case):
+    config = case.config
+    return keras_mlp.RepMLPNet, dict(
+        patch_size=config["patch_size"][0],
+        dims=config["channels"],
+        depths=config["num_blocks"],
+        tiles=list(zip(config["hs"], config["ws"], strict=True)),
+        share_sets=config["sharesets_nums"],
+        kernel_sizes=config["reparam_conv_k"] or (),
+        gate_reduction=config["globalperceptron_reduce"],
+        deploy=config["deploy"],
     )
 
 
@@ -390,6 +413,7 @@ TRANSLATE = {
     "morph_mlp": _morph_mlp,
     "posmlp": _posmlp,
     "raft_mlp": _raft_mlp,
+    "repmlpnet": _repmlpnet,
     "res_mlp": _res_mlp,
     "smlp": _smlp,
     "spach": _spach,

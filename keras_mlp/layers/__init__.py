@@ -10,6 +10,13 @@ from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
+from keras_mlp.layers.perceptrons import (
+    ChannelPerceptron,
+    LocalPerceptron,
+    TileMerge,
+    TilePartition,
+    locality_injection,
+)
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.scaling import Affine, LayerScale
 from keras_mlp.layers.shifts import AxialShift, CycleShift
@@ -24,11 +31,13 @@ __all__ = [
     "AxialShift",
     "AxisDense",
     "BicubicResize",
+    "ChannelPerceptron",
     "CycleShift",
     "Dense",
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
+    "LocalPerceptron",
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
@@ -37,6 +46,8 @@ __all__ = [
     "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",
+    "TileMerge",
+    "TilePartition",
     "TokenDense",
     "TokenMLP",
     "WindowMerge",
@@ -47,6 +58,7 @@ __all__ = [
     "gelu_tanh",
     "image_norm",
     "layer_norm",
+    "locality_injection",
     "mixing_block",
     "overlapping_patches",
     "padded_conv",

@@ -17,9 +17,13 @@ def public_layers():
 EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),
+    layers.ChannelPerceptron: dict(use_bias=True),
     layers.CycleShift: dict(side="height", size=5),
+    layers.LocalPerceptron: dict(kernel_size=3),
     layers.PadToPatches: dict(patch_size=5),
     layers.PatchMerging: dict(),
+    layers.TileMerge: dict(tile=(4, 6), in_place=True),
+    layers.TilePartition: dict(tile=(4, 6), share_sets=2),
     layers.WindowMerge: dict(size=2),
     layers.WindowPartition: dict(size=4),
     layers.RegionMerge: dict(side="height", size=2, shift=1),
@@ -48,6 +52,8 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], layers.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
+    x = [x.reshape(8, 4, 6, 2, 2), x] if cls is layers.TileMerge else x
+    x = x.reshape(2, 8, 12, 2, 2) if cls in (layers.ChannelPerceptron, layers.LocalPerceptron) else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())

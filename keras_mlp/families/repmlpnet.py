@@ -1,0 +1,322 @@
+"""RepMLPNet: linear layers across the positions of a map that a trained convolution can be merged into.
+
+A block adds up a linear layer across all positions of a tile (the channel perceptron, shared by groups of channels) and
+depthwise convolutions on the tile (the local perceptron), and gates the sum by the average of the whole map (the global
+perceptron). A convolution is a linear layer, too: after training, "locality injection" adds the convolutions' kernels
+into the linear layer's and drops them. So there are two forms, that to train and that to deploy, with the same answer.
+"""
+
+import functools
+
+import keras
+import numpy as np
+from keras import initializers, layers
+
+from keras_mlp.application import Family
+from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.checkpoints.layouts import with_weight
+from keras_mlp.layers import (
+    ChannelPerceptron,
+    Dense,
+    LocalPerceptron,
+    TileMerge,
+    TilePartition,
+    activations,
+    batch_norm,
+    locality_injection,
+    stochastic_depth,
+)
+
+_IMAGENET = Preprocessing(crop_pct=1.0, interpolation="bilinear")
+_UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
+
+family = Family(
+    "repmlpnet",
+    title="RepMLPNet",
+    paper=Paper(
+        "RepMLPNet: Hierarchical Vision MLP with Re-parameterized Locality",
+        "Ding et al.",
+        2021,
+        "https://arxiv.org/abs/2112.11081",
+    ),
+    preprocessing=_IMAGENET,
+    recipe=Recipe(
+        source="DingXiaoH/RepMLP, the README's command and the code's defaults (the paper's learning rate is 2e-3; the "
+        "number of RandAugment's operations is timm's default)",
+        learning_rate=1e-3,
+        batch_size=256,
+        epochs=100,
+        warmup_epochs=10,
+        final_learning_rate=0.0,
+        weight_decay=0.1,
+        mixup=0.4,
+        cutmix=1.0,
+        rand_augment=(2, 15),
+        gradient_clip_norm=5.0,
+    ),
+)
+
+
+def repmlp_block(x, tile, share_sets, kernel_sizes, gate_reduction, deploy, tiles_in_place, name):
+    """The channel and the local perceptron on tiles, added up, times the global perceptron of the whole map."""
+    dim = x.shape[-1]
+    tiles = TilePartition(tile, share_sets, name=f"{name}_tiles")(x)
+    y = ChannelPerceptron(use_bias=deploy, name=f"{name}_fc3")(tiles)
+    if not deploy:
+        branches = [batch_norm(f"{name}_fc3_norm")(y)]
+        for size in kernel_sizes:
+            local = LocalPerceptron(size, name=f"{name}_repconv{size}")(tiles)
+            branches.append(batch_norm(f"{name}_repconv{size}_norm")(local))
+        y = layers.Add(name=f"{name}_perceptrons")(branches) if kernel_sizes else branches[0]
+    y = TileMerge(tile, tiles_in_place, name=f"{name}_map")([y, x])
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_gp_pool")(x)
+    gate = Dense(dim // gate_reduction, activation="relu", kernel_initializer=_UNIFORM, name=f"{name}_gp_fc1")(gate)
+    gate = Dense(dim, activation="sigmoid", kernel_initializer=_UNIFORM, name=f"{name}_gp_fc2")(gate)
+    return layers.Multiply(name=f"{name}_gate")([y, gate])
+
+
+def ffn_block(x, mlp_ratio, activation, dropout_rate, name):
+    """The channel MLP, each of its linear layers followed by a batch norm instead of a bias."""
+    linear = dict(use_bias=False, kernel_initializer=_UNIFORM)
+    y = batch_norm(f"{name}_fc1_norm")(Dense(int(mlp_ratio * x.shape[-1]), **linear, name=f"{name}_fc1")(x))
+    y = layers.Activation(activation, name=f"{name}_act")(y)
+    if dropout_rate:
+        y = layers.Dropout(dropout_rate, name=f"{name}_drop1")(y)
+    y = batch_norm(f"{name}_fc2_norm")(Dense(x.shape[-1], **linear, name=f"{name}_fc2")(y))
+    return layers.Dropout(dropout_rate, name=f"{name}_drop2")(y) if dropout_rate else y
+
+
+def embedding(x, dim, patch_size, name):
+    """Patches, embedded; a border that is narrower than a patch is cut off."""
+    convolution = dict(use_bias=False, kernel_initializer=_UNIFORM.clone())
+    x = layers.Conv2D(dim, patch_size, patch_size, **convolution, name=name)(x)
+    return layers.ReLU(name=f"{name}_act")(batch_norm(f"{name}_norm")(x))
+
+
+def check_size(size, patch_size, tiles):
+    """Refuse a known height or width of which a stage's map is no whole number of tiles.
+
+    Args:
+        size: `(height, width)` of the input in pixels.
+        patch_size: of the stem in pixels; each stage after the first halves the map, both rounding down.
+        tiles: `(height, width)` of each stage's tiles in positions.
+
+    Raises:
+        ValueError: names the nearest sides that work.
+    """
+
+    def works(side, lengths):
+        sides = (side // patch_size // 2**stage for stage in range(len(lengths)))
+        return all(n and n % length == 0 for n, length in zip(sides, lengths, strict=True))
+
+    stride = patch_size * 2 ** (len(tiles) - 1)
+    for side, lengths in zip(size, zip(*tiles, strict=True), strict=True):
+        if side is None or works(side, lengths):
+            continue
+        period = stride * int(np.lcm.reduce(lengths))
+        whole = side // stride * stride
+        below = [near for near in range(whole, 0, -stride) if works(near, lengths)][:1]
+        above = [near for near in range(whole + stride, whole + period + 1, stride) if works(near, lengths)][:1]
+        raise ValueError(
+            f"The height and width of each stage's map must be multiples of its tile's, {tuple(tiles)}. Received: the "
+            f"input size {tuple(size)}. The nearest to {side} that work: {', '.join(map(str, below + above))}."
+        )
+
+
+@family.builder
+def RepMLPNet(
+    x,
+    patch_size=4,
+    dims=(64, 128, 256, 512),
+    depths=(2, 2, 6, 2),
+    tiles=(56, 28, 14, 7),
+    share_sets=(1, 4, 16, 128),
+    kernel_sizes=(1, 3),
+    gate_reduction=4,
+    mlp_ratio=4,
+    *,
+    deploy=False,
+    tiles_in_place=False,
+    activation=None,
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+):
+    """RepMLPNet of any size, for images whose maps are whole tiles in every stage.
+
+    A larger image has several tiles that share all weights; nothing is resampled.
+
+    Args:
+        patch_size: side of the stem's patches in pixels.
+        dims: width of each stage; each is at half the height and width of the one before.
+        depths: number of blocks of each stage.
+        tiles: side of the tiles in each stage in positions, or `(height, width)`; in published models, the whole map.
+        share_sets: number of share-sets in each stage: channels whose linear layer across positions differs.
+        kernel_sizes: sides of the local perceptrons' kernels, odd; may be empty.
+        gate_reduction: what the global perceptron's hidden width is smaller by than the stage's.
+        mlp_ratio: hidden width of the channel MLP, in multiples of the stage's width.
+        deploy: the form to deploy, without local perceptrons, which takes checkpoints of that form;
+            `keras_mlp.families.repmlpnet.inject_locality` makes it of a trained model in the form to train.
+        tiles_in_place: put several tiles back where they were, which the authors' code does not (see
+            `keras_mlp.layers.TileMerge`); it makes no difference for images of one tile. By default as in their code.
+        activation: of the channel MLP; "gelu" (exact) by default, as in all published models.
+        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first. The authors have none.
+        dropout_rate: dropout after the channel MLP's activation and at its end. The authors have none.
+    """
+    activation = activations.get(activation or "gelu")
+    tiles = [(tile, tile) if isinstance(tile, int) else tuple(tile) for tile in tiles]
+    check_size(x.shape[1:3], patch_size, tiles)
+    x, block = embedding(x, dims[0], patch_size, "stem"), 0
+    for stage, (dim, depth, tile, sets) in enumerate(zip(dims, depths, tiles, share_sets, strict=True)):
+        if stage:
+            x = embedding(x, dim, 2, f"down_{stage - 1}")
+        mixing = functools.partial(
+            repmlp_block,
+            tile=tile,
+            share_sets=sets,
+            kernel_sizes=kernel_sizes,
+            gate_reduction=gate_reduction,
+            deploy=deploy,
+            tiles_in_place=tiles_in_place,
+        )
+        for i in range(depth):
+            name, rate = f"stages_{stage}_{i}", drop_path_rate * block / max(sum(depths) - 1, 1)
+            y = mixing(batch_norm(f"{name}_norm1")(x), name=f"{name}_token_mixing")
+            x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, rate, f"{name}_drop_path1")])
+            y = ffn_block(batch_norm(f"{name}_norm2")(x), mlp_ratio, activation, dropout_rate, f"{name}_channel_mixing")
+            x = layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, rate, f"{name}_drop_path2")])
+            block += 1
+    return batch_norm("norm")(x)
+
+
+def inject_locality(model: keras.Model) -> keras.Model:
+    """The form to deploy of a model in the form to train, with the same answer.
+
+    In every block, the batch norms and the local perceptrons are added into the channel perceptron's linear layer, in
+    float64 (see `keras_mlp.layers.locality_injection`). All other layers and weights are copied, so the top, the input
+    and the name stay.
+
+    Args:
+        model: a functional model with the blocks of this family in the form to train.
+
+    Returns:
+        A new model. `model` is unchanged. In training it would not normalise where `model` does: train first.
+
+    Raises:
+        ValueError: `model` has no block in the form to train.
+
+    Example:
+        model = keras_mlp.RepMLPNetT224(weights="RepMLPNet-T224-train.pth")
+        deploy = keras_mlp.families.repmlpnet.inject_locality(model)
+    """
+    blocks = [layer.name.removesuffix("_fc3") for layer in getattr(model, "layers", ()) if _trains(layer)]
+    if not blocks:
+        raise ValueError(
+            "`model` must be a functional model with RepMLP blocks in the form to train, such as "
+            f"`keras_mlp.RepMLPNetT224()`; in the form to deploy nothing is left to inject. Received: {model!r}"
+        )
+    injected = {layer.name for layer in model.layers for block in blocks if _is_injected(layer, block)}
+
+    def clone(layer):
+        change = {"use_bias": True} if _trains(layer) else {}
+        return layer.__class__.from_config(layer.get_config() | change)
+
+    def call(layer, inputs, *args, **kwargs):
+        if layer.name not in injected:
+            return layer(inputs, *args, **kwargs)
+        return inputs[0] if isinstance(inputs, list) else inputs  # the channel perceptron is the first of the branches
+
+    deploy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in filter(lambda layer: layer.weights, deploy.layers):
+        source = model.get_layer(layer.name)
+        layer.set_weights(_injection(model, source) if _trains(source) else source.get_weights())
+    return deploy
+
+
+def _trains(layer) -> bool:
+    """Whether it is the channel perceptron of a block in the form to train."""
+    return isinstance(layer, ChannelPerceptron) and not layer.use_bias
+
+
+def _is_injected(layer, block) -> bool:
+    """Whether a layer is only in the block's form to train."""
+    return layer.name.startswith((f"{block}_fc3_norm", f"{block}_repconv", f"{block}_perceptrons"))
+
+
+def _injection(model, fc3):
+    """Kernel and bias of the channel perceptron in the form to deploy."""
+
+    def array(variable):
+        return keras.ops.convert_to_numpy(variable)
+
+    def norm(layer):
+        norm = model.get_layer(f"{layer.name}_norm")
+        weights = (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+        return *map(array, weights), norm.epsilon
+
+    prefix = fc3.name.removesuffix("fc3")
+    local = [x for x in model.layers if isinstance(x, LocalPerceptron) and x.name.startswith(prefix)]
+    branches = [(array(layer.kernel), norm(layer)) for layer in local]
+    return locality_injection(array(fc3.kernel), norm(fc3), branches, fc3.input.shape[1:3])
+
+
+_T = dict(dims=(64, 128, 256, 512), depths=(2, 2, 6, 2), share_sets=(1, 4, 16, 128))
+_B = dict(dims=(96, 192, 384, 768), depths=(2, 2, 12, 2), share_sets=(1, 4, 32, 128))
+_D = dict(dims=(80, 160, 320, 640), depths=(2, 2, 18, 2), share_sets=(1, 4, 16, 128))
+_L = dict(dims=(96, 192, 384, 768), depths=(2, 2, 18, 2), share_sets=(1, 4, 32, 256))
+_256 = dict(tiles=(64, 32, 16, 8), input_shape=(256, 256, 3))
+
+# The authors' README; parameters and multiply-adds are those of the form to train.
+RepMLPNetT224 = family.variant(
+    "RepMLPNetT224", "repmlpnet_t224", title="RepMLPNet-T224", **_T,
+    parameters=38_293_608, macs=2_807_987_200, top1={"ImageNet-1k": 76.62},
+)  # fmt: skip
+RepMLPNetT256 = family.variant(
+    "RepMLPNetT256", "repmlpnet_t256", title="RepMLPNet-T256", **_T, **_256,
+    parameters=58_687_848, macs=4_258_078_720, top1={"ImageNet-1k": 77.44},
+)  # fmt: skip
+RepMLPNetB224 = family.variant(
+    "RepMLPNetB224", "repmlpnet_b224", title="RepMLPNet-B224", **_B,
+    parameters=68_242_712, macs=6_675_721_728, top1={"ImageNet-1k": 80.32},
+)  # fmt: skip
+RepMLPNetB256 = family.variant(
+    "RepMLPNetB256", "repmlpnet_b256", title="RepMLPNet-B256", **_B, **_256,
+    parameters=96_447_512, macs=9_640_209_408, top1={"ImageNet-1k": 81.03},
+)  # fmt: skip
+RepMLPNetD256 = family.variant(
+    "RepMLPNetD256", "repmlpnet_d256", title="RepMLPNet-D256", **_D, **_256,
+    parameters=86_887_648, macs=8_636_207_360, top1={"ImageNet-1k": 80.83},
+)  # fmt: skip
+RepMLPNetL256 = family.variant(
+    "RepMLPNetL256", "repmlpnet_l256", title="RepMLPNet-L256", **_L, **_256,
+    parameters=117_641_560, macs=11_609_484_288, top1={"ImageNet-1k": 81.68},
+)  # fmt: skip
+
+
+@with_weight
+def _share_sets(tensor, weight):
+    """A convolution of one pixel, its groups the share-sets: `(share_sets * out, in, 1, 1)`, and its bias."""
+    positions = weight.shape[1]
+    by_set = tensor.reshape(-1, positions, *tensor.shape[1:2])
+    return by_set.swapaxes(-1, -2) if tensor.ndim > 1 else by_set
+
+
+family.layout(
+    "repmlpnet",
+    convention="torch",
+    names=(
+        ("conv_embedding.conv", "stem"),
+        ("conv_embedding.bn", "stem_norm"),
+        ("stages.{}.{}.prebn{}", "stages_{}_{}_norm{}"),
+        ("stages.{}.{}.repmlp_block.gp.fc{}", "stages_{}_{}_token_mixing_gp_fc{}"),
+        ("stages.{}.{}.repmlp_block.fc3", "stages_{}_{}_token_mixing_fc3", _share_sets),
+        ("stages.{}.{}.repmlp_block.fc3_bn", "stages_{}_{}_token_mixing_fc3_norm"),
+        ("stages.{}.{}.repmlp_block.repconv{}.conv", "stages_{}_{}_token_mixing_repconv{}"),
+        ("stages.{}.{}.repmlp_block.repconv{}.bn", "stages_{}_{}_token_mixing_repconv{}_norm"),
+        ("stages.{}.{}.ffn_block.ffn_fc{}.conv", "stages_{}_{}_channel_mixing_fc{}"),
+        ("stages.{}.{}.ffn_block.ffn_fc{}.bn", "stages_{}_{}_channel_mixing_fc{}_norm"),
+        ("embeds.{}.conv", "down_{}"),
+        ("embeds.{}.bn", "down_{}_norm"),
+        ("head_norm", "norm"),
+        ("head", "head"),
+    ),
+)

@@ -132,7 +132,7 @@ def _fused(model):
         return Draft(inner, None)
 
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     graph = Graph(model, draft)
     while merge := next(filter(None, (rule(graph) for rule in RULES)), None):
         merges.append(merge)

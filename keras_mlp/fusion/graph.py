@@ -115,9 +115,9 @@ class Graph:
         """The calls that take `tensor`, each as often as it does; `None` where the model gives it as an answer."""
         return self._index[1].get(id(tensor), [])
 
-    def called_once(self, call) -> bool:
-        """Whether the layer is called nowhere else, so that it may change."""
-        return self._index[2][id(call.draft)] == 1
+    def free(self, call) -> bool:
+        """Whether the layer may change: it is called nowhere else, and not told to do here as in training."""
+        return self._index[2][id(call.draft)] == 1 and not call.kwargs.get("training")
 
     def changed(self):
         """To be called after `calls`, or what one takes, has changed."""

@@ -29,7 +29,7 @@ class Merge:
 def drop_idle(graph):
     """Dropout and its like, which stochastic depth is one of, do nothing in inference."""
     for call in graph.calls:
-        if call.draft.ask(algebra.idle) and "training" not in call.kwargs and _keeps_dtype(call):
+        if call.draft.ask(algebra.idle) and not call.kwargs.get("training") and _keeps_dtype(call):
             graph.remove(call)
             return Merge(call.draft.name, "dropped")
 
@@ -37,7 +37,7 @@ def drop_idle(graph):
 def simplify(graph):
     """A layer gives way to its simpler form."""
     for call in graph.calls:
-        if not graph.called_once(call) or len(call.inputs) != 1:
+        if not graph.free(call) or len(call.inputs) != 1:
             continue
         draft = call.draft
         form = draft.ask(algebra.simpler, draft.weights, call.inputs[0].shape)
@@ -56,7 +56,7 @@ def simplify(graph):
 def fold_scale(graph):
     """A scale and shift of each channel goes into the linear map before it, or into all the linear maps after it."""
     for call in graph.calls:
-        if not graph.called_once(call) or len(call.inputs) != 1:
+        if not graph.free(call) or len(call.inputs) != 1:
             continue
         draft, channels = call.draft, call.inputs[0].shape[-1]
         found = draft.ask(algebra.affine, draft.weights, channels)
@@ -78,7 +78,7 @@ def fold_scale(graph):
 def _backward(graph, call, scale, shift):
     """`[(draft, its new weights)]` of the layer that is scaled, if that is a linear map and for this call only."""
     before = graph.producer(call.inputs[0])
-    if before is None or not graph.called_once(before) or len(graph.consumers(call.inputs[0])) != 1:
+    if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
         return None
     linear = before.draft.ask(algebra.writes)
     if not linear or not _holds(before, call):
@@ -92,7 +92,7 @@ def _forward(graph, call, scale, shift):
     def push(tensor, scale, shift):
         found = []
         for after in graph.consumers(tensor):
-            if after is None or not graph.called_once(after):
+            if after is None or not graph.free(after):
                 return None
             # Inputs of which only the size matters may be scaled as they like.
             matter = [taken for i, taken in enumerate(after.inputs) if i not in (after.draft.ask(algebra.sizes) or ())]
@@ -160,7 +160,7 @@ def _addends(graph, call):
     for tensor in call.inputs:
         before = graph.producer(tensor)
         inner = before and type(before.draft.layer) is keras.layers.Add and len(graph.consumers(tensor)) == 1
-        if inner and graph.called_once(before):
+        if inner and graph.free(before):
             yield from _addends(graph, before)
         elif tensor.shape == call.outputs[0].shape:
             yield call, tensor
@@ -169,7 +169,7 @@ def _addends(graph, call):
 def _branch(graph, tensor):
     """The call that gives `tensor` for one sum alone, and is nothing but a linear map of its input."""
     call = graph.producer(tensor)
-    alone = call and graph.called_once(call) and len(call.inputs) == 1 and len(graph.consumers(tensor)) == 1
+    alone = call and graph.free(call) and len(call.inputs) == 1 and len(graph.consumers(tensor)) == 1
     if not alone:
         return None
     return call if call.draft.ask(algebra.reads) == (call.draft.ask(algebra.writes),) else None
@@ -209,8 +209,8 @@ def _bytes(layer) -> int:
 def merge_consecutive(graph):
     """Two linear maps that follow each other are one, where that has no more numbers to multiply with than both."""
     for call in graph.calls:
-        before = graph.producer(call.inputs[0]) if len(call.inputs) == 1 and graph.called_once(call) else None
-        if before is None or not graph.called_once(before) or len(graph.consumers(call.inputs[0])) != 1:
+        before = graph.producer(call.inputs[0]) if len(call.inputs) == 1 and graph.free(call) else None
+        if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
             continue
         first, second = before.draft, call.draft
         found = second.plain and first.ask(algebra.then, first.weights, second.layer, second.weights)

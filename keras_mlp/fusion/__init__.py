@@ -55,7 +55,9 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
     layer in a larger layer, such as attention. On the way to the next linear map they pass through what only moves or
     averages positions: windows, regions, average pooling (and so the last norm goes into the classifier). Where zeros
     come in at a border a shift cannot pass, as it would not reach the zeros: norms before a padded convolution stay,
-    those after it go. If several layers read the same norm all of them must be able to take it up.
+    those after it go. If several layers read the same norm all of them must be able to take it up. In ResMLP, one
+    before a linear layer across the positions and one after it are one (`PositionAffine`), at the cost of some
+    parameters.
 
     **Linear maps of the same tensor that are added up** are one map, of the sum of their kernels, smaller windows in
     the middle of larger ones, and the tensor itself is the map with the kernel 1:
@@ -76,8 +78,6 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
     The last norm is in the classifier afterwards. For a pyramid of maps fuse the pyramid,
     `fuse(feature_pyramid(model))`, not the other way round.
-
-
 
     Args:
         model: a functional model, from this package or any other, with models nested in it or not.

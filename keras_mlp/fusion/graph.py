@@ -84,6 +84,8 @@ class Graph:
 
     def __init__(self, model, draft=Draft.of):
         self.name, self.input, self.output = model.name, model.input, model.output
+        sources = [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
+        self.input_names = {id(layer.output): layer.name for layer in sources}
         drafts, self.calls = {}, []
         # Keras' own `clone_model` walks these nodes in this order.
         for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
@@ -143,7 +145,8 @@ class Graph:
         """The model, made of fresh layers."""
 
         def fresh(tensor):
-            built[id(tensor)] = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+            name = self.input_names.get(id(tensor))
+            built[id(tensor)] = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
             return built[id(tensor)]
 
         def ours(tensor):

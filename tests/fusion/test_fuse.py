@@ -11,7 +11,7 @@ from keras import layers
 
 import keras_mlp
 from keras_mlp import export
-from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, SelfAttention
+from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, SelfAttention, TokenDense
 from keras_mlp.zoo import FAMILIES
 
 SMALL = {golden.small(family).key for family in FAMILIES}
@@ -163,6 +163,22 @@ def test_norms_that_are_called_as_in_training_stay():
     x = layers.BatchNormalization()(layers.Dense(4)(source), training=True)
     model = randomised(layers.Dropout(0.5)(x, training=True), source=source)
     assert kinds(keras_mlp.fuse(model)) == kinds(model)
+
+
+def test_pixels_that_are_bytes_stay_scaled():
+    source = keras.Input((4,), dtype="uint8")
+    model = randomised(layers.Dense(3)(layers.Rescaling(1 / 255)(source)), source=source)
+    fused = keras_mlp.fuse(model)
+    assert kinds(fused) == kinds(model)
+    assert difference(model, fused, np.arange(8, dtype="uint8").reshape(2, 4)) == 0
+
+
+def test_scales_around_a_linear_layer_across_the_positions_are_one():
+    model = network((3, 2, 4), Affine(), TokenDense(), LayerScale(0.1))
+    fused, report = keras_mlp.fuse(model, report=True)
+    assert kinds(fused) == ["TokenDense", "PositionAffine"]
+    assert report.parameters_after == 6 * 6 + 4 + 6 * 4
+    assert difference(model, fused, images(model)) < 1e-9
 
 
 def test_what_the_model_answers_stays():
@@ -319,7 +335,7 @@ def test_half_precision_stays_near(case):
     keras.config.set_dtype_policy("float32")
     fused = keras_mlp.fuse(model)
     policies = {layer.name: layer.dtype_policy.name for layer in model.layers}
-    for layer in fused.layers:
+    for layer in fused.layers[1:]:
         assert layer.dtype_policy.name == policies.get(layer.name, "mixed_bfloat16"), layer.name
     answer = fused(case.images())
     assert answer.dtype == "float32" and case.error(answer) < 2e-1

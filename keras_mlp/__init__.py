@@ -80,6 +80,7 @@ from keras_mlp.families.swat import (
 )
 from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
 from keras_mlp.families.wave_mlp import WaveMLP, WaveMLPB, WaveMLPM, WaveMLPS, WaveMLPT, WaveMLPTDW
+from keras_mlp.fusion import fuse
 from keras_mlp.labels import decode_predictions
 from keras_mlp.pyramid import feature_pyramid
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
@@ -199,6 +200,7 @@ __all__ = [
     "create_model",
     "decode_predictions",
     "feature_pyramid",
+    "fuse",
     "list_models",
     "load_checkpoint",
     "model_card",

@@ -14,7 +14,7 @@ from keras import initializers, ops
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
-from keras_mlp.layers import Dense, GridLayer, SplitAttention
+from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
 from keras_mlp.layers.initializers import own
 
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
@@ -124,6 +124,20 @@ class DynamicAxisMixing(GridLayer):
             "reduced_dim": self.reduced_dim,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+@algebra.reads.answer(DynamicAxisMixing)
+def _compressed_and_mixed(layer):
+    # What is mixed reaches `out` as averages, of which a scale and shift are those of what is averaged.
+    return (
+        algebra.Linear("compress/kernel", "io", "i", "o", bias="compress/bias"),
+        algebra.Linear("out/kernel", "io", "i", "o", bias="out/bias"),
+    )
+
+
+@algebra.writes.answer(DynamicAxisMixing)
+def _out(layer):
+    return algebra.Linear("out/kernel", "io", "i", "o", bias="out/bias")
 
 
 def dyna_mixer_mixing(x, heads, reduced_dim, use_bias, activation, name):

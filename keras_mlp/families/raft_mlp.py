@@ -7,6 +7,7 @@ weights are for, mixed there, and resized back, in every block.
 """
 
 import keras
+import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.application import Family
@@ -17,6 +18,7 @@ from keras_mlp.layers import (
     LayerNormalization,
     TokenMLP,
     activations,
+    algebra,
     channel_mlp,
     stochastic_depth,
 )
@@ -181,15 +183,18 @@ class MultiScalePatchEmbedding(layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros")
         super().build(input_shape)
 
+    def in_place(self, kernel, size, channels, ops=ops):
+        """One patch's part of the kernel as that of a convolution: `(size, size, channels, dim)`."""
+        if self.channel_first:
+            return ops.transpose(ops.reshape(kernel, (channels, size, size, self.dim)), (1, 2, 0, 3))
+        return ops.reshape(kernel, (size, size, channels, self.dim))
+
     def call(self, x):
         channels, start, total = x.shape[-1], 0, self.bias
         for size in self.kernel_sizes:
             kernel = self.kernel[start : start + size**2 * channels]
             start += size**2 * channels
-            if self.channel_first:
-                kernel = ops.transpose(ops.reshape(kernel, (channels, size, size, self.dim)), (1, 2, 0, 3))
-            else:
-                kernel = ops.reshape(kernel, (size, size, channels, self.dim))
+            kernel = self.in_place(kernel, size, channels)
             border = (size - self.patch_size) // 2
             padded = ops.pad(x, ((0, 0), (border, border), (border, border), (0, 0))) if border else x
             total = total + ops.conv(padded, kernel, self.patch_size, padding="valid")
@@ -206,6 +211,25 @@ class MultiScalePatchEmbedding(layers.Layer):
             "kernel_sizes": self.kernel_sizes,
             "channel_first": self.channel_first,
         }
+
+
+@algebra.simpler.answer(MultiScalePatchEmbedding)
+def _one_convolution(layer, weights, shape):
+    """Smaller patches are parts of the largest, so that their sum is one convolution."""
+    largest, channels = max(layer.kernel_sizes), shape[-1]
+    total, start = np.zeros((largest, largest, channels, layer.dim)), 0
+    for size in layer.kernel_sizes:
+        kernel = weights["kernel"][start : start + size**2 * channels]
+        start += size**2 * channels
+        border = (largest - size) // 2
+        inside = slice(border, border + size)
+        total[inside, inside] += layer.in_place(kernel, size, channels, np)
+    border = (largest - layer.patch_size) // 2
+    conv = layers.Conv2D(layer.dim, largest, layer.patch_size, name=layer.name, dtype=layer.dtype_policy)
+    filled = (conv, {"kernel": total, "bias": weights["bias"]})
+    if not border:
+        return [filled]
+    return [(layers.ZeroPadding2D(border, name=f"{layer.name}_pad", dtype=layer.dtype_policy), {}), filled]
 
 
 def token_mixing(x, grid, kind, raft_size, expansion, activation, drop_path_rate, name):

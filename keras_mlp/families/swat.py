@@ -20,6 +20,7 @@ from keras_mlp.layers import (
     LayerScale,
     PatchEmbedding,
     activations,
+    algebra,
     stochastic_depth,
 )
 from keras_mlp.layers.initializers import own
@@ -334,6 +335,45 @@ class StructuredAttention(layers.Layer):
             "window": self.window,
             "shift": self.shift,
         }
+
+
+@algebra.simpler.answer(StructuredAttention)
+def _without_convolutions(layer, weights, shape):
+    """A convolution inside a token is a linear map of the token's channels, which the linear layer beside it can hold."""
+    if not layer.sub_grid:
+        return None
+    simple = StructuredAttention(
+        layer.heads, window=layer.window, shift=layer.shift, name=layer.name, dtype=layer.dtype_policy
+    )
+    merged = {path: value for path, value in weights.items() if path == "relative_bias"}
+    for name in ("qkv", "proj"):
+        kernel = _as_matrix(weights[f"{name}/kernel"], layer.sub_grid) + weights[f"{name}_linear/kernel"]
+        bias = np.repeat(weights[f"{name}/bias"], layer.sub_grid**2) + weights[f"{name}_linear/bias"]
+        merged |= {f"{name}/kernel": 0.5 * kernel, f"{name}/bias": 0.5 * bias}
+    return [(simple, merged)]
+
+
+def _as_matrix(window, p):
+    """A convolution with zeros around it on a `p x p` map of `c` channels, as a matrix `(c p p, filters p p)`."""
+    *size, channels, filters = window.shape
+    matrix = np.zeros((channels, p, p, filters, p, p))
+    for dy, dx in np.ndindex(*size):
+        down, right = dy - (size[0] - 1) // 2, dx - (size[1] - 1) // 2
+        # Targets whose source is inside the map.
+        row = np.arange(max(-down, 0), min(p - down, p))[:, None]
+        column = np.arange(max(-right, 0), min(p - right, p))
+        matrix[:, row + down, column + right, :, row, column] = window[dy, dx]
+    return matrix.reshape(channels * p * p, filters * p * p)
+
+
+@algebra.reads.answer(StructuredAttention)
+def _qkv(layer):
+    return None if layer.sub_grid else (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias"),)
+
+
+@algebra.writes.answer(StructuredAttention)
+def _proj(layer):
+    return None if layer.sub_grid else algebra.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
 
 
 def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation):

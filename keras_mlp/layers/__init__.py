@@ -18,7 +18,7 @@ from keras_mlp.layers.perceptrons import (
     locality_injection,
 )
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
-from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.scaling import Affine, LayerScale, PositionAffine
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
@@ -41,6 +41,7 @@ __all__ = [
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
+    "PositionAffine",
     "RegionMerge",
     "RegionPartition",
     "SelfAttention",

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import initializers
+from keras_mlp.layers import algebra, initializers
 from keras_mlp.layers.dense import Dense
 
 
@@ -64,3 +64,13 @@ class SelfAttention(keras.layers.Layer):
             "qkv_bias": self.qkv_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+@algebra.reads.answer(SelfAttention)
+def _qkv(layer):
+    return (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
+
+
+@algebra.writes.answer(SelfAttention)
+def _proj(layer):
+    return algebra.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")

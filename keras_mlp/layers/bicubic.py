@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mlp.layers import algebra
+
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """For each of `target` positions the four of `source` that it reads, and their weights: both `(4, target)`."""
@@ -76,3 +78,13 @@ class BicubicResize(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"size": self.size, "multiple": self.multiple}
+
+
+@algebra.carries.answer(BicubicResize)
+def _weighted(layer, scale, shift, shape):
+    return scale, shift  # the weights of each position sum to one
+
+
+@algebra.sizes.answer(BicubicResize)
+def _like(layer):
+    return (1,)

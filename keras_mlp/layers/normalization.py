@@ -3,7 +3,10 @@
 import keras
 from keras import ops
 
+from keras_mlp.layers import algebra
 
+
+@algebra.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` along the last axis, in fewer passes over the data.

@@ -1,11 +1,13 @@
 """Patch embedding: an image cut into patches, each projected to one vector."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_mlp.layers import initializers
+from keras_mlp.layers import algebra, initializers
 
 
+@algebra.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class PatchEmbedding(keras.layers.Conv2D):
     """Linear projection of the non-overlapping patches of an image.
@@ -82,3 +84,9 @@ class PadToPatches(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"patch_size": self.patch_size}
+
+
+@algebra.carries.answer(PadToPatches)
+def _padded(layer, scale, shift, shape):
+    whole = all(size is not None and size % layer.patch_size == 0 for size in shape[1:3])
+    return (scale, shift) if whole or not np.any(shift) else None

@@ -1,7 +1,10 @@
 """Patch merging: four neighbouring positions made one, side by side in the channels."""
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_mlp.layers import algebra
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -31,3 +34,9 @@ class PatchMerging(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
         return (batch, *(size and -(-size // 2) for size in (height, width)), 4 * channels)
+
+
+@algebra.carries.answer(PatchMerging)
+def _merged(layer, scale, shift, shape):
+    whole = all(size is not None and size % 2 == 0 for size in shape[1:3])
+    return (np.tile(scale, 4), np.tile(shift, 4)) if whole or not np.any(shift) else None

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mlp.layers import algebra
+
 
 class _Tiles(keras.layers.Layer):
     """Base of the layers that cut a map into tiles and back.
@@ -191,6 +193,7 @@ class LocalPerceptron(keras.layers.Layer):
 
     Args:
         kernel_size: side of the kernel in positions, odd.
+        use_bias: whether there is a bias: where `keras_mlp.fuse` has put a batch norm in.
 
     Input shape: `(batch, height, width, groups, share_sets)`, all but the batch known.
     Output shape: the same.
@@ -199,11 +202,11 @@ class LocalPerceptron(keras.layers.Layer):
         ValueError: `kernel_size` is even or below 1.
     """
 
-    def __init__(self, kernel_size, **kwargs):
+    def __init__(self, kernel_size, use_bias=False, **kwargs):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` must be odd and positive. Received: kernel_size={kernel_size}")
         super().__init__(**kwargs)
-        self.kernel_size = kernel_size
+        self.kernel_size, self.use_bias = kernel_size, use_bias
 
     def build(self, input_shape):
         limit = 1 / self.kernel_size  # PyTorch's default, which the authors keep
@@ -212,6 +215,8 @@ class LocalPerceptron(keras.layers.Layer):
             shape=(self.kernel_size, self.kernel_size, input_shape[-1], 1),
             initializer=keras.initializers.RandomUniform(-limit, limit),
         )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=input_shape[-1:], initializer="zeros")
         super().build(input_shape)
 
     def call(self, x):
@@ -219,13 +224,14 @@ class LocalPerceptron(keras.layers.Layer):
         kernel = ops.tile(self.kernel, (1, 1, groups, 1))
         tiles = ops.reshape(x, (-1, height, width, groups * share_sets))
         tiles = ops.depthwise_conv(tiles, kernel, padding="same", data_format="channels_last")
-        return ops.reshape(tiles, (-1, height, width, groups, share_sets))
+        tiles = ops.reshape(tiles, (-1, height, width, groups, share_sets))
+        return tiles + self.bias if self.use_bias else tiles
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return super().get_config() | {"kernel_size": self.kernel_size}
+        return super().get_config() | {"kernel_size": self.kernel_size, "use_bias": self.use_bias}
 
 
 def locality_injection(kernel, norm, local, tile):
@@ -266,3 +272,35 @@ def _scale_and_shift(gamma, beta, mean, variance, epsilon):
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in (gamma, beta, mean, variance))
     scale = gamma / np.sqrt(variance + epsilon)
     return scale, beta - mean * scale
+
+
+@algebra.reads.answer(ChannelPerceptron)
+def _across_positions(layer):
+    return (algebra.Linear("kernel", "sio", "s", "s", bias_axes="so", switch="use_bias"),)
+
+
+@algebra.reads.answer(LocalPerceptron)
+def _local(layer):
+    return (algebra.Linear("kernel", "hwsm", "s", "s", switch="use_bias", padded=layer.kernel_size > 1),)
+
+
+@algebra.writes.answer(ChannelPerceptron, LocalPerceptron)
+def _nothing_else(layer):
+    return algebra.reads(layer)[0]
+
+
+@algebra.plus.answer(ChannelPerceptron)
+def _injected(layer, weights, other, other_weights, shape):
+    if type(other) is not LocalPerceptron:
+        return None
+    one, zero = np.ones(shape[-1]), np.zeros(shape[-1])
+    no_norm = (one, zero, zero, one, 0.0)
+    local = [(other_weights["kernel"], no_norm)]
+    kernel, _ = locality_injection(weights["kernel"], no_norm, local, shape[1:3])
+    bias = {"bias": other_weights["bias"][:, None] * np.ones(kernel.shape[:2])} if "bias" in other_weights else {}
+    return algebra.added(weights | {"kernel": kernel}, bias)
+
+
+@algebra.sizes.answer(TileMerge)
+def _like(layer):
+    return (1,)

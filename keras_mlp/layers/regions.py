@@ -1,7 +1,10 @@
 """Regions: runs of neighbouring positions along an axis, whose channels are put side by side."""
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_mlp.layers import algebra
 
 _BORDERS = ("circular", "replicate", "zeros")
 
@@ -147,3 +150,18 @@ class RegionMerge(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"side": self.side, "size": self.size, "shift": self.shift}
+
+
+@algebra.carries.answer(RegionPartition)
+def _side_by_side(layer, scale, shift, shape):
+    length = shape[layer.axis]
+    continued = length is None or length % layer.size
+    zeros = (layer.shift and layer.shift_border == "zeros") or (continued and layer.border == "zeros")
+    if zeros and np.any(shift):
+        return None
+    return np.tile(scale, layer.size), np.tile(shift, layer.size)
+
+
+@algebra.sizes.answer(RegionMerge)
+def _like(layer):
+    return (1,)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mlp.layers import algebra
+
 
 class _Shift(keras.layers.Layer):
     """Groups of channels moved along the height or the width, zeros coming in from outside."""
@@ -103,3 +105,8 @@ class CycleShift(_Shift):
         # Channels that lie apart are slow to gather and to put back; whole maps times 0 or 1 are fast, and XLA makes
         # one pass of them.
         return sum(window(-d) * ops.convert_to_tensor(offset == d, x.dtype) for d in range(-half, half + 1))
+
+
+@algebra.carries.answer(AxialShift, CycleShift)
+def _moved(layer, scale, shift, shape):
+    return (scale, shift) if layer.size == 1 or not np.any(shift) else None

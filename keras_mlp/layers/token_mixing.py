@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import activations
+from keras_mlp.layers import activations, algebra
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 
@@ -123,6 +123,7 @@ class TokenDense(_AlongTokens):
 
     Args:
         kernel_initializer, bias_initializer: of the linear layer.
+        use_bias: whether there is a bias.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: the same.
@@ -130,8 +131,8 @@ class TokenDense(_AlongTokens):
 
     grid_axes = {"fc/kernel": ("in", "out"), "fc/bias": ("out",)}
 
-    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
-        super().__init__(kernel_initializer, bias_initializer, **kwargs)
+    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", use_bias=True, **kwargs):
+        super().__init__(kernel_initializer, bias_initializer, use_bias, **kwargs)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -140,6 +141,14 @@ class TokenDense(_AlongTokens):
 
     def call(self, x):
         return _tokens_back(self.fc(_tokens_last(x)), x)
+
+    def get_config(self):
+        return super().get_config() | {"use_bias": self.use_bias}
+
+
+@algebra.mixes.answer(TokenDense)
+def _across_tokens(layer, weights):
+    return weights["fc/kernel"].T, weights.get("fc/bias", 0.0), {"fc/kernel": weights["fc/kernel"]}
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

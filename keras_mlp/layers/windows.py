@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_mlp.layers import algebra
+
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class WindowPartition(keras.layers.Layer):
@@ -73,3 +75,13 @@ class WindowMerge(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"size": self.size}
+
+
+@algebra.carries.answer(WindowPartition, WindowMerge)
+def _only_moved(layer, scale, shift, shape):
+    return scale, shift
+
+
+@algebra.sizes.answer(WindowMerge)
+def _like(layer):
+    return (1,)

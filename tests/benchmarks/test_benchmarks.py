@@ -93,6 +93,14 @@ def test_the_roof_is_made_of_the_models_own_products():
     assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--model=mlp_mixer_b61").stderr
 
 
+def test_fusing_is_measured_against_the_model_as_it_was():
+    done = command("fusing", "--models=mlp_mixer_s32", "--batch=1", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[-1].split()
+    assert row[0] == "mlp_mixer_s32" and float(row[2]) > float(row[4]) and 0 < float(row[10]) < 100
+    assert "Did you mean 'mlp_mixer_b16'" in command("fusing", "--models=mlp_mixer_b61").stderr
+
+
 def test_augmentation_is_timed_and_repeated():
     done = command("augmentation", "--only=mixup", "--image_size=16", "--images=64", "--rounds=1")
     assert done.returncode == 0, done.stderr

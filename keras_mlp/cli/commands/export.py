@@ -49,10 +49,18 @@ def define_flags(flags):
         "What a .tflite file takes; uint8 is pixels as bytes.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_bool(
+        "fuse",
+        False,
+        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same answers.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
 
 
 def run(flags, arguments):
+    import keras_mlp
+
     console.only(arguments)
     console.require(flags, "model", "output")
     suffix = os.path.splitext(flags.output)[1]
@@ -67,6 +75,12 @@ def run(flags, arguments):
     if suffix != ".tflite" and (flags.precision, flags.batch_size, flags.input_dtype) != ("float32", 1, "float32"):
         raise console.UsageError("--precision, --batch_size and --input_dtype go with a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
+    if flags.fuse:
+        model, fusion = keras_mlp.fuse(model, report=True)
+        print(
+            f"fused: {len(fusion.merges)} merges; parameters: {fusion.parameters_before:,} before, "
+            f"{fusion.parameters_after:,} after"
+        )
     shape = models.input_shape(model)
     write = {".tflite": _to_tflite, ".onnx": _to_onnx, "": _to_saved_model}[suffix]
     write(flags, model, shape)

@@ -1,0 +1,144 @@
+"""Fusion: an equal model with fewer operations, for inference."""
+
+import dataclasses
+import warnings
+
+import keras
+
+from keras_mlp.analysis import cost
+from keras_mlp.fusion.graph import Draft, Graph
+from keras_mlp.fusion.rules import RULES, Merge
+
+__all__ = ["Fusion", "Merge", "fuse"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fusion:
+    """What `fuse` did.
+
+    Attributes:
+        merges: what was merged, in that order.
+        parameters_before, parameters_after: numbers that the model holds, statistics of batch norm among them.
+        macs_before, macs_after: multiply-adds of one image (`keras_mlp.analysis.cost`); `None` where they cannot be
+            counted, because the input's size is not known or the Keras backend is not TensorFlow.
+    """
+
+    merges: tuple[Merge, ...]
+    parameters_before: int
+    parameters_after: int
+    macs_before: int | None
+    macs_after: int | None
+
+    def __str__(self):
+        lines = [str(merge) for merge in self.merges]
+        lines.append(f"parameters: {self.parameters_before:,} before, {self.parameters_after:,} after")
+        if self.macs_before is not None:
+            lines.append(f"multiply-adds: {self.macs_before:,} before, {self.macs_after:,} after")
+        return "\n".join(lines)
+
+
+def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[keras.Model, Fusion]:
+    """An equal model with fewer operations, for inference.
+
+    The connections of the layers are searched for the following, over and over, until there is none left. Weights are
+    computed in float64 and rounded once.
+
+    **A scale and a shift of each channel** goes into the linear maps beside it. Batch norm in inference is one, with `s
+    = gamma / sqrt(variance + epsilon)` and `t = beta - mean s`; so are `Affine`, `LayerScale`, `Rescaling` (the
+    preprocessing of the images among them) and the `gamma` and `beta` at the end of layer norm and group norm. After a
+    linear map they change its columns, before one its rows:
+
+        s (K x + b) + t  =  (s K) x + (s b + t)
+        K (s x + t) + b  =  (K s) x + (K t + b)
+
+    where K is the kernel of a dense layer, of a convolution or depthwise convolution, or of the first or last linear
+    layer in a larger layer, such as attention. On the way to the next linear map they pass through what only moves or
+    averages positions: windows, regions, average pooling (and so the last norm goes into the classifier). Where zeros
+    come in at a border a shift cannot pass, as it would not reach the zeros: norms before a padded convolution stay,
+    those after it go. If several layers read the same norm all of them must be able to take it up. In ResMLP, one
+    before a linear layer across the positions and one after it are one (`PositionAffine`), at the cost of some
+    parameters.
+
+    **Linear maps of the same tensor that are added up** are one map, of the sum of their kernels, smaller windows in
+    the middle of larger ones, and the tensor itself is the map with the kernel 1:
+
+        K x + L x  =  (K + L) x,        x + K x  =  (1 + K) x
+
+    SPACH's blocks, `x + conv(x)`, are of the latter kind. **Linear maps that follow each other**, `L (K x)`, are merged
+    to `(L K) x` where that has no more numbers than both.
+
+    **Layers that hold such sums inside** have a simpler form: RaftMLP's patches of several sizes are one convolution of
+    the largest size, and a convolution inside SWAT's tokens is part of the linear layer beside it.
+
+    **Dropout**, which stochastic depth is a kind of, does nothing in inference and is left out.
+
+    What each layer can do it says itself (`keras_mlp/layers/algebra.py`); layers that say nothing, layers that are
+    called more than once, and layers that are quantised or adapted (LoRA) stay as they are. Nothing goes into a layer
+    that computes with fewer digits: under a mixed policy the preprocessing stays in float32.
+
+    The last norm is in the classifier afterwards. For a pyramid of maps fuse the pyramid,
+    `fuse(feature_pyramid(model))`, not the other way round.
+
+    Args:
+        model: a functional model, from this package or any other, with models nested in it or not.
+        report: whether to tell what was merged.
+
+    Returns:
+        A new functional model: an ordinary Keras model of the same input and output, that is not compiled. Layers keep
+        their names and dtype policies. `model` is unchanged. With `report`, also a `Fusion`. Fusing the answer once
+        more changes nothing.
+
+        The answer is for inference. It can be trained, but differently from `model`: without dropout, stochastic depth
+        and the statistics of batch norm, and from weights of other sizes. `load_checkpoint` fits the original only.
+
+    Raises:
+        ValueError: `model` is not functional.
+
+    Warns:
+        UserWarning: `model` is compiled, as if for training.
+
+    Example:
+        fast, report = keras_mlp.fuse(keras_mlp.HireMLPSmall(), report=True)
+        print(report)
+        fast.save("fast.keras")
+    """
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            "`model` must be a functional Keras model, or a Sequential one that is built; in others the connections "
+            f"of the layers cannot be seen. Received: {model!r}"
+        )
+    if model.compiled:
+        warnings.warn(
+            f"Model {model.name!r} is compiled. The fused model is for inference: it has neither optimizer nor losses, "
+            "and what batch norm, dropout and stochastic depth do in training is not in it. Train the original.",
+            stacklevel=2,
+        )
+    fused, merges = _fused(model)
+    if not report:
+        return fused
+    macs = [_macs(m) for m in (model, fused)]
+    return fused, Fusion(tuple(merges), model.count_params(), fused.count_params(), *macs)
+
+
+def _fused(model):
+    """`model` fused, the models in it, too, and what was merged."""
+    merges = []
+
+    def draft(layer):
+        if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
+            return Draft.of(layer)
+        inner, merged = _fused(layer)
+        merges.extend(merged)
+        return Draft(inner, None)
+
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    graph = Graph(model, draft)
+    while merge := next(filter(None, (rule(graph) for rule in RULES)), None):
+        merges.append(merge)
+    return graph.build(), merges
+
+
+def _macs(model) -> int | None:
+    known = len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]
+    return cost(model).macs if known and keras.backend.backend() == "tensorflow" else None

@@ -1,0 +1,258 @@
+"""The rules of fusion. Each finds one place in a graph, changes it, and says what it did; `None` if there is none."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_mlp.fusion.graph import Draft
+from keras_mlp.layers import PositionAffine, algebra
+
+
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """One thing that was merged.
+
+    Attributes:
+        layer: name of the layer that is gone, or that has less to do.
+        how: "dropped", "simpler form", "scale and shift", "parallel branch" or "consecutive layer".
+        into: names of the layers that have taken it up.
+    """
+
+    layer: str
+    how: str
+    into: tuple[str, ...] = ()
+
+    def __str__(self):
+        return f"{self.layer}: {self.how}" + (f", into {' and '.join(self.into)}" if self.into else "")
+
+
+def drop_idle(graph):
+    """Dropout and its like, which stochastic depth is one of, do nothing in inference."""
+    for call in graph.calls:
+        if call.draft.ask(algebra.idle) and not call.kwargs.get("training") and _keeps_dtype(call):
+            graph.remove(call)
+            return Merge(call.draft.name, "dropped")
+
+
+def simplify(graph):
+    """A layer gives way to its simpler form."""
+    for call in graph.calls:
+        if not graph.free(call) or len(call.inputs) != 1:
+            continue
+        draft = call.draft
+        form = draft.ask(algebra.simpler, draft.weights, call.inputs[0].shape)
+        if not form:
+            continue
+        *first, last = [Draft(layer, weights) for layer, weights in form]
+        for before in first:
+            source = call.inputs[0]
+            shape = before.layer.compute_output_shape(source.shape)
+            graph.insert_before(call, before, keras.KerasTensor(shape, source.dtype))
+        call.draft = last
+        graph.changed()
+        return Merge(draft.name, "simpler form", tuple(part.name for part in (*first, last)))
+
+
+def fold_scale(graph):
+    """A scale and shift of each channel goes into the linear map before it, or into all the linear maps after it."""
+    for call in graph.calls:
+        # Numbers that are no floating-point ones become so in the layer.
+        if not graph.free(call) or len(call.inputs) != 1 or not keras.backend.is_float_dtype(call.inputs[0].dtype):
+            continue
+        draft, channels = call.draft, call.inputs[0].shape[-1]
+        found = draft.ask(algebra.affine, draft.weights, channels)
+        if not found:
+            continue
+        scale, shift, rest = found
+        whole = rest is None and _keeps_dtype(call)
+        into = (whole and _backward(graph, call, scale, shift)) or _forward(graph, call, scale, shift)
+        if into:
+            for other, weights in into:
+                _set(other, weights)
+            if rest is None:
+                graph.remove(call)
+            else:
+                draft.change({}, **rest)
+            return Merge(draft.name, "scale and shift", tuple(other.name for other, _ in into))
+
+
+def _backward(graph, call, scale, shift):
+    """`[(draft, its new weights)]` of the layer that is scaled, if that is a linear map and for this call only."""
+    before = graph.producer(call.inputs[0])
+    if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
+        return None
+    linear = before.draft.ask(algebra.writes)
+    if not linear or not _holds(before, call):
+        return None
+    return [(before.draft, linear.after(before.draft.weights, scale, shift))]
+
+
+def _forward(graph, call, scale, shift):
+    """`[(draft, its new weights)]` of the layers that take what `call` gives, if all are linear in it."""
+
+    def push(tensor, scale, shift):
+        found = []
+        for after in graph.consumers(tensor):
+            if after is None or not graph.free(after):
+                return None
+            # Inputs of which only the size matters may be scaled as they like.
+            matter = [taken for i, taken in enumerate(after.inputs) if i not in (after.draft.ask(algebra.sizes) or ())]
+            if not any(taken is tensor for taken in matter):
+                continue
+            maps = after.draft.ask(algebra.reads)
+            if len(matter) != 1:
+                return None
+            if maps:
+                weights = after.draft.weights
+                for linear in maps:
+                    weights = weights and linear.before(weights, scale, shift)
+                if weights is None or not _holds(after, call):
+                    return None
+                found.append((after.draft, weights))
+            else:
+                carried = after.draft.ask(algebra.carries, scale, shift, tensor.shape)
+                further = carried and push(after.outputs[0], *carried)
+                if further is None:
+                    return None
+                found += further
+        return found
+
+    return push(call.outputs[0], scale, shift)
+
+
+def fold_around_mixing(graph):
+    """A scale and shift before positions are mixed and another one after that are one after it, the bias with them."""
+    for call in graph.calls:
+        found = call.draft.ask(algebra.mixes, call.draft.weights) if graph.free(call) else None
+        before = found and graph.producer(call.inputs[0])
+        after = found and next(iter(graph.consumers(call.outputs[0])), None)
+        first, second = _pure_affine(graph, before), _pure_affine(graph, after)
+        if not first or not second or len(graph.consumers(before.outputs[0]) + graph.consumers(call.outputs[0])) != 2:
+            continue
+        if not _holds(call, before) or not _holds(after, before) or not _holds(after, call):
+            continue
+        (scale, shift), (then_scale, then_shift) = first, second
+        matrix, bias, weights = found
+        by_position = np.outer(matrix.sum(axis=1), shift) + np.reshape(bias, (-1, 1))
+        merged = {"alpha": then_scale * scale, "beta": then_scale * by_position + then_shift}
+        layer = after.draft.layer
+        after.draft = Draft(PositionAffine(name=layer.name, dtype=layer.dtype_policy), merged)
+        call.draft.change(weights, use_bias=False)
+        graph.remove(before)
+        return Merge(before.draft.name, "scale and shift", (after.draft.name,))
+
+
+def _pure_affine(graph, call):
+    """`(scale, shift)` of a call that is nothing else, on tensors of one dtype; else `None`."""
+    if call is None or not graph.free(call) or len(call.inputs) != 1 or not _keeps_dtype(call):
+        return None
+    found = call.draft.ask(algebra.affine, call.draft.weights, call.inputs[0].shape[-1])
+    return found[:2] if found and found[2] is None else None
+
+
+def merge_branches(graph):
+    """Of several linear maps of one tensor that are added up, one map is made; the tensor itself counts as one."""
+    for call in graph.calls:
+        if type(call.draft.layer) is not keras.layers.Add:
+            continue
+        addends = list(_addends(graph, call))
+        for _, kept in addends:
+            branch = _branch(graph, kept)
+            if branch is None:
+                continue
+            source, draft = branch.inputs[0], branch.draft
+            for place, other in addends:
+                twin = _branch(graph, other)
+                if other is source:
+                    twin_draft = None
+                elif twin and twin is not branch and twin.inputs[0] is source and _holds(branch, twin):
+                    twin_draft = twin.draft
+                else:
+                    continue
+                weights = draft.ask(
+                    algebra.plus,
+                    draft.weights,
+                    twin_draft and twin_draft.layer,
+                    twin_draft and twin_draft.weights,
+                    source.shape,
+                )
+                if weights is None:
+                    continue
+                _set(draft, weights)
+                if twin_draft:
+                    graph.calls.remove(twin)
+                _drop_addend(graph, place, other)
+                name = twin_draft.name if twin_draft else "identity beside " + draft.name
+                return Merge(name, "parallel branch", (draft.name,))
+
+
+def _addends(graph, call):
+    """`(call of Add, tensor)` of all that is added up as it is, sums that only serve this one opened."""
+    for tensor in call.inputs:
+        before = graph.producer(tensor)
+        inner = before and type(before.draft.layer) is keras.layers.Add and len(graph.consumers(tensor)) == 1
+        if inner and graph.free(before):
+            yield from _addends(graph, before)
+        elif (tensor.shape, tensor.dtype) == (call.outputs[0].shape, call.outputs[0].dtype):
+            yield call, tensor
+
+
+def _branch(graph, tensor):
+    """The call that gives `tensor` for one sum alone, and is nothing but a linear map of its input."""
+    call = graph.producer(tensor)
+    alone = call and graph.free(call) and len(call.inputs) == 1 and len(graph.consumers(tensor)) == 1
+    if not alone:
+        return None
+    return call if call.draft.ask(algebra.reads) == (call.draft.ask(algebra.writes),) else None
+
+
+def _drop_addend(graph, call, tensor):
+    """Leave `tensor` out of a sum; a sum of one is none."""
+    left = list(call.inputs)
+    left.pop(next(i for i, other in enumerate(left) if other is tensor))
+    call.args, call.kwargs = (left,), {}
+    graph.changed()
+    if len(left) == 1:
+        graph.remove(call)
+
+
+def _set(draft, weights):
+    """Give a layer its new weights, and the biases that it did not have."""
+    maps = {*(draft.ask(algebra.reads) or ()), draft.ask(algebra.writes)} - {None}
+    new = {linear.switch: True for linear in maps if linear.bias in weights and linear.bias not in draft.weights}
+    draft.change(weights, **new)
+
+
+def _keeps_dtype(call) -> bool:
+    return call.outputs[0].dtype == call.inputs[0].dtype
+
+
+def _holds(call, other) -> bool:
+    """Whether `call` computes with no fewer digits than `other`, so that it can take over what that does."""
+    return _bytes(call.draft.layer) >= _bytes(other.draft.layer)
+
+
+def _bytes(layer) -> int:
+    """How long the numbers are that a layer computes with."""
+    return int("".join(filter(str.isdigit, layer.compute_dtype.removeprefix("b")))) // 8
+
+
+def merge_consecutive(graph):
+    """Two linear maps that follow each other are one, where that has no more numbers to multiply with than both."""
+    for call in graph.calls:
+        before = graph.producer(call.inputs[0]) if len(call.inputs) == 1 and graph.free(call) else None
+        if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
+            continue
+        first, second = before.draft, call.draft
+        found = second.plain and first.ask(algebra.then, first.weights, second.layer, second.weights)
+        if not found or not _holds(before, call) or not _keeps_dtype(call):
+            continue
+        weights, settings = found
+        if weights["kernel"].size <= first.weights["kernel"].size + second.weights["kernel"].size:
+            first.change(weights, **settings)
+            graph.remove(call)
+            return Merge(second.name, "consecutive layer", (first.name,))
+
+
+RULES = (drop_idle, simplify, fold_scale, fold_around_mixing, merge_branches, merge_consecutive)

@@ -103,7 +103,7 @@ def top_items(gates, capacity: int) -> Routing:
 
     Source: Zhou et al. 2022 (expert choice), https://arxiv.org/abs/2202.09368.
     """
-    items, num_experts = gates.shape[1:]
+    num_experts = gates.shape[-1]
     slots = ops.argsort(ops.argsort(-gates, axis=1), axis=1)
     experts = ops.zeros_like(slots) + ops.arange(num_experts, dtype=slots.dtype)
     return Routing(experts, slots, _where_room(gates, slots, capacity), num_experts, capacity)

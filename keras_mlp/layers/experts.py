@@ -278,7 +278,9 @@ class MixtureOfExperts(keras.layers.Layer):
         if not 1 <= k <= num_experts:
             raise ValueError(f"`k` must be in 1 … `num_experts`. Received: k={k}, num_experts={num_experts}")
         if capacity_factor is not None and capacity_factor <= 0:
-            raise ValueError(f"`capacity_factor` must be positive or None. Received: {capacity_factor}")
+            raise ValueError(f"`capacity_factor` must be positive or None. Received: capacity_factor={capacity_factor}")
+        if images_per_group < 1:
+            raise ValueError(f"`images_per_group` must be at least 1. Received: images_per_group={images_per_group}")
         super().__init__(**kwargs)
         self.hidden_dim, self.num_experts, self.k, self.items = hidden_dim, num_experts, k, items
         self.capacity_factor, self.batch_priority = capacity_factor, batch_priority
@@ -332,7 +334,14 @@ class MixtureOfExperts(keras.layers.Layer):
         return x if self.items == "tokens" else ops.swapaxes(x, 1, 2)
 
     def _in_groups(self, x):
-        return x if self.images_per_group == 1 else ops.reshape(x, (-1, self.images_per_group * x.shape[1], x.shape[2]))
+        if self.images_per_group == 1:
+            return x
+        if (x.shape[0] or 0) % self.images_per_group:
+            raise ValueError(
+                f"Layer {self.name!r} needs a batch that is a multiple of `images_per_group`={self.images_per_group}. "
+                f"Received: a batch of {x.shape[0]}"
+            )
+        return ops.reshape(x, (-1, self.images_per_group * x.shape[1], x.shape[2]))
 
     def _logits(self, x):
         dtype = keras.backend.result_type(x.dtype, "float32")

@@ -5,11 +5,6 @@ import math
 import golden
 import keras
 import numpy as np
-import pytest
-
-import keras_mlp
-from keras_mlp.analysis import cost
-from keras_mlp.layers import MixtureOfExperts
 
 CASE = golden.load("sparse_mlp/tiny.json")
 

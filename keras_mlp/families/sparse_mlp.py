@@ -21,6 +21,7 @@ Inferred here, where nothing is known:
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from keras_mlp.application import Family
@@ -203,7 +204,7 @@ def SparseMLP(
             batch; with more it may, at inference, too, and the batch must be a multiple.
         auxiliary_loss: weight of the losses that keep the experts in like use, added in training.
     """
-    if len(depths) != 2 or len(experts) != 2 or len(k) != 2 or (table is not None and len(table) != 2):
+    if any(np.shape(pair) != (2,) for pair in (depths, experts, k, (0, 0) if table is None else table)):
         raise ValueError(
             "`depths`, `experts`, `k` and `table` are pairs, such as (6, 2), (4, 4), (1, 2) and (392, 256). Received: "
             f"depths={depths!r}, experts={experts!r}, k={k!r}, table={table!r}"

@@ -416,6 +416,6 @@ def layout_map(device_mesh, axis: str = "model"):
     if axis not in device_mesh.axis_names:
         raise ValueError(f"`axis` must be one of the mesh's, {device_mesh.axis_names}. Received: axis={axis!r}")
     layouts = keras.distribution.LayoutMap(device_mesh)
-    layouts["experts_fc._kernel"] = (axis, None, None)
-    layouts["experts_fc._bias"] = (axis, None)
+    layouts[".*/experts_fc._kernel"] = (axis, None, None)
+    layouts[".*/experts_fc._bias"] = (axis, None)
     return layouts

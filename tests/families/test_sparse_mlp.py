@@ -5,6 +5,11 @@ import math
 import golden
 import keras
 import numpy as np
+import pytest
+
+import keras_mlp
+from keras_mlp.analysis import cost
+from keras_mlp.zoo import FAMILIES
 
 CASE = golden.load("sparse_mlp/tiny.json")
 
@@ -80,3 +85,50 @@ def test_the_network_is_the_one_that_is_written_down_here():
     answer = np.asarray(golden.build(CASE)(CASE.images()))
     assert np.abs(answer - expected).max() < 1e-9 * expected.std()
     assert CASE.error(expected) < 1e-7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FAMILIES["sparse_mlp"].variants))
+def test_cards_tell_what_is_built_and_it_is_near_the_published_size(name):
+    card, published = keras_mlp.model_card(name), {"s": 22e6, "b": 69e6, "l": 130e6}[name[-1]]
+    measured = cost(keras_mlp.create_model(name, weights=None))
+    assert (card.parameters, card.macs) == (measured.parameters, measured.macs)
+    assert measured.parameters == pytest.approx(published, rel=0.03)
+    assert "recalled" in card.note and "inferred" in card.note and not card.weights
+    with pytest.raises(ValueError, match="no weights are published"):
+        keras_mlp.create_model(name, weights="imagenet")
+
+
+def test_more_experts_cost_parameters_and_hardly_any_work():
+    few, many = (
+        cost(keras_mlp.SparseMLP(patch_size=4, dim=128, depths=(0, 1), experts=experts, input_shape=(32, 32, 3)))
+        for experts in ((2, 2), (8, 8))
+    )
+    assert many.parameters > 2 * few.parameters
+    assert many.macs < 1.1 * few.macs
+
+
+def test_at_another_input_size_only_the_ways_to_the_table_and_back_change():
+    resized = keras_mlp.resize(golden.build(CASE), (32, 24))
+    shapes = {
+        f"{layer.name}/{variable.path.split('/')[-2]}": tuple(variable.shape)
+        for layer in resized.layers
+        if "represent" in layer.name
+        for variable in layer.weights
+        if "along_tokens/kernel" in variable.path
+    }
+    assert shapes == {"blocks_1_represent/along_tokens": (48, 40), "blocks_1_represent_back/along_tokens": (40, 48)}
+    old = golden.build(CASE).get_layer("blocks_1_token_mixing").get_weights()
+    for new, same in zip(resized.get_layer("blocks_1_token_mixing").get_weights(), old, strict=True):
+        np.testing.assert_array_equal(new, same)
+
+
+@pytest.mark.parametrize("wrong", [dict(depths=3), dict(experts=(4,)), dict(k=(1, 2, 3)), dict(table=(8,))])
+def test_arguments_that_are_pairs_are_checked(wrong):
+    with pytest.raises(ValueError, match="are pairs, such as"):
+        keras_mlp.SparseMLP(**CASE.config | wrong, input_shape=(16, 24, 3))
+
+
+def test_sizes_must_be_known():
+    with pytest.raises(ValueError, match="static `input_shape`"):
+        keras_mlp.SparseMLP(depths=(0, 1), input_shape=(None, None, 3), include_top=False)

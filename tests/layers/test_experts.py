@@ -216,6 +216,7 @@ def test_items_must_be_of_known_number():
         MixtureOfExperts(8, 4, images_per_group=4)(np.zeros((6, 20, 5), "float32"))
 
 
+@pytest.mark.slow
 def test_experts_shard_over_devices_with_the_same_answers():
     """Two devices on JAX, half of the experts on each: prediction and a step of training as on one."""
     code = """
@@ -228,7 +229,7 @@ def run():
     model = keras_mlp.SparseMLP(
         patch_size=4,
         dim=16,
-        depths=(1, 1),
+        depths=(0, 1),
         experts=(4, 2),
         input_shape=(16, 16, 3),
         classes=3,
@@ -238,8 +239,8 @@ def run():
     images, labels = np.random.RandomState(0).standard_normal((4, 16, 16, 3)).astype("float32"), np.arange(4) % 3
     before = model.predict(images, verbose=0)
     model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-    loss = model.fit(images, labels, epochs=2, verbose=0).history["loss"]
-    return model, [before, np.asarray(loss), model.predict(images, verbose=0)]
+    loss = model.train_on_batch(images, labels)
+    return model, [before, loss, model.predict(images, verbose=0)]
 
 _, expected = run()
 devices = keras.distribution.list_devices()

@@ -4,7 +4,7 @@
 
 The layers of Sparse-MLP-S at inference, in one process and in turns, in TensorFlow, as a graph and compiled by XLA:
 token experts with k = 1, channel experts with k = 2. "slots" counts those of all experts for each item, which is the
-work in dense MLPs: `k`, and the room above the even share (`capacity_factor`, rounded up to a multiple of four).
+work in dense MLPs: `k`, and the room above the even share (`capacity_factor`).
 """
 
 import os

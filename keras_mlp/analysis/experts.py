@@ -46,7 +46,7 @@ def expert_load(model: keras.Model, images) -> dict[str, Load]:
     mixtures = [layer for layer in naming.weighted_layers(model) if isinstance(layer, MixtureOfExperts)]
     if not mixtures:
         raise ValueError(f"Model {model.name!r} has no MixtureOfExperts layers: there are no experts to look at.")
-    inputs = keras.Model(model.inputs, [layer.input for layer in mixtures])(images)
+    inputs = keras.Model(model.input, [layer.input for layer in mixtures])(images)
     return {layer.name: _load(layer.route(x)) for layer, x in zip(mixtures, keras.tree.flatten(inputs), strict=True)}
 
 

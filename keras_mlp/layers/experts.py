@@ -46,7 +46,7 @@ class Routing(NamedTuple):
     capacity: int
 
 
-def expert_capacity(items: int, num_experts: int, k: int = 1, factor: float | None = 1.05, multiple_of: int = 4) -> int:
+def expert_capacity(items: int, num_experts: int, k: int = 1, factor: float | None = 1.05, multiple_of: int = 1) -> int:
     """Slots of one expert for one group: its even share of all choices, times `factor`, rounded up.
 
     Args:
@@ -55,7 +55,8 @@ def expert_capacity(items: int, num_experts: int, k: int = 1, factor: float | No
         k: experts that each item chooses.
         factor: room above the even share; `None` for a slot for each item, so that nobody is left out (every expert
             then costs as much as if it were the only one).
-        multiple_of: what the result is rounded up to a multiple of (V-MoE's 4, for the hardware's sake).
+        multiple_of: what the result is rounded up to a multiple of: 4 in V-MoE, whose groups are of eight images; in a
+            group of one that could add a fifth.
 
     Returns:
         A positive integer.
@@ -238,7 +239,8 @@ class MixtureOfExperts(keras.layers.Layer):
         items: what is routed: "tokens", where the experts mix the channels of a token, or "channels", where they mix
             the tokens of a channel.
         capacity_factor: room of each expert above the even share; `None` for no limit, at the cost of all experts for
-            each item. See `expert_capacity`.
+            each item. See `expert_capacity`. The same in training and at inference, so that what was trained is what
+            answers; no weight depends on it, so that a model with more room can be built for the weights of another.
         batch_priority: whether items with the largest gates get their slots first.
         images_per_group: images that share the experts' room. With 1, an image's answer depends on this image alone.
             With more, no answer is refused while another image leaves the room, but whether an expert has it depends on

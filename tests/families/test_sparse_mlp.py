@@ -56,7 +56,7 @@ class Reference:
         weights = [self.state[f"{name}/experts_fc{i}_{part}"] for i in (1, 2) for part in ("kernel", "bias")]
         gates = np.exp(items @ self.state[f"{name}/router_kernel"])
         gates /= gates.sum(axis=1, keepdims=True)
-        room = math.ceil(math.ceil(1.05 * len(items) * k / gates.shape[1]) / 4) * 4
+        room = math.ceil(1.05 * len(items) * k / gates.shape[1])
         taken, y = np.zeros(gates.shape[1], int), np.zeros_like(items)
         for choice in range(k):
             for item in np.argsort(-gates.max(axis=1), kind="stable"):

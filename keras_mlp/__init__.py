@@ -66,6 +66,7 @@ from keras_mlp.families.spach import (
     SPACHTransXS,
     SPACHTransXXS,
 )
+from keras_mlp.families.sparse_mlp import SparseMLP, SparseMLPB, SparseMLPL, SparseMLPS
 from keras_mlp.families.swat import (
     SWAT,
     SWATDeiTB32,
@@ -186,6 +187,10 @@ __all__ = [
     "SWATResMLPS12",
     "SWATSwinS",
     "SWATSwinT",
+    "SparseMLP",
+    "SparseMLPB",
+    "SparseMLPL",
+    "SparseMLPS",
     "ViP",
     "ViPLarge7",
     "ViPMedium7",

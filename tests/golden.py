@@ -123,6 +123,10 @@ def tiny():
     return [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
 
 
+WITHOUT_REFERENCE = {"sparse_mlp"}
+"""Families of which nobody published a reference. Their tiny case (`kind` is "behaviour") holds the answer of a NumPy
+implementation of our own, so that they take part in the behaviour suite; it is no parity case."""
+
 MODELS = json.loads((ROOT / "models.json").read_text())
 """The names that full-size cases have in the package."""
 
@@ -353,6 +357,10 @@ def _spach(case):
     )
 
 
+def _sparse_mlp(case):
+    return keras_mlp.SparseMLP, case.config
+
+
 def _swat(case):
     config, constants = case.config, case.config["constants"]
     kind, stem = config["constructor"], constants["stem"]
@@ -417,6 +425,7 @@ TRANSLATE = {
     "res_mlp": _res_mlp,
     "smlp": _smlp,
     "spach": _spach,
+    "sparse_mlp": _sparse_mlp,
     "swat": _swat,
     "vip": _vip,
     "wave_mlp": _wave_mlp,

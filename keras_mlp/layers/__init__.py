@@ -5,6 +5,7 @@ from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.experts import MixtureOfExperts
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm
@@ -38,6 +39,7 @@ __all__ = [
     "LayerNormalization",
     "LayerScale",
     "LocalPerceptron",
+    "MixtureOfExperts",
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",

@@ -43,6 +43,7 @@ SMALL = {
     "res_mlp": ("ResMLP", dict(patch_size=2, dim=64, depth=3, initial_scale=1.0)),
     "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
     "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),
+    "sparse_mlp": ("SparseMLP", dict(patch_size=2, dim=64, depths=(1, 1))),
     "swat": ("SWAT", dict(segments=4, sub_grid=4, stem_dim=32, depths=(3,))),
     "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
     "wave_mlp": ("WaveMLP", dict(patch_size=2) | _TWO_STAGES),

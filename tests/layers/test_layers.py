@@ -31,6 +31,9 @@ EXAMPLES = {
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     layers.BicubicResize: dict(size=(5, 20)),
     layers.LayerScale: dict(initial_scale=0.5),
+    layers.MixtureOfExperts: dict(
+        hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
+    ),
     layers.SelfAttention: dict(heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
@@ -54,6 +57,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is layers.TileMerge else x
     x = x.reshape(2, 8, 12, 2, 2) if cls in (layers.ChannelPerceptron, layers.LocalPerceptron) else x
+    x = x.reshape(2, 96, 4) if cls is layers.MixtureOfExperts else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())

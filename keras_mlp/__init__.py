@@ -3,6 +3,7 @@
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
+from keras_mlp.families.bimlp import BiMLP, BiMLPM, BiMLPS
 from keras_mlp.families.cycle_mlp import CycleMLP, CycleMLPB1, CycleMLPB2, CycleMLPB3, CycleMLPB4, CycleMLPB5
 from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
@@ -83,6 +84,9 @@ __all__ = [
     "ASMLPBase",
     "ASMLPSmall",
     "ASMLPTiny",
+    "BiMLP",
+    "BiMLPM",
+    "BiMLPS",
     "CycleMLP",
     "CycleMLPB1",
     "CycleMLPB2",

@@ -3,6 +3,7 @@
 from keras_mlp.layers.activations import gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
+from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.gating import SpatialGatingUnit
@@ -24,6 +25,10 @@ __all__ = [
     "AxialShift",
     "AxisDense",
     "BicubicResize",
+    "BinaryAggregation",
+    "BinaryDense",
+    "ChannelBias",
+    "ClipWeights",
     "CycleShift",
     "Dense",
     "GridLayer",
@@ -32,6 +37,7 @@ __all__ = [
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
+    "RPReLU",
     "RegionMerge",
     "RegionPartition",
     "SelfAttention",

@@ -1,5 +1,6 @@
 """Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
 
+from keras_mlp import binary
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
@@ -184,6 +185,7 @@ __all__ = [
     "WaveMLPS",
     "WaveMLPT",
     "WaveMLPTDW",
+    "binary",
     "create_model",
     "decode_predictions",
     "feature_pyramid",

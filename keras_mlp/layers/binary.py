@@ -68,13 +68,13 @@ def scale_of(kernel, axis):
 
 @ops.custom_gradient
 def _signs(kernel, scale):
-    """`sign(kernel)`, whose gradient makes that of `sign(kernel) * scale` pass to `kernel` unchanged."""
+    """1 where `kernel >= 0`, else -1; the gradient of these signs times `scale` passes to `kernel` unchanged."""
 
     def backward(*upstream_and_inputs, upstream=None):
         upstream = upstream_and_inputs[0] if upstream is None else upstream
         return upstream / scale, ops.zeros_like(scale)
 
-    return ops.sign(kernel), backward
+    return _ROUND["binary"](kernel), backward
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -179,6 +179,7 @@ class BinaryDense(BinaryLayer):
 
         y_o = s_o * (sum over i of sign(W_io) q(x_i)),   s_o = mean over i of |W_io|
 
+    A weight of exactly 0 counts as positive, so that one bit holds it; BiMLP's released code leaves it out of the sum.
     The sum is one of whole numbers, and so is exact: it is the same in any order, on any machine.
 
     Source: Rastegari et al. 2016 (XNOR-Net), https://arxiv.org/abs/1603.05279, equations 5 and 6; Xu et al. 2022

@@ -6,8 +6,8 @@ In place of the tensor NAME there are two:
                  weights of zero and more, 0 for negative ones; the last byte is filled up with zeros
     NAME.scale   in the kernel's dtype and of its shape, but 1 long in the axis along which weights share a scale
 
-and the header's metadata have, under "packed_kernels", a JSON object `{NAME: shape of the kernel}`. The kernel that is read is
-`sign * scale`.
+and the header's metadata have, under "packed_kernels", a JSON object `{NAME: shape of the kernel}`. The kernel that is
+read is `sign * scale`.
 """
 
 import json

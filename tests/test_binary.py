@@ -1,5 +1,11 @@
 """Binary layers train through their rounding, and their weights are kept as bits and come back bit by bit."""
 
+import json
+import os
+import subprocess
+import sys
+
+import golden
 import keras
 import numpy as np
 import pytest
@@ -77,6 +83,25 @@ def test_the_weights_gradient_is_that_of_the_binary_weights(layer):
             loss = tf.reduce_sum(one(x) ** 2)
         gradients.append(tape.gradient(loss, one.kernel.value))
     np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def one_step():
+    """The weights of two binary layers after a step of training, from the same start whatever the backend."""
+    layers = [BinaryAggregation("width", inputs=2), BinaryDense(3, activation_levels="binary", gradient="bireal")]
+    model = keras.Sequential([keras.Input((4, 5, 6)), *layers])
+    model.set_weights([random(*weight.shape, seed=i) for i, weight in enumerate(model.get_weights())])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.fit(random(2, 4, 5, 6, seed=5), random(2, 4, 5, 3, seed=6), verbose=0)
+    return model.get_weights()
+
+
+def test_jax_trains_to_the_same_weights():
+    code = "import json, test_binary; print(json.dumps([w.tolist() for w in test_binary.one_step()]))"
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(golden.ROOT.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    for weights, expected in zip(json.loads(done.stdout), one_step(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
 def test_training_keeps_the_weights_within_the_limit():
@@ -158,8 +183,6 @@ def test_models_without_binary_weights_are_refused(tmp_path):
 
 
 def test_damaged_bits_are_refused(tmp_path):
-    import json
-
     path = tmp_path / "packed.safetensors"
     bits = {"layer/kernel.signs": np.zeros(2, "uint8"), "layer/kernel.scale": np.ones((1, 3), "float32")}
     keras_mlp.save_checkpoint(bits, path, packed_kernels=json.dumps({"layer/kernel": [6, 3]}))

@@ -16,7 +16,7 @@ import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.application import Family
-from keras_mlp.cards import Paper, Preprocessing
+from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.layers import (
     BinaryAggregation,
     BinaryDense,
@@ -45,6 +45,16 @@ family = Family(
         "https://arxiv.org/abs/2212.14158",
     ),
     preprocessing=Preprocessing(crop_pct=0.875),
+    recipe=Recipe(
+        source="inferred, for the authors published inference code only: the schedule of Wave-MLP, the full-precision "
+        "parent; the mild augmentation that binary networks are trained with (ReActNet); no weight decay, which would "
+        "pull binary weights to their thresholds. The paper adds a teacher: keras_mlp.training.distill",
+        learning_rate=1e-3,
+        batch_size=1024,
+        epochs=300,
+        warmup_epochs=5,
+        weight_decay=0.0,
+    ),
     at_least_float32=True,
 )
 

@@ -1,8 +1,10 @@
 """Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
 
+from keras_mlp import binary
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
+from keras_mlp.families.bimlp import BiMLP, BiMLPM, BiMLPS
 from keras_mlp.families.cycle_mlp import CycleMLP, CycleMLPB1, CycleMLPB2, CycleMLPB3, CycleMLPB4, CycleMLPB5
 from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
 from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
@@ -94,6 +96,9 @@ __all__ = [
     "ASMLPBase",
     "ASMLPSmall",
     "ASMLPTiny",
+    "BiMLP",
+    "BiMLPM",
+    "BiMLPS",
     "CycleMLP",
     "CycleMLPB1",
     "CycleMLPB2",
@@ -202,6 +207,7 @@ __all__ = [
     "WaveMLPS",
     "WaveMLPT",
     "WaveMLPTDW",
+    "binary",
     "create_model",
     "decode_predictions",
     "feature_pyramid",

@@ -39,6 +39,7 @@ class Family:
         best: what the best published checkpoint with that many classes is called; variants load it by default.
         preprocessing: what models without published weights assume.
         recipe: the published training recipe, or `None`.
+        at_least_float32: whether its layers compute in float32 under policies of 16 bits, too.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Family:
         best: str = BEST,
         preprocessing: cards.Preprocessing,
         recipe: cards.Recipe | None = None,
+        at_least_float32: bool = False,
     ):
         self.name, self.title, self.paper = name, title, paper
         self.default_shape, self.classes, self.best = default_shape, classes, best
         self.preprocessing, self.recipe = preprocessing, recipe
+        self.at_least_float32 = at_least_float32
         self.variants: dict[str, dict] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
         self._texts: dict[str, str] = {}
@@ -94,6 +97,7 @@ class Family:
         title: str,
         parameters: int,
         macs: int,
+        binary_macs: int = 0,
         input_shape=None,
         top1=None,
         note="",
@@ -107,6 +111,7 @@ class Family:
             title: the paper's name for it.
             parameters: trainable parameters with the family's default classes.
             macs: multiply-adds of one image or video.
+            binary_macs: those of them that are products of bits.
             input_shape: default input where it is not the family's.
             top1: `{training: percent}` of published top-1, of ImageNet-1k or of the data set of videos.
             note: what is inferred and not published.
@@ -127,6 +132,7 @@ class Family:
             title=title,
             parameters=parameters,
             macs=macs,
+            binary_macs=binary_macs,
             input_shape=input_shape,
             top1=top1 or {},
             note=note,
@@ -296,6 +302,8 @@ def _application(
     try:
         if dtype is not None:
             keras.config.set_dtype_policy(dtype)
+        if family.at_least_float32:
+            keras.config.set_dtype_policy(_at_least_float32())
         inputs, sources = _inputs(input_tensor, input_shape, default_shape)
         x = inputs
         if include_preprocessing:

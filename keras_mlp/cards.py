@@ -265,6 +265,7 @@ class ModelCard:
         paper: where it was published.
         parameters: trainable parameters, with the default number of classes.
         macs: multiply-adds of one image or video in matrix products and convolutions.
+        binary_macs: those of them that are products of binary weights with activations of two or three levels.
         input_shape: default input, `(height, width, channels)`; videos have frames in front.
         top1: `{training: percent}`, every ImageNet-1k top-1 that was published for the architecture, or of video models
             the top-1 of every data set, whether its weights were or not.
@@ -291,6 +292,12 @@ class ModelCard:
     recipe: Recipe | None
     preprocessing: Preprocessing
     note: str = ""
+    binary_macs: int = 0
+
+    @property
+    def operations(self) -> float:
+        """OPs, as papers on binary networks count them: see `operations`."""
+        return operations(self.macs, self.binary_macs)
 
     @property
     def input(self) -> str:
@@ -300,6 +307,18 @@ class ModelCard:
     def preprocess(self, pixels, weights: str = "imagenet"):
         """Normalise pixels 0–255 as the checkpoint `weights` wants them, for `include_preprocessing=False`."""
         return (self.weights[weights].preprocessing if weights in self.weights else self.preprocessing)(pixels)
+
+
+def operations(macs: int, binary_macs: int) -> float:
+    """OPs = BOPs / 64 + FLOPs: a machine's word holds 64 of the bits that binary products take.
+
+    Source: Liu et al. 2018 (Bi-Real Net), https://arxiv.org/abs/1808.00278, section 4.3; FLOPs are multiply-adds there.
+
+    Args:
+        macs: all multiply-adds.
+        binary_macs: those of them (BOPs) that are products of binary weights with activations of few levels.
+    """
+    return binary_macs / 64 + macs - binary_macs
 
 
 def kind_of_input(shape: tuple) -> str:

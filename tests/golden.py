@@ -237,6 +237,17 @@ def _vip(case):
     )
 
 
+def _bimlp(case):
+    config = case.config
+    return keras_mlp.BiMLP, dict(
+        dims=config["embed_dims"],
+        depths=config["layers"],
+        transitions=config["transitions"],
+        norm="batch" if config["norm_layer"].startswith("BatchNorm") else "image",
+        embedding_norm=config["ds_use_norm"],
+    )
+
+
 def _cycle_mlp(case):
     config = case.config
     return keras_mlp.CycleMLP, _stages(config) | dict(use_bias=config["qkv_bias"], branch_scale=1 / config["skip_lam"])
@@ -413,6 +424,7 @@ def _morph_mlp(case):
 
 TRANSLATE = {
     "as_mlp": _as_mlp,
+    "bimlp": _bimlp,
     "cycle_mlp": _cycle_mlp,
     "dyna_mixer": _dyna_mixer,
     "g_mlp": _g_mlp,

@@ -5,6 +5,9 @@ import math
 
 import keras
 
+from keras_mlp.cards import operations
+from keras_mlp.layers.binary import BINARY_PRODUCT
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -15,12 +18,19 @@ class Cost:
         macs: multiply-adds in matrix products and convolutions; other operations are not counted, as in the papers.
         macs_by_operation: the same by kind of operation, in TensorFlow's names.
         activations: numbers in the outputs of those operations.
+        binary_macs: those of `macs` that are products of binary weights with activations of two or three levels.
     """
 
     parameters: int
     macs: int
     macs_by_operation: dict[str, int]
     activations: int
+    binary_macs: int = 0
+
+    @property
+    def operations(self) -> float:
+        """OPs, as papers on binary networks count them: see `cards.operations`."""
+        return operations(self.macs, self.binary_macs)
 
 
 def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost:
@@ -53,14 +63,16 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
             model(tf.compat.v1.placeholder(model.inputs[0].dtype, (1, *shape)), training=False)
     finally:
         tf.config.run_functions_eagerly(inlined)
-    macs, activations = {}, 0
+    macs, activations, binary_macs = {}, 0, 0
     for operation in graph.get_operations():
         if operation.type in _INNER:
             output = math.prod(operation.outputs[0].shape)
-            macs[operation.type] = macs.get(operation.type, 0) + output * _INNER[operation.type](operation)
+            count = output * _INNER[operation.type](operation)
+            macs[operation.type] = macs.get(operation.type, 0) + count
             activations += output
+            binary_macs += count if BINARY_PRODUCT in operation.name else 0
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    return Cost(parameters, sum(macs.values()), macs, activations)
+    return Cost(parameters, sum(macs.values()), macs, activations, binary_macs)
 
 
 def _matmul(operation) -> int:

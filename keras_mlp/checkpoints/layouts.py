@@ -22,6 +22,7 @@ _VECTORS = {
     "mean": "moving_mean",
     "running_var": "moving_variance",
     "var": "moving_variance",
+    **{name: name for name in ("gamma", "beta", "moving_mean", "moving_variance")},
 }
 """What they are called where all are vectors, as in norms."""
 _SEPARATOR = {"torch": ".", "flax": "/"}

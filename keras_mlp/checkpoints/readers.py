@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from keras_mlp.checkpoints import torch_reader
+from keras_mlp.checkpoints import packed, torch_reader
 
 SUPPORTED = "NumPy .npz, .safetensors, PyTorch .pth/.pt and Keras .weights.h5 files"
 
@@ -157,7 +157,10 @@ def _read_safetensors(path):
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             tensors = {name: _no_bfloat16(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return Checkpoint(tensors, "safetensors", dict(file.metadata() or {}))
+            metadata = dict(file.metadata() or {})
+            if packed.SHAPES in metadata:
+                tensors = packed.from_bits(tensors, metadata[packed.SHAPES])
+            return Checkpoint(tensors, "safetensors", metadata)
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path} is a truncated or damaged .safetensors file ({error}). Fetch it again.") from error
     except (AttributeError, TypeError) as error:

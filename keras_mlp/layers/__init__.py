@@ -3,6 +3,7 @@
 from keras_mlp.layers.activations import gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
+from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.experts import MixtureOfExperts
@@ -32,7 +33,11 @@ __all__ = [
     "AxialShift",
     "AxisDense",
     "BicubicResize",
+    "BinaryAggregation",
+    "BinaryDense",
+    "ChannelBias",
     "ChannelPerceptron",
+    "ClipWeights",
     "CycleShift",
     "Dense",
     "GridLayer",
@@ -44,6 +49,7 @@ __all__ = [
     "PatchEmbedding",
     "PatchMerging",
     "PositionAffine",
+    "RPReLU",
     "RegionMerge",
     "RegionPartition",
     "SelfAttention",

@@ -29,10 +29,10 @@ class Dense(keras.layers.Dense):
         if len(inputs.shape) == 2:
             return super().call(inputs, training=training)
         outputs = super().call(ops.reshape(inputs, (-1, inputs.shape[-1])), training=training)
-        return ops.reshape(outputs, (*_leading(inputs), self.units))
+        return ops.reshape(outputs, (*leading(inputs), self.units))
 
 
-def _leading(x):
+def leading(x):
     """The leading axes of `x` for a reshape: -1 in place of one that is unknown, the graph's own if there are more."""
     leading = tuple(x.shape[:-1])
     if leading.count(None) > 1:

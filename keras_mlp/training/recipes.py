@@ -214,7 +214,7 @@ def loss(recipe: Recipe, model):
         ValueError: the model's classifier has the other activation than the recipe's loss.
     """
     _one_of(_LOSSES, "loss", recipe.loss)
-    activation = _activation(model)
+    activation = output_activation(model)
     if activation not in ("linear", recipe.loss):
         raise ValueError(
             f"The recipe's loss is the {recipe.loss} cross entropy, but the model's output has the activation "
@@ -232,13 +232,19 @@ def cross_entropy(model, kind: str | None = None, label_smoothing: float = 0.0):
         kind: "softmax" or "sigmoid"; by default what the model's activation is, softmax for logits.
         label_smoothing: share of each label that is spread evenly over all classes.
     """
-    activation = _activation(model)
+    activation = output_activation(model)
     kind = kind or ("softmax" if activation == "linear" else activation)
     return _one_of(_LOSSES, "loss", kind)(from_logits=activation == "linear", label_smoothing=label_smoothing)
 
 
-def _activation(model) -> str:
-    return keras.activations.serialize(getattr(model.layers[-1], "activation", None) or keras.activations.linear)
+def output_activation(model) -> str:
+    """Name of the activation of a model's last layer, which may be within a model within it; "linear" for none."""
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    return keras.activations.serialize(getattr(last, "activation", None) or keras.activations.linear)
 
 
 def metrics(classes: int) -> list:

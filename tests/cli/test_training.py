@@ -69,12 +69,32 @@ def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_
         (["--model=mlp_mixr"], 1, "Did you mean 'mlp_mixer"),
         (["--image_size=9"], 1, "multiple of the patch size 2"),
         (["--weights=imagenet"], 1, "no weights are published"),
+        (["--teacher=none.keras"], 1, "no file none.keras"),
+        (["--distillation=warm"], 2, "warm"),
     ],
 )
 def test_mistakes_are_told_in_one_line(command, data_dir, tmp_path, words, code, told):
     answer = command(*TRAIN, *words, "--epochs=1", f"--output={tmp_path / 'run'}", data_dir)
     assert answer.code == code and told in answer.err.splitlines()[-1] and "Traceback" not in answer.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_a_teacher_in_a_file(command, data_dir, tmp_path):
+    """It is wrong in all it says, and the student then, too."""
+    inputs = keras.Input((4, 4, 3))
+    teacher = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+    teacher.layers[-1].set_weights([np.zeros((48, 10)), np.eye(10)[7]])
+    teacher.save(tmp_path / "teacher.keras")
+    words = [*TRAIN, f"--teacher={tmp_path / 'teacher.keras'}", "--epochs=1", "--learning_rate=0.02", data_dir]
+    words += [f"--output={tmp_path / 'run'}", "--distillation=soft", "--temperature=0.1"]
+    answer = command(*words, "--teacher-share=1")
+    assert answer.code == 0, answer.err
+    student = keras.models.load_model(tmp_path / "run" / "best.keras")
+    pixels = np.random.default_rng(0).uniform(0, 255, (20, 8, 8, 3))
+    assert (student.predict(pixels, verbose=0).argmax(-1) == 7).all()
+    other = command(*words, "--teacher-share=0.5")
+    assert other.code == 1 and "teacher_share: 1.0, now 0.5" in other.err
 
 
 def test_broken_images_are_reported_before_skipped_while_and_named_after_training(command, tmp_path):

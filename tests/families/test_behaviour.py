@@ -1,5 +1,6 @@
 """What every family must do, on a small configuration of each: its golden cases named "tiny"."""
 
+import inspect
 import subprocess
 import sys
 
@@ -16,6 +17,11 @@ from keras_mlp.zoo import FAMILIES
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
 TINY = golden.tiny()
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
+
+
+def takes(case, argument):
+    """Whether the builder of a case has such an argument."""
+    return argument in inspect.signature(golden.arguments(case)[0]).parameters
 
 
 def run(code, *arguments, **environment):
@@ -86,7 +92,8 @@ def test_answers_alike_in_a_batch_of_any_size(case):
     model = golden.build(case)
     images = case.images()
     one_by_one = np.concatenate([model(image[None]) for image in images])
-    np.testing.assert_allclose(model.predict(images, batch_size=2, verbose=0), one_by_one, atol=1e-5)
+    limit = 1e-5 * max(1, case.logits.std())
+    np.testing.assert_allclose(model.predict(images, batch_size=2, verbose=0), one_by_one, atol=limit)
 
 
 @family
@@ -170,7 +177,7 @@ def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_
     assert np.abs(answer - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-@family
+@pytest.mark.parametrize("case", [case for case in CASES if takes(case, "activation")], ids=golden.family)
 def test_both_forms_of_gelu_can_be_asked_for(case):
     exact, tanh = (golden.build(case, activation=form, load=False) for form in activations.GELU_FORMS)
     for model in (exact, tanh):
@@ -232,7 +239,8 @@ def test_jax_agrees_on_a_published_variant_of_each_family():
 import sys, golden, keras
 for key in sys.argv[1:]:
     case = golden.load(key + ".json")
-    assert case.error(keras.ops.convert_to_numpy(golden.build(case)(case.images()))) < 1e-3, key
+    limit = vars(case).get("tolerance_float32", 1e-3)
+    assert case.error(keras.ops.convert_to_numpy(golden.build(case)(case.images()))) < limit, key
     print(key)
 """
     printed = run(answer, *smallest, KERAS_BACKEND="jax", PYTHONPATH=str(golden.ROOT.parent))

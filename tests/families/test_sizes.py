@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import keras_mlp
 
-FREE = ("as_mlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "repmlpnet", "wave_mlp")
+FREE = ("as_mlp", "bimlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "repmlpnet", "wave_mlp")
 """Families that are free of the grid in all of their cases."""
 
 

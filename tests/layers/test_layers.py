@@ -29,11 +29,15 @@ EXAMPLES = {
     layers.RegionMerge: dict(side="height", size=2, shift=1),
     layers.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
+    layers.BinaryAggregation: dict(side="width", size=3, inputs=2, activation_levels="binary", gradient="bireal"),
+    layers.BinaryDense: dict(units=5, kernel_initializer="lecun_normal", kernel_constraint=layers.ClipWeights(0.5)),
     layers.BicubicResize: dict(size=(5, 20)),
+    layers.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
     layers.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
+    layers.RPReLU: dict(),
     layers.SelfAttention: dict(heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),

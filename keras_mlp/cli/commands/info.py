@@ -36,6 +36,7 @@ def _text(card):
         input="×".join(map(str, card.input_shape)),
         parameters=f"{card.parameters:,}",
         MACs=f"{card.macs:,}",
+        OPs=f"{card.operations:,.0f} ({card.binary_macs:,} MACs are binary)" if card.binary_macs else None,
         configuration=_settings(card.config),
         **{"published top-1": top1, "note": card.note},
     )

@@ -19,6 +19,9 @@ ARGUMENTS = ""
 RECIPES = ("published", "finetune", "finetune_paper", "digits")
 # What decides the result beside the recipe: a run goes on with the same only.
 SETTINGS = ("model", "config", "weights", "new_head", "dataset", "split", "validation", "seed")
+# And with a teacher, these.
+TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
+DISTILLATIONS = ("hard", "soft")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -87,6 +90,29 @@ def define_flags(flags):
     absl_flags.DEFINE_integer("batch_size", None, "Images in a batch.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_float("learning_rate", None, "Peak rate at this batch size.", lower_bound=0, flag_values=flags)
     absl_flags.DEFINE_enum("precision", None, PRECISIONS, "Dtype policy of the model.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "teacher",
+        None,
+        "Another classifier of the same classes to learn from: a .keras file, or the name of a model with published "
+        "weights. It is given the same pixels 0–255, resized to its size.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_enum(
+        "distillation",
+        "hard",
+        DISTILLATIONS,
+        "What to learn from the teacher: its decisions, or its softened probabilities.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_float("temperature", 3.0, "What softens the probabilities.", lower_bound=1e-3, flag_values=flags)
+    absl_flags.DEFINE_float(
+        "teacher_share",
+        None,
+        "Share of the teacher in the loss, the rest is the labels'; by default 0.5 for hard and 0.1 for soft.",
+        lower_bound=0,
+        upper_bound=1,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
@@ -136,9 +162,10 @@ def run(flags, arguments):
         model = zoo.create_model(flags.model, **builder | _pairs("config", flags.config))
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
-    settings = {name: flags[name].value for name in SETTINGS} | {"image_size": list(size)}
+    names = SETTINGS + (TEACHING if flags.teacher else ())
+    settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
     history = fit(
-        model,
+        _with_teacher(flags, model),
         train,
         validation,
         recipe,
@@ -151,6 +178,16 @@ def run(flags, arguments):
     top1 = history["val_top1" if validation else "top1"]
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
     print(f"{flags.output}/best.keras: top-1 {100 * top1[epoch]:.2f} % of {data}, in epoch {epoch + 1} of {len(top1)}")
+
+
+def _with_teacher(flags, model):
+    """The model, or if it has a teacher the two together."""
+    if not flags.teacher:
+        return model
+    from keras_mlp.training.distill import Distiller
+
+    teacher = models.open_model(flags.teacher, None)
+    return Distiller(model, teacher, flags.distillation, flags.temperature, flags.teacher_share)
 
 
 def _recipe(flags, published):

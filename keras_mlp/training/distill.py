@@ -1,0 +1,204 @@
+"""Distillation: a student learns from another classifier's answers, not from the labels alone."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_mlp.training.recipes import output_activation
+
+# Temperature and share of the teacher where none are given: those of the DeiT paper, section 5.
+TEMPERATURE = 3.0
+SHARES = {"hard": 0.5, "soft": 0.1}
+
+
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class TeacherLoss(keras.losses.Loss):
+    """How far a student's logits are from a teacher's.
+
+    "soft" is the Kullback-Leibler divergence `T² Σ p log(p / q)` with `p` and `q` the softmax of both logits over the
+    temperature `T`: Hinton et al., Distilling the knowledge in a neural network, 2015, section 2. The factor keeps the
+    gradients' size at any temperature. "hard" is the cross entropy with the teacher's decision as the label: Touvron
+    et al., Training data-efficient image transformers & distillation through attention (DeiT), 2021, equation 3.
+
+    Args:
+        kind: "hard" or "soft".
+        temperature: `T` > 0, for "soft".
+
+    Call arguments:
+        y_true: the teacher's logits `(batch, classes)`.
+        y_pred: the student's, of the same shape.
+    """
+
+    def __init__(self, kind: str = "hard", temperature: float = TEMPERATURE, name="teacher_loss", **options):
+        super().__init__(name=name, **options)
+        if kind not in SHARES:
+            raise ValueError(f'`kind` should be "hard" or "soft". Received: {kind!r}')
+        if not temperature > 0:
+            raise ValueError(f"`temperature` should be above 0. Received: {temperature}")
+        self.kind = kind
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        if self.kind == "hard":
+            return ops.sparse_categorical_crossentropy(ops.argmax(y_true, -1), y_pred, from_logits=True)
+        wanted = ops.log_softmax(y_true / self.temperature)
+        found = ops.log_softmax(y_pred / self.temperature)
+        return self.temperature**2 * ops.sum(ops.exp(wanted) * (wanted - found), -1)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "temperature": self.temperature}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lesson:
+    """The two models, kept where Keras does not take them for layers of the one that is trained."""
+
+    student: Any
+    teacher: Any
+    preprocess: Callable | None
+
+    def logits(self, images):
+        """The teacher's answer in inference mode; no gradient passes."""
+        images = resize(ops.cast(images, "float32"), self.teacher.input_shape[1:3])
+        images = self.preprocess(images) if self.preprocess else images
+        return ops.stop_gradient(logits(self.teacher, self.teacher(images, training=False)))
+
+
+class Distiller(keras.Model):
+    """A student, with a teacher beside it while it trains: it is compiled and trained as the student itself would be.
+
+    Its loss in training is `(1 - share) * loss + share * teacher_loss`, the first the one it is compiled with and the
+    second `TeacherLoss`; weights of examples hold for both. Evaluation knows nothing of the teacher. Layers, weights
+    and answers are the student's own, and `save` writes the student: a file without a trace of the teacher. Teacher and
+    student see the same images, augmented and mixed in the same way (Beyer et al., Knowledge distillation: a good
+    teacher is patient and consistent, 2022).
+
+    Args:
+        student: a classifier of images, functional or sequential, with the activation softmax or none.
+        teacher: another one, of the same classes in the same order. It is left as it is: nothing of it is trained and
+            its statistics stay.
+        kind: what the student learns from it: "hard" for its decisions, "soft" for its probabilities.
+        temperature: softens the probabilities of both, for "soft"; above 0.
+        share: of the teacher in the loss, in 0–1; at 1 the labels count for nothing. By default 0.5 for "hard" and 0.1
+            for "soft".
+        preprocess: from the student's images `(batch, height, width, channels)`, resized to the teacher's height and
+            width (bilinear, antialiased), to what the teacher takes. By default it takes the images themselves: pixels
+            0–255 for models of this package, which normalise them on their own.
+
+    Raises:
+        ValueError: an argument is out of its range, the models' classes or channels are not equally many, or one of
+            them answers something from which logits cannot be had.
+
+    Example:
+
+    ```python
+    distiller = Distiller(student, keras.models.load_model("teacher.keras"), kind="soft")
+    keras_mlp.training.train.fit(distiller, training, validation, recipe, "runs/distilled")
+    student.predict(images)
+    ```
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher,
+        kind: str = "hard",
+        temperature: float = TEMPERATURE,
+        share: float | None = None,
+        preprocess: Callable | None = None,
+    ):
+        _check(student, teacher, preprocess)
+        super().__init__(student.inputs[0], student.outputs[0], name=student.name)
+        self.teacher_loss = TeacherLoss(kind, temperature)
+        self.share = SHARES[kind] if share is None else share
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"`share` should be in 0–1. Received: {share}")
+        self.lesson = _Lesson(student, teacher, preprocess)
+
+    def compile(self, *arguments, **options):
+        """Compile this and the student, with one optimiser; arguments are those of `keras.Model.compile`."""
+        super().compile(*arguments, **options)
+        self.lesson.student.compile(*arguments, **options)
+        self.lesson.student.optimizer = self.optimizer
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training:
+            return loss
+        student = logits(self.lesson.student, y_pred)
+        return (1 - self.share) * loss + self.share * self.teacher_loss(self.lesson.logits(x), student, sample_weight)
+
+    def save(self, *arguments, **options):
+        """Save the student; arguments are those of `keras.Model.save`."""
+        self.lesson.student.save(*arguments, **options)
+
+
+def logits(model, answers):
+    """Return logits, float32, up to a constant an image, from what a model answers: logits, softmax or sigmoid.
+
+    Raises:
+        ValueError: the model's last activation is another one.
+    """
+    answers = ops.cast(answers, "float32")
+    activation = output_activation(model)
+    if activation == "linear":
+        return answers
+    smallest = 1e-37  # the least that float32 divides one by
+    if activation == "softmax":
+        return ops.log(ops.maximum(answers, smallest))
+    if activation == "sigmoid":
+        return ops.log(ops.maximum(answers, smallest)) - ops.log(ops.maximum(1 - answers, 1e-7))
+    raise ValueError(
+        f"{model.name} should end in softmax, sigmoid or logits, for distillation. Its last activation is {activation}."
+    )
+
+
+def resize(images, size):
+    """Resize images, bilinear and antialiased, as `keras.ops.image.resize`, which XLA cannot compile on TensorFlow.
+
+    Args:
+        images: `(batch, height, width, channels)` of known height and width.
+        size: height and width of the result; where one is `None` it stays.
+
+    Returns:
+        Images of that size.
+    """
+    for equation, side, wanted in zip(("oi,bijc->bojc", "oj,bijc->bioc"), images.shape[1:3], size, strict=True):
+        if wanted not in (None, side):
+            images = ops.einsum(equation, ops.cast(_taps(side, wanted), images.dtype), images)
+    return images
+
+
+def _taps(source, target):
+    """The weight of each of `source` positions in each of `target`: a triangle, wider where there are fewer."""
+    scale = source / target
+    centres = (np.arange(target) + 0.5) * scale
+    distances = np.abs(np.arange(source) + 0.5 - centres[:, None])
+    weights = np.maximum(0, 1 - distances / max(scale, 1))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def _check(student, teacher, preprocess):
+    for name, model in (("student", student), ("teacher", teacher)):
+        shapes = getattr(model, "input_shape", ()), getattr(model, "output_shape", ())
+        if [len(shape) if isinstance(shape, tuple) else 0 for shape in shapes] != [4, 2]:
+            raise ValueError(
+                f"`{name}` should be a built functional or sequential classifier, (batch, height, width, channels) to "
+                f"(batch, classes). Received: {model}, {shapes[0]} to {shapes[1]}"
+            )
+        logits(model, np.zeros((1, 1)))  # or the error comes in the first step only
+    if student.output_shape != teacher.output_shape:
+        raise ValueError(
+            f"Student and teacher should have the same classes: the student has {student.output_shape[-1]}, the "
+            f"teacher {teacher.output_shape[-1]}."
+        )
+    channels = student.input_shape[-1], teacher.input_shape[-1]
+    if preprocess is None and channels[0] != channels[1]:
+        raise ValueError(
+            f"The student takes images of {channels[0]} channels, the teacher of {channels[1]}. Give `preprocess`, a "
+            "function from the student's images to the teacher's, such as keras.ops.image.rgb_to_grayscale."
+        )

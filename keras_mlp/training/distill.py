@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_mlp.training.recipes import output_activation
 
-# Temperature and share of the teacher where none are given: those of the DeiT paper, section 5.
+# Temperature and share of the teacher where none are given: those of the DeiT paper.
 TEMPERATURE = 3.0
 SHARES = {"hard": 0.5, "soft": 0.1}
 

@@ -189,7 +189,7 @@ class Recipe:
 
     Args:
         source: where the values are published, or what they were inferred from.
-        optimizer: "adamw", "adam", "lamb" or "sgd".
+        optimizer: "adamw", "adam", "lamb", "lars" or "sgd".
         learning_rate: peak rate at `batch_size`.
         learning_rate_rule: how the rate follows another batch size: "linear", "sqrt" or "constant".
         batch_size: global batch.

@@ -67,8 +67,9 @@ class MoCoV3(keras.Model):
     projector, which follows them by an exponential moving average and has no gradient, gives the keys. The loss is the
     contrastive one of the first view's query with the second's key, plus the other way round.
 
-    `compile` it with an optimiser and no loss, and `fit` it to data whose images are pairs of views (`views` below, in
-    `keras_mlp.training.data.load`). Then `encoder` is trained: a plain model, to be saved as any other.
+    `compile` it with an optimiser and no loss, and `fit` it to data whose images are pairs of views, as those of
+    `keras_mlp.training.data.load` are with `augmentation=keras_mlp.training.data.views.two_views`; or leave both to
+    `keras_mlp.training.train.fit`. Then `encoder` is trained: a plain model, which is also what `save` writes.
 
     Args:
         encoder: a functional or sequential model without a classifier, from images to features `(batch, width)` or
@@ -91,9 +92,8 @@ class MoCoV3(keras.Model):
     ```python
     encoder = keras_mlp.MLPMixerS16(weights=None, include_top=False, pooling="avg")
     model = MoCoV3(encoder, steps=recipe.epochs * data.steps)
-    model.compile(recipes.optimizer(recipe, model, data.steps))
-    model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
-    encoder.save("encoder.keras")
+    keras_mlp.training.train.fit(model, data, None, recipe, "runs/learnt")
+    encoder.predict(images)
     ```
     """
 
@@ -129,6 +129,7 @@ class MoCoV3(keras.Model):
         follower.name = "follower"
         follower.set_weights(leader.get_weights())
         self.follower = follower
+        self.plain = encoder
         self._pairs = tuple(zip(follower.trainable_variables, leader.trainable_variables, strict=True))
         fixed = [old for old, _ in self._pairs]
         if not train_stem:
@@ -144,6 +145,10 @@ class MoCoV3(keras.Model):
             self._follow()
         keys = [self.follower(view, training=training) for view in x]
         return sum([self.contrast(key, query) for key, query in zip(reversed(keys), y_pred, strict=True)], sum(own))
+
+    def save(self, *arguments, **options):
+        """Save the encoder; arguments are those of `keras.Model.save`."""
+        self.plain.save(*arguments, **options)
 
     def _follow(self):
         """Move the follower's parameters a little towards the leader's; its norms' statistics are its own."""

@@ -97,6 +97,7 @@ def pretrain(style: str = "adamw") -> Recipe:
         batch_size=4096,
         final_learning_rate=0.0,
         no_weight_decay=(),
+        loss="contrastive",
         label_smoothing=0.0,
     )
     if style == "adamw":
@@ -310,7 +311,7 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
         batch_size: global batch, if another than the recipe's: the rates follow by its rule.
 
     Returns:
-        A dictionary with `optimizer`, `loss` and `metrics`.
+        A dictionary with `optimizer` and, unless the loss is the model's own, `loss` and `metrics`.
 
     Raises:
         ValueError: a value of the recipe is not one that `Recipe` allows, or does not suit the model.
@@ -323,11 +324,10 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
     model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
     ```
     """
-    return {
-        "optimizer": optimizer(recipe, model, steps_per_epoch, batch_size),
-        "loss": loss(recipe, model),
-        "metrics": metrics(model.output_shape[-1]),
-    }
+    arguments = {"optimizer": optimizer(recipe, model, steps_per_epoch, batch_size)}
+    if recipe.loss == "contrastive":
+        return arguments
+    return arguments | {"loss": loss(recipe, model), "metrics": metrics(model.output_shape[-1])}
 
 
 def _one_of(table, field, value):

@@ -1,5 +1,6 @@
 """MoCo v3 is what its reference is, on one device and on two."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from keras import ops
 
 from keras_mlp.cards import Recipe
-from keras_mlp.training import moco_v3, recipes
+from keras_mlp.training import data, moco_v3, recipes, train
+from keras_mlp.training.data.views import two_views
 from keras_mlp.training.lars import Lars
 from keras_mlp.training.moco_v3 import ContrastiveLoss, MoCoV3
 
@@ -115,10 +117,12 @@ def test_lars_takes_the_references_steps(float64):
     assert (again.momentum, again.trust, again.weight_decay) == (0.9, 0.001, 0.01)
 
 
-def encoder(norm=False):
+def encoder(norm=False, side=4):
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Conv2D(4, 2, 2, name="stem"), keras.layers.Conv2D(6, 2, activation="gelu")]
-    return keras.Sequential([keras.Input((4, 4, 1)), *layers, *([keras.layers.BatchNormalization()] if norm else [])])
+    return keras.Sequential(
+        [keras.Input((side, side, 1)), *layers, *([keras.layers.BatchNormalization()] if norm else [])]
+    )
 
 
 def views(batch=8):
@@ -192,6 +196,43 @@ def test_a_stem_that_is_not_trained_keeps_its_weights_without_being_frozen_for_l
 def test_what_cannot_be_is_refused(change, told):
     with pytest.raises(ValueError, match=told):
         MoCoV3(**dict(encoder=encoder()) | change)
+
+
+class Crash(keras.callbacks.Callback):
+    """Ends a run in the middle of its second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            raise KeyError("crash")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_exactly_and_leaves_plain_encoders(prepared, tmp_path):
+    recipe = dataclasses.replace(recipes.pretrain(), epochs=2, warmup_epochs=0, batch_size=256, horizontal_flip=False)
+    options = dict(image_size=8, channels=1, batch_size=256, recipe=recipe, data_dir=prepared)
+    pairs = data.load("digits", augmentation=two_views, **options)
+
+    def run(name, *callbacks):
+        model = MoCoV3(encoder(norm=True, side=8), 5, 7, steps=2 * pairs.steps)
+        fit = dict(callbacks=callbacks, verbose=0, checkpoint_seconds=0)
+        train.fit(model, pairs, None, recipe, tmp_path / name, **fit)
+        return model
+
+    whole = run("whole")
+    with pytest.raises(KeyError):
+        run("broken", Crash())
+    model = run("broken")
+    for old, new in zip(whole.variables, model.variables, strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-6, err_msg=old.path)
+    last = keras.models.load_model(tmp_path / "broken" / "last.keras")
+    assert [layer.name for layer in last.layers] == [layer.name for layer in model.plain.layers]
+    for old, new in zip(model.plain.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ValueError, match="for a keras_mlp.training.moco_v3.MoCoV3 and for data of pairs"):
+        train.fit(encoder(side=8), data.load("digits", **options), None, recipe, tmp_path / "other")
 
 
 TWO_REPLICAS = """

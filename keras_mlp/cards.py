@@ -189,7 +189,7 @@ class Recipe:
 
     Args:
         source: where the values are published, or what they were inferred from.
-        optimizer: "adamw", "adam", "lamb" or "sgd".
+        optimizer: "adamw", "adam", "lamb", "lars" or "sgd".
         learning_rate: peak rate at `batch_size`.
         learning_rate_rule: how the rate follows another batch size: "linear", "sqrt" or "constant".
         batch_size: global batch.
@@ -200,7 +200,7 @@ class Recipe:
         final_learning_rate: floor of the schedule, at `batch_size`.
         weight_decay: decoupled, multiplied by the rate at each step.
         no_weight_decay: words in a variable's path that spare it from weight decay.
-        loss: "softmax" or "sigmoid" cross entropy.
+        loss: "softmax" or "sigmoid" cross entropy; or "contrastive", without labels.
         label_smoothing: in [0, 1).
         mixup, cutmix: Beta parameter alpha; 0 switches it off.
         rand_augment: `(operations, magnitude)`, the magnitude as the source writes it (10 is full), or `None`.

@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 
 from keras_mlp.cli import console
 
-COMMANDS = ("list", "info", "predict", "train", "evaluate", "export", "benchmark", "convert", "demo")
+COMMANDS = ("list", "info", "predict", "train", "pretrain", "evaluate", "export", "benchmark", "convert", "demo")
 PROGRAM = "keras-mlp"
 
 

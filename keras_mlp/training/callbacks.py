@@ -10,16 +10,18 @@ import keras
 
 from keras_mlp.files import atomic_path
 from keras_mlp.training.data import Data
+from keras_mlp.training.plain import plain
 from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progress
 
 
 def scores(history: dict[str, list[float]]) -> list[tuple[float, float]]:
-    """How good the model was after each epoch, the higher the better: top-1 accuracy, and at a tie the loss.
+    """How good the model was after each epoch, the higher the better: top-1 accuracy, if any, and at a tie the loss.
 
     They are those on the validation data, or without such on the training data.
     """
-    prefix = "val_" if "val_top1" in history else ""
-    return [(top1, -loss) for top1, loss in zip(history[f"{prefix}top1"], history[f"{prefix}loss"], strict=True)]
+    prefix = "val_" if "val_loss" in history else ""
+    losses = history[f"{prefix}loss"]
+    return [(top1, -loss) for top1, loss in zip(history.get(f"{prefix}top1", [0] * len(losses)), losses, strict=True)]
 
 
 def best_epoch(history: dict[str, list[float]]) -> int:
@@ -199,6 +201,7 @@ class Save(keras.callbacks.Callback):
                 stack.enter_context(state())
             model = self.model
             if not self.compiled:
+                model = plain(model)
                 model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
             model.save(stack.enter_context(atomic_path(self.path)))
 
@@ -337,7 +340,9 @@ class Terminal(keras.callbacks.Callback):
         parts = [place]
         for prefix, words in (("", ""), ("val_", "validation ")):
             if f"{prefix}loss" in logs:
-                parts.append(f"{words}loss {logs[f'{prefix}loss']:.4f}  top-1 {100 * logs[f'{prefix}top1']:.2f} %")
+                parts.append(f"{words}loss {logs[f'{prefix}loss']:.4f}")
+            if f"{prefix}top1" in logs:
+                parts.append(f"top-1 {100 * logs[f'{prefix}top1']:.2f} %")
         return "  ".join([*parts, f"{logs['images_per_second']:.0f} images/s", f"{duration(left)} left"])
 
     def _show(self, line, end):

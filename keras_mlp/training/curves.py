@@ -5,7 +5,7 @@ from keras_mlp.files import atomic_path
 
 
 def plot(history: dict[str, list[float]], path):
-    """Draw loss and top-1 accuracy over the epochs.
+    """Draw loss and, if any, top-1 accuracy over the epochs.
 
     Args:
         history: values after each epoch, as in Keras' `History.history`: "loss", "top1", and "val_loss", "val_top1" if
@@ -13,8 +13,9 @@ def plot(history: dict[str, list[float]], path):
         path: picture to write, e.g. "curves.png".
     """
     figure = need("matplotlib.figure", extra="train").Figure(figsize=(10, 4), layout="constrained")
-    panels = (("loss", "loss", 1), ("top1", "top-1 accuracy in percent", 100))
-    for axes, (key, title, scale) in zip(figure.subplots(1, 2), panels, strict=True):
+    panels = [("loss", "loss", 1), ("top1", "top-1 accuracy in percent", 100)]
+    panels = [panel for panel in panels if panel[0] in history]
+    for axes, (key, title, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, label in ((key, "training, augmented"), (f"val_{key}", "validation")):
             if name in history:
                 values = [scale * value for value in history[name]]

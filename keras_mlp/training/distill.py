@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_mlp.training.recipes import output_activation
 
-# Temperature and share of the teacher where none are given: those of the DeiT paper, section 5.
+# Temperature and share of the teacher where none are given: those of the DeiT paper.
 TEMPERATURE = 3.0
 SHARES = {"hard": 0.5, "soft": 0.1}
 
@@ -122,19 +122,24 @@ class Distiller(keras.Model):
     def compile(self, *arguments, **options):
         """Compile this and the student, with one optimiser; arguments are those of `keras.Model.compile`."""
         super().compile(*arguments, **options)
-        self.lesson.student.compile(*arguments, **options)
-        self.lesson.student.optimizer = self.optimizer
+        self.plain.compile(*arguments, **options)
+        self.plain.optimizer = self.optimizer
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
-        student = logits(self.lesson.student, y_pred)
+        student = logits(self.plain, y_pred)
         return (1 - self.share) * loss + self.share * self.teacher_loss(self.lesson.logits(x), student, sample_weight)
+
+    @property
+    def plain(self):
+        """The student."""
+        return self.lesson.student
 
     def save(self, *arguments, **options):
         """Save the student; arguments are those of `keras.Model.save`."""
-        self.lesson.student.save(*arguments, **options)
+        self.plain.save(*arguments, **options)
 
 
 def logits(model, answers):

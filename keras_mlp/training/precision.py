@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_mlp.training.plain import plain
+
 
 def default() -> str:
     """Return the dtype policy that suits this machine.
@@ -29,7 +31,7 @@ def default() -> str:
 
 def of(model) -> str:
     """Return the dtype policy in which a model computes; a few of its layers, as the head, may keep a higher one."""
-    dtypes = {layer.compute_dtype for layer in model.layers if layer.weights}
+    dtypes = {layer.compute_dtype for layer in plain(model).layers if layer.weights}
     for low in ("float16", "bfloat16"):
         if low in dtypes:
             return f"mixed_{low}"

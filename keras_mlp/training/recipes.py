@@ -7,12 +7,14 @@ from keras import ops
 
 from keras_mlp.cards import Recipe
 from keras_mlp.training import depth, precision
+from keras_mlp.training.lars import Lars
 
 # Class and further arguments by name; and the same with rates that fall with depth.
 _OPTIMIZERS = {
     "adam": (keras.optimizers.Adam, {}),
     "adamw": (keras.optimizers.AdamW, {}),
     "lamb": (keras.optimizers.Lamb, {}),
+    "lars": (Lars, {}),
     "sgd": (keras.optimizers.SGD, {"momentum": 0.9}),
 }
 _BY_DEPTH = {name: depth.by_depth(kind) for name, (kind, _) in _OPTIMIZERS.items()}
@@ -75,6 +77,50 @@ def finetune(style: str = "adamw") -> Recipe:
             gradient_clip_norm=1.0,
         )
     raise ValueError(f'`style` should be "adamw" or "paper". Received: {style!r}')
+
+
+def pretrain(style: str = "adamw") -> Recipe:
+    """Return a recipe for learning features without labels, by `keras_mlp.training.moco_v3`.
+
+    Args:
+        style: "adamw" for what the MoCo v3 paper trains vision transformers with, "lars" for what it trains ResNet-50
+            with for 100 epochs (with `temperature=1.0` and `heads="resnet"`).
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: there is no such style.
+    """
+    shared = dict(
+        source="facebookresearch/moco-v3, CONFIG.md",
+        batch_size=4096,
+        final_learning_rate=0.0,
+        no_weight_decay=(),
+        loss="contrastive",
+        label_smoothing=0.0,
+    )
+    if style == "adamw":
+        return Recipe(learning_rate=2.4e-3, epochs=300, warmup_epochs=40, weight_decay=0.1, **shared)
+    if style == "lars":
+        schedule = dict(learning_rate=9.6, epochs=100, warmup_epochs=10, random_resized_crop=(0.2, 1.0))
+        return Recipe(optimizer="lars", weight_decay=1e-6, **schedule, **shared)
+    raise ValueError(f'`style` should be "adamw" or "lars". Received: {style!r}')
+
+
+def linear_probe() -> Recipe:
+    """Return MoCo v3's recipe for a linear classifier on frozen features, `keras_mlp.training.probe.classifier`."""
+    return Recipe(
+        source="facebookresearch/moco-v3, CONFIG.md: vision transformers",
+        optimizer="sgd",
+        learning_rate=12.0,
+        batch_size=1024,
+        epochs=90,
+        warmup_epochs=0,
+        final_learning_rate=0.0,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+    )
 
 
 def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
@@ -265,7 +311,7 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
         batch_size: global batch, if another than the recipe's: the rates follow by its rule.
 
     Returns:
-        A dictionary with `optimizer`, `loss` and `metrics`.
+        A dictionary with `optimizer` and, unless the loss is the model's own, `loss` and `metrics`.
 
     Raises:
         ValueError: a value of the recipe is not one that `Recipe` allows, or does not suit the model.
@@ -278,11 +324,10 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
     model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
     ```
     """
-    return {
-        "optimizer": optimizer(recipe, model, steps_per_epoch, batch_size),
-        "loss": loss(recipe, model),
-        "metrics": metrics(model.output_shape[-1]),
-    }
+    arguments = {"optimizer": optimizer(recipe, model, steps_per_epoch, batch_size)}
+    if recipe.loss == "contrastive":
+        return arguments
+    return arguments | {"loss": loss(recipe, model), "metrics": metrics(model.output_shape[-1])}
 
 
 def _one_of(table, field, value):

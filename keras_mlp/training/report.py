@@ -1,6 +1,7 @@
 """The report that a run leaves: what was trained, on what, how, and what came of it."""
 
 from keras_mlp.training import callbacks
+from keras_mlp.training.plain import plain
 
 
 def text(model, train, validation, recipe, history, settings) -> str:
@@ -13,6 +14,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
         history: values after each epoch, by name.
         settings: what else was set, by name.
     """
+    model = plain(model)
     best, last = callbacks.best_epoch(history), len(history["loss"]) - 1
     height, width, channels = model.input_shape[1:]
     name = settings.get("model") or model.name

@@ -17,6 +17,7 @@ from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
 from keras_mlp.training import curves, depth, precision, recipes, report
 from keras_mlp.training.data import Data
+from keras_mlp.training.plain import plain
 from keras_mlp.training.resume import STATES, Checkpoints, Progress, wait_for_the_step
 
 # Everything that a run leaves; the report is the last.
@@ -52,7 +53,9 @@ def fit(
     written whole or not at all. Ctrl-C and SIGTERM wait for the end of a step and save; a second one does not wait.
 
     Args:
-        model: a classifier; it is compiled here. Its precision is as it was built, whatever the recipe says.
+        model: a classifier, or for a recipe without labels a `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here.
+            Its precision is as it was built, whatever the recipe says. If another is trained beside it, as with
+            `keras_mlp.training.distill.Distiller`, what is saved and reported is the plain one.
         train: training data, as `keras_mlp.training.data.load(..., recipe=recipe)` gives them; their batch
             size sets the rates by the recipe's rule.
         validation: evaluation data, or `None`.
@@ -80,7 +83,7 @@ def fit(
         keras_mlp.training.resume.Interrupted: a KeyboardInterrupt, after which all is saved.
     """
     for data in filter(None, (train, validation)):
-        _check(model, data)
+        (_check_pairs if recipe.loss == "contrastive" else _check)(model, data)
     for package in ("matplotlib", "tensorboard"):  # better missed now than after training
         need(package, extra="train")
     output = pathlib.Path(output)
@@ -217,7 +220,7 @@ def _finished(model, output, verbose):
     if verbose:
         print(f"{output} holds this run, and it is finished", flush=True)
     shutil.rmtree(output / CHECKPOINTS)
-    model.set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
+    plain(model).set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
     with open(output / "log.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return _history(model, {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"})
@@ -271,6 +274,18 @@ def _check(model, data):
     images = data.dataset.element_spec[0].shape[1:]
     if not images.is_compatible_with(model.input_shape[1:]):
         raise ValueError(f"The images are {tuple(images)}, the model takes {model.input_shape[1:]}. Load them alike.")
+
+
+def _check_pairs(model, data):
+    pairs = data.dataset.element_spec[0]
+    if len(model.inputs) != 2 or not isinstance(pairs, tuple):
+        raise ValueError(
+            "A contrastive recipe is for a keras_mlp.training.moco_v3.MoCoV3 and for data of pairs, "
+            f"load(..., augmentation=keras_mlp.training.data.views.two_views). Received: {model.name} and {pairs}"
+        )
+    for images, taken in zip(pairs, model.inputs, strict=True):
+        if not images.shape[1:].is_compatible_with(taken.shape[1:]):
+            raise ValueError(f"The views are {tuple(images.shape[1:])}, the model takes {taken.shape[1:]}.")
 
 
 def _write(path, text):

@@ -97,6 +97,26 @@ def test_a_student_learns_from_a_teacher_in_a_file(command, data_dir, tmp_path):
     assert other.code == 1 and "teacher_share: 1.0, now 0.5" in other.err
 
 
+@pytest.mark.slow
+def test_a_classifier_begins_with_what_was_learnt_without_labels(command, data_dir, tmp_path):
+    """At next to no rate, so that what it begins with is seen."""
+    method = ("--epochs=1", "--warmup_epochs=0", "--batch_size=256", "--dim=8", "--hidden=16")
+    learnt = command("pretrain", *TRAIN[1:], *method, f"--output={tmp_path / 'learnt'}", data_dir)
+    assert learnt.code == 0, learnt.err
+    assert "contrastive loss" in learnt.out
+    encoder = keras.models.load_model(tmp_path / "learnt" / "last.keras")
+    weights = tmp_path / "learnt" / "encoder.safetensors"
+    words = [f"--weights={weights}", "--new_head", "--learning_rate=1e-12", "--change=final_learning_rate=0.0"]
+    words += ["--epochs=1", "--warmup_epochs=0"]
+    answer = command(*TRAIN, *words, f"--output={tmp_path / 'run'}", data_dir)
+    assert answer.code == 0, answer.err
+    classifier = keras.models.load_model(tmp_path / "run" / "last.keras")
+    for old, new in zip(encoder.get_weights(), classifier.get_weights(), strict=False):
+        np.testing.assert_allclose(old, new, atol=1e-6)
+    again = command("pretrain", *TRAIN[1:], *method, "--momentum=0.5", f"--output={tmp_path / 'learnt'}", data_dir)
+    assert again.code == 1 and "momentum: 0.99, now 0.5" in again.err
+
+
 def test_broken_images_are_reported_before_skipped_while_and_named_after_training(command, tmp_path):
     for label, name in enumerate(("dark", "light")):
         (tmp_path / "pictures" / name).mkdir(parents=True)

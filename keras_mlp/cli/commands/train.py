@@ -121,19 +121,14 @@ def define_flags(flags):
 def run(flags, arguments):
     import keras
 
-    from keras_mlp import zoo
-    from keras_mlp.training import precision
     from keras_mlp.training.callbacks import best_epoch
     from keras_mlp.training.train import fit
 
     console.only(arguments)
     console.require(flags, "model", "dataset", "output")
-    family = zoo.FAMILIES.get(flags.model)
-    card = None if family else zoo.model_card(flags.model)
-    recipe = _recipe(flags, (family or card).recipe)
-    shape = family.default_shape if family else card.input_shape
-    models.refuse_videos(flags.model, shape)
-    size = models.parse_size(flags.image_size) or shape[:2]
+    published, shape = described(flags)
+    recipe = _recipe(flags, published)
+    size = shape[:2]
     if flags.check_data:
         splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
         print(*datasets.check(flags.dataset, splits, flags.data_dir), sep="\n", flush=True)
@@ -148,20 +143,14 @@ def run(flags, arguments):
     train = datasets.load(flags.dataset, flags.split, recipe=recipe, **options)
     validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
     keras.utils.set_random_seed(flags.seed)
-    builder = dict(
-        weights=flags.weights,
+    model = build(
+        flags,
+        recipe,
+        shape,
         new_head=flags.new_head,
         classes=len(train.classes),
-        input_shape=(*size, shape[-1]),
         classifier_activation="softmax" if recipe.loss == "softmax" else None,
-        dtype=recipe.precision or precision.default(),
-        drop_path_rate=recipe.drop_path_rate,
-        dropout_rate=recipe.dropout_rate,
     )
-    try:
-        model = zoo.create_model(flags.model, **builder | _pairs("config", flags.config))
-    except TypeError as error:
-        raise console.UsageError(f"--config: {error}") from error
     names = SETTINGS + (TEACHING if flags.teacher else ())
     settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
     history = fit(
@@ -180,6 +169,35 @@ def run(flags, arguments):
     print(f"{flags.output}/best.keras: top-1 {100 * top1[epoch]:.2f} % of {data}, in epoch {epoch + 1} of {len(top1)}")
 
 
+def described(flags):
+    """The published recipe of the model or family that the flags name, or `None`, and the shape of its images."""
+    from keras_mlp import zoo
+
+    family = zoo.FAMILIES.get(flags.model)
+    known = family or zoo.model_card(flags.model)
+    shape = family.default_shape if family else known.input_shape
+    models.refuse_videos(flags.model, shape)
+    return known.recipe, (*(models.parse_size(flags.image_size) or shape[:2]), shape[-1])
+
+
+def build(flags, recipe, shape, **arguments):
+    """The model that the flags name, as the recipe wants it; further arguments are its builder's."""
+    from keras_mlp import zoo
+    from keras_mlp.training import precision
+
+    arguments |= dict(
+        weights=flags.weights,
+        input_shape=shape,
+        dtype=recipe.precision or precision.default(),
+        drop_path_rate=recipe.drop_path_rate,
+        dropout_rate=recipe.dropout_rate,
+    )
+    try:
+        return zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
+    except TypeError as error:
+        raise console.UsageError(f"--config: {error}") from error
+
+
 def _with_teacher(flags, model):
     """The model, or if it has a teacher the two together."""
     if not flags.teacher:
@@ -191,7 +209,7 @@ def _with_teacher(flags, model):
 
 
 def _recipe(flags, published):
-    """The recipe that the flags ask for, at their batch size."""
+    """The recipe that the flags ask for."""
     from keras_mlp.training import recipes
 
     name = flags.recipe or ("digits" if flags.dataset == "digits" else "finetune" if flags.weights else "published")
@@ -203,6 +221,13 @@ def _recipe(flags, published):
         recipe = recipes.digits()
     else:
         recipe = recipes.finetune("paper" if name == "finetune_paper" else "adamw")
+    return changed(flags, recipe)
+
+
+def changed(flags, recipe):
+    """The recipe with what the flags say instead, at their batch size."""
+    from keras_mlp.training import recipes
+
     recipe = recipes.at_batch_size(recipe, flags.batch_size or recipe.batch_size)
     if flags.epochs:  # the warm-up stays the same share of the whole
         recipe = dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * flags.epochs / recipe.epochs)

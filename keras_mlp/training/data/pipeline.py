@@ -57,6 +57,27 @@ class Data:
         return dataclasses.replace(self, dataset=dataset)
 
 
+def _augmented(image, seed, size, recipe, interpolation):
+    """An image as a recipe wants it."""
+    import tensorflow as tf
+
+    from keras_mlp.training.data import augment, images, rand_augment
+
+    crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
+    if recipe.random_resized_crop:
+        image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
+    else:
+        image = images.for_evaluation(image, size, Preprocessing(crop_pct=1.0, interpolation=interpolation))
+    image = tf.ensure_shape(image, (*size, image.shape[-1]))
+    if recipe.horizontal_flip:
+        image = tf.image.stateless_random_flip_left_right(image, flip)
+    if recipe.rand_augment:
+        image = rand_augment.rand_augment(image, change, *recipe.rand_augment)
+    if recipe.random_erasing:
+        image = augment.random_erasing(image, erase, recipe.random_erasing)
+    return image
+
+
 def load(
     name,
     split: str = "train",
@@ -69,6 +90,7 @@ def load(
     seed: int = 0,
     data_dir=None,
     broken_share: float = 0.01,
+    augmentation: Callable = _augmented,
 ) -> Data:
     """Load images and their labels.
 
@@ -88,6 +110,9 @@ def load(
         data_dir: where tensorflow-datasets keeps what it has prepared; by default its own folder.
         broken_share: of the images that may turn out to be broken, one at least unless it is 0. In training the image
             that came before takes the place of a broken one; in evaluation it is left out.
+        augmentation: what makes an image to learn from of one of any size, with the arguments of
+            `keras_mlp.training.data.views.two_views`, which makes pairs; by default what the recipe says of crops,
+            mirroring, RandAugment and erasing.
 
     Returns:
         The data.
@@ -118,7 +143,9 @@ def load(
     if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
-    starting_at = _training(source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed)
+    starting_at = _training(
+        source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation
+    )
     steps = source.examples // batch_size
     return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at)
 
@@ -163,32 +190,20 @@ def _evaluation(source, broken, size, channels, preprocessing, batch_size):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed):
+def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed, augmentation):
     """A function from a number of batches to the data set after so many.
 
     All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
     """
     import tensorflow as tf
 
-    from keras_mlp.training.data import augment, images, rand_augment
+    from keras_mlp.training.data import augment, images
 
     read = reader(source, broken)
 
     def prepare(seed, *examples):
         image, label = read(*examples)
-        image = images.with_channels(image, channels)
-        crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
-        if recipe.random_resized_crop:
-            image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
-        else:
-            image = images.for_evaluation(image, size, Preprocessing(crop_pct=1.0, interpolation=interpolation))
-        image = tf.ensure_shape(image, (*size, channels))
-        if recipe.horizontal_flip:
-            image = tf.image.stateless_random_flip_left_right(image, flip)
-        if recipe.rand_augment:
-            image = rand_augment.rand_augment(image, change, *recipe.rand_augment)
-        if recipe.random_erasing:
-            image = augment.random_erasing(image, erase, recipe.random_erasing)
+        image = augmentation(images.with_channels(image, channels), seed, size, recipe, interpolation)
         return image, tf.one_hot(label, len(source.classes))
 
     def epoch(number, skipped):

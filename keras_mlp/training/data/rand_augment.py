@@ -85,11 +85,11 @@ def _solarize_add(image, level, signed):
 
 
 def _colour(image, level, signed):
-    return _blend(_without_colour(image), image, signed)
+    return _blend(without_colour(image), image, signed)
 
 
 def _contrast(image, level, signed):
-    return _blend(tf.reduce_mean(_without_colour(image)), image, signed)
+    return _blend(tf.reduce_mean(without_colour(image)), image, signed)
 
 
 def _brightness(image, level, signed):
@@ -109,7 +109,8 @@ def _blend(plain, image, signed):
     return tf.clip_by_value(plain + (1 + 0.9 * signed) * (image - plain), 0, 255)
 
 
-def _without_colour(image):
+def without_colour(image):
+    """Luminance `(height, width, 1)` of pixels of 1 or 3 channels."""
     return image if image.shape[-1] == 1 else tf.image.rgb_to_grayscale(image)
 
 

@@ -1,0 +1,56 @@
+"""Classifiers on features."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mlp.training import probe
+
+
+def encoder():
+    """One in which training would show: statistics and dropout, and maps to be averaged."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(6, 2, 2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers], name="small")
+
+
+IMAGES = np.random.default_rng(0).normal(3, 2, (64, 8, 8, 1)).astype("float32")
+
+
+def fit(model):
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    model.fit(IMAGES, np.arange(64) % 3, verbose=0)
+    return [np.abs(old - new).max() > 0 for old, new in zip(before, model.get_weights(), strict=True)]
+
+
+def test_of_a_linear_probe_the_head_alone_is_trained_on_features_in_inference_mode(tmp_path):
+    source = encoder()
+    model = probe.classifier(source, 3, train_encoder=False)
+    features = source(IMAGES).numpy().mean((1, 2))
+    head = model.get_layer("head")
+    expected = keras.ops.softmax(features @ head.kernel + head.bias)
+    np.testing.assert_allclose(model(IMAGES, training=True), expected, atol=1e-5)
+    assert float(np.std(head.kernel)) < 0.02
+    assert sum(fit(model)) == 2
+    assert source.trainable and source.get_layer(index=0).trainable
+    model.save(tmp_path / "probe.keras")
+    again = keras.models.load_model(tmp_path / "probe.keras")
+    np.testing.assert_allclose(again(IMAGES), model(IMAGES), atol=1e-6)
+    assert len(again.trainable_variables) == 2
+
+
+def test_fine_tuning_trains_a_copy_of_the_encoder_and_all_of_it():
+    source = encoder()
+    before = source.get_weights()
+    model = probe.classifier(source, 3)
+    assert all(fit(model))
+    for old, new in zip(before, source.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_what_is_no_encoder_is_refused():
+    with pytest.raises(ValueError, match="built functional or sequential"):
+        probe.classifier(keras.Sequential([keras.layers.Dense(3)]), 3)
+    with pytest.raises(ValueError, match="positive. Received: 0"):
+        probe.classifier(encoder(), 0)

@@ -2,6 +2,8 @@ import importlib.util
 import os
 import pathlib
 import pickle
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -279,47 +281,53 @@ def test_an_optimizer_is_never_read(tmp_path):
 
 # PyTorch itself, where it is installed, agrees on both directions.
 if importlib.util.find_spec("torch"):
+    # In processes of their own: builds of PyTorch for GPUs and TensorFlow do not bear each other in one.
+    SAVE = """
+import argparse, sys, numpy as np, torch
+folder, zipped, protocol = sys.argv[1], sys.argv[2] == "True", int(sys.argv[3])
+base = torch.arange(24.0).reshape(4, 6)
+state = {
+    "half": torch.randn(5).half(), "bfloat16": torch.randn(5, 3).bfloat16(), "int64": torch.tensor(7),
+    "transposed": base.t(), "slice": base[1:, 2:5:2], "parameter": torch.nn.Parameter(torch.randn(2)),
+    "empty": torch.empty(0, 3), "expanded": torch.randn(1, 3).expand(5, 3), "bool": torch.tensor([True, False]),
+    "uint16": torch.tensor([1, 65535], dtype=torch.uint16), "complex": torch.randn(2, dtype=torch.complex64),
+}
+layer = torch.nn.Linear(3, 4)
+optimizer = torch.optim.AdamW(layer.parameters())
+layer(torch.randn(5, 3)).sum().backward()
+optimizer.step()
+tree = {
+    "model": state, "optimizer": optimizer.state_dict(), "args": argparse.Namespace(lr=0.1, kind=torch.float16),
+    "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5]).state_dict(),
+    "best": np.float64(3.5), "classes": np.arange(6, dtype=">f4").reshape(2, 3, order="F"),
+    "shape": torch.Size([1, 2]), "device": torch.device("cpu"), "names": {"a", "b"},
+}
+torch.save(tree, folder + "/a", _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+plain = {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in state.items()}
+np.savez(folder + "/expected.npz", **{name: value.detach().numpy() for name, value in plain.items()})
+"""
+    LOAD = """
+import sys, numpy as np, torch
+state = torch.load(sys.argv[1] + "/a.pth", weights_only=True)["model"]
+assert state.pop("b").tolist() == [1.0, -2.5]
+np.savez(sys.argv[1] + "/read.npz", **{name: value.numpy() for name, value in state.items()})
+"""
+
+    def with_torch(code, *arguments):
+        done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     @pytest.mark.parametrize("zipped", [True, False])
     @pytest.mark.parametrize("protocol", [2, 5])
     def test_what_torch_saves_is_read(tmp_path, zipped, protocol):
-        import argparse
-
-        import torch
-
-        base = torch.arange(24.0).reshape(4, 6)
-        state = {
-            "half": torch.randn(5).half(), "bfloat16": torch.randn(5, 3).bfloat16(), "int64": torch.tensor(7),
-            "transposed": base.t(), "slice": base[1:, 2:5:2], "parameter": torch.nn.Parameter(torch.randn(2)),
-            "empty": torch.empty(0, 3), "expanded": torch.randn(1, 3).expand(5, 3), "bool": torch.tensor([True, False]),
-            "uint16": torch.tensor([1, 65535], dtype=torch.uint16), "complex": torch.randn(2, dtype=torch.complex64),
-        }  # fmt: skip
-        layer = torch.nn.Linear(3, 4)
-        optimizer = torch.optim.AdamW(layer.parameters())
-        layer(torch.randn(5, 3)).sum().backward()
-        optimizer.step()
-        tree = {
-            "model": state, "optimizer": optimizer.state_dict(), "args": argparse.Namespace(lr=0.1, kind=torch.float16),
-            "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5]).state_dict(),
-            "best": np.float64(3.5), "classes": np.arange(6, dtype=">f4").reshape(2, 3, order="F"),
-            "shape": torch.Size([1, 2]), "device": torch.device("cpu"), "names": {"a", "b"},
-        }  # fmt: skip
-        torch.save(tree, tmp_path / "a", _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
-        expected = {
-            name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
-            for name, value in state.items()
-        }
-        assert_same(readers.read(tmp_path / "a").tensors, expected)
+        with_torch(SAVE, tmp_path, zipped, protocol)
+        assert_same(readers.read(tmp_path / "a").tensors, np.load(tmp_path / "expected.npz"))
 
     def test_torch_reads_what_the_tests_write(tmp_path, save):
-        import torch
-
         bits = np.array([0x3F80, 0xC020], "u2")
-        tree = {"model": WEIGHTS | {"b": tensor(bits, kind="BFloat16")}, "epoch": 3}
-        save(tree, tmp_path / "a.pth")
-        state = torch.load(tmp_path / "a.pth", weights_only=True)["model"]
-        assert state.pop("b").tolist() == [1.0, -2.5]
-        assert_same({name: value.numpy() for name, value in state.items()}, WEIGHTS)
+        save({"model": WEIGHTS | {"b": tensor(bits, kind="BFloat16")}, "epoch": 3}, tmp_path / "a.pth")
+        with_torch(LOAD, tmp_path)
+        assert_same(np.load(tmp_path / "read.npz"), WEIGHTS)
 
 
 # Pickles that mean harm ---------------------------------------------------------------------------------------------

@@ -16,7 +16,15 @@ from keras_mlp.zoo import FAMILIES
 
 SMALL = {golden.small(family).key for family in FAMILIES}
 TINY = [pytest.param(case, id=case.key, marks=[] if case.key in SMALL else pytest.mark.slow) for case in golden.tiny()]
-family = pytest.mark.parametrize("case", [golden.small(family) for family in sorted(FAMILIES)], ids=golden.family)
+# Between them, these are changed in every way that there is.
+QUICK = ("hire_mlp", "raft_mlp", "repmlpnet", "res_mlp")
+family = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(golden.small(name), id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in sorted(FAMILIES)
+    ],
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """What is BiMLP's alone: its levels, its operations, its answer in double precision, how it learns."""
 
-
 import golden
 import keras
 import pytest

@@ -2,11 +2,15 @@
 
 import golden
 import keras
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import keras_mlp
 from keras_mlp.analysis import cost
 from keras_mlp.layers.binary import BinaryLayer
+from keras_mlp.training.data.splits import held_out
+from keras_mlp.training.distill import Distiller
 
 ONE_BLOCK = dict(patch_size=2, dims=(64,), depths=(1,), transitions=(True,), input_shape=(16, 16, 3), classes=10)
 
@@ -59,3 +63,46 @@ def test_published_variants_answer_like_the_reference_in_double_precision(case):
     """In float32 a level flips now and then, so that only a coarse comparison is possible there."""
     keras.config.set_dtype_policy("float64")
     assert case.error(golden.build(case)(case.images())) < 1e-5
+
+
+def digits():
+    """The embedded digits as arrays: training images and one-hot labels, test images and labels."""
+    found, test = load_digits(), held_out(load_digits().target)
+    images = found.images[..., None] * (255 / 16)
+    return images[~test], np.eye(10)[found.target[~test]], images[test], found.target[test]
+
+
+def small_teacher():
+    """Any Keras classifier can teach."""
+    dense = [keras.layers.Dense(256, "relu"), keras.layers.Dropout(0.3)]
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), *dense, keras.layers.Dense(10, "softmax")]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+
+def accuracy_after(model, trained, epochs, data):
+    """Share of the test images that `model` knows once it, or its distiller `trained`, has been fitted."""
+    images, labels, test_images, test_labels = data
+    batch = 128
+    images, labels = images[: len(images) // batch * batch], labels[: len(labels) // batch * batch]
+    rate = keras.optimizers.schedules.CosineDecay(5e-3, epochs * len(images) // batch)
+    trained.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
+    trained.fit(images, labels, batch_size=batch, epochs=epochs, verbose=0)
+    return np.mean(model.predict(test_images, verbose=0).argmax(-1) == test_labels)
+
+
+@pytest.mark.slow
+def test_the_binary_form_learns_the_digits_and_more_from_a_teacher():
+    """One block, weights and activations of one bit each, without augmentation."""
+    data = digits()
+    keras.utils.set_random_seed(0)
+    teacher = small_teacher()
+    accuracies = {"teacher": accuracy_after(teacher, teacher, 30, data)}
+    for name in ("undistilled", "distilled"):
+        keras.utils.set_random_seed(0)
+        arguments = ONE_BLOCK | dict(dims=(32,), input_shape=(8, 8, 1))
+        student = keras_mlp.BiMLP(**arguments, activation_levels="binary")
+        trained = Distiller(student, teacher, "soft", share=0.9) if name == "distilled" else student
+        accuracies[name] = accuracy_after(student, trained, 30, data)
+    print(", ".join(f"{name}: {100 * accuracy:.2f} %" for name, accuracy in accuracies.items()))
+    assert accuracies["undistilled"] >= 0.9
+    assert accuracies["distilled"] > accuracies["undistilled"]

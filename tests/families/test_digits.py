@@ -16,6 +16,10 @@ SIZE = 16
 _TWO_STAGES = dict(dims=(32, 64), depths=(2, 2), transitions=(True, False), mlp_ratios=(4, 4))
 SMALL = {
     "as_mlp": ("ASMLP", dict(patch_size=2, dim=32, depths=(2, 2), shift_size=3)),
+    "bimlp": (  # its binary form is tested in test_bimlp.py
+        "BiMLP",
+        dict(patch_size=2, dims=(64,), depths=(1,), transitions=(True,), activation_levels=None, weight_levels=None),
+    ),
     "cycle_mlp": ("CycleMLP", dict(patch_size=2) | _TWO_STAGES),
     "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
     "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),

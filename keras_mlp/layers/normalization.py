@@ -4,6 +4,14 @@ import keras
 from keras import ops
 
 
+def at_least_float32(dtype) -> str:
+    """The precision for what 16 bits are too few for: float32, or float64 for float64.
+
+    `keras.backend.result_type` would make float32 of float64 on JAX and PyTorch.
+    """
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` along the last axis, in fewer passes over the data.
@@ -27,7 +35,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
             raise ValueError(f"Only the last axis is normalised, by mean and variance. Received: axis={self.axis}")
 
     def call(self, inputs):
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, at_least_float32(inputs.dtype))
         d = x - ops.mean(x, axis=-1, keepdims=True)
         y = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
         if self.scale:

@@ -10,9 +10,10 @@ the room that each expert has, its capacity. In five steps, each a function here
     y = combine(answers, routing)                           each item's answers, weighted by its gates, in its place
 
 Rows are moved by index, never by a product with a matrix of zeros and ones, so that the work is that of the slots: of
-about `k` experts for each item, whatever their number. All sizes are known before anything runs: compilers for TPUs,
-XLA and TFLite want it so, and it is the reason for the capacity. An item that an expert has no room for gets nothing
-from it; one that finds room nowhere becomes zero (of its block only the shortcut is left).
+about `k` experts for each item, whatever their number (`python -m benchmarks.experts` measures it). All sizes are known
+before anything runs: compilers for TPUs, XLA and TFLite want it so, and it is the reason for the capacity. An item that
+an expert has no room for gets nothing from it; one that finds room nowhere becomes zero (of its block only the shortcut
+is left).
 
 Source: Riquelme et al. 2021 (V-MoE), https://arxiv.org/abs/2106.05974, and its code, google-research/vmoe (Apache-2.0).
 """
@@ -24,6 +25,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations, initializers
+from keras_mlp.layers.normalization import at_least_float32
 
 ITEMS = ("tokens", "channels")
 
@@ -346,7 +348,7 @@ class MixtureOfExperts(keras.layers.Layer):
         return ops.reshape(x, (-1, self.images_per_group * x.shape[1], x.shape[2]))
 
     def _logits(self, x):
-        dtype = keras.backend.result_type(x.dtype, "float32")
+        dtype = at_least_float32(x.dtype)
         return ops.matmul(ops.cast(x, dtype), ops.cast(self.router_kernel, dtype))
 
     def _choose(self, logits):

@@ -6,6 +6,14 @@ from keras import ops
 from keras_mlp.layers import algebra
 
 
+def at_least_float32(dtype) -> str:
+    """The precision for what 16 bits are too few for: float32, or float64 for float64.
+
+    `keras.backend.result_type` would make float32 of float64 on JAX and PyTorch.
+    """
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
 @algebra.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class LayerNormalization(keras.layers.LayerNormalization):
@@ -30,7 +38,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
             raise ValueError(f"Only the last axis is normalised, by mean and variance. Received: axis={self.axis}")
 
     def call(self, inputs):
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, at_least_float32(inputs.dtype))
         d = x - ops.mean(x, axis=-1, keepdims=True)
         y = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
         if self.scale:

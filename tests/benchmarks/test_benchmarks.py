@@ -101,6 +101,22 @@ def test_fusing_is_measured_against_the_model_as_it_was():
     assert "Did you mean 'mlp_mixer_b16'" in command("fusing", "--models=mlp_mixer_b61").stderr
 
 
+@pytest.mark.slow
+def test_experts_are_timed_over_one_dense_mlp():
+    done = command("experts", "--experts=2,4", "--batches=1", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    head, *rows = (line.split() for line in done.stdout.splitlines())
+    assert head[:6] == ["items", "form", "batch", "experts", "k", "slots"]
+    assert [row[:5] for row in rows] == [
+        [items, form, "1", experts, k]
+        for items, k in (("channels", "1"), ("tokens", "2"))
+        for form in ("graph", "xla")
+        for experts in ("2", "4")
+    ]
+    for row in rows:
+        assert int(row[4]) <= float(row[5]) < 1.1 * int(row[4]) and float(row[7]) > 0
+
+
 def test_augmentation_is_timed_and_repeated():
     done = command("augmentation", "--only=mixup", "--image_size=16", "--images=64", "--rounds=1")
     assert done.returncode == 0, done.stderr

@@ -95,6 +95,9 @@ def test_a_student_learns_from_a_teacher_in_a_file(command, data_dir, tmp_path):
     assert (student.predict(pixels, verbose=0).argmax(-1) == 7).all()
     other = command(*words, "--teacher-share=0.5")
     assert other.code == 1 and "teacher_share: 1.0, now 0.5" in other.err
+    (tmp_path / "classes.txt").write_text("\n".join("0123456798"))
+    other = command(*words)
+    assert other.code == 1 and "are not those of digits, or in another order" in other.err
 
 
 @pytest.mark.slow

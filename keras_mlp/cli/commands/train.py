@@ -9,6 +9,7 @@ first.
 
 import ast
 import dataclasses
+import pathlib
 import re
 
 from absl import flags as absl_flags
@@ -154,7 +155,7 @@ def run(flags, arguments):
     names = SETTINGS + (TEACHING if flags.teacher else ())
     settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
     history = fit(
-        _with_teacher(flags, model),
+        _with_teacher(flags, model, train.classes),
         train,
         validation,
         recipe,
@@ -198,12 +199,16 @@ def build(flags, recipe, shape, **arguments):
         raise console.UsageError(f"--config: {error}") from error
 
 
-def _with_teacher(flags, model):
+def _with_teacher(flags, model, classes):
     """The model, or if it has a teacher the two together."""
     if not flags.teacher:
         return model
     from keras_mlp.training.distill import Distiller
 
+    beside = pathlib.Path(flags.teacher).with_name("classes.txt")
+    known = models.is_file(flags.teacher) and beside.is_file()  # training has written it
+    if known and beside.read_text(encoding="utf-8").splitlines() != classes:
+        raise ValueError(f"The teacher's classes, {beside}, are not those of {flags.dataset}, or in another order.")
     teacher = models.open_model(flags.teacher, None)
     return Distiller(model, teacher, flags.distillation, flags.temperature, flags.teacher_share)
 

@@ -131,6 +131,19 @@ class Checkpoints:
         self._lock.release()
 
 
+class Followed(Checkpoints):
+    """The states of a run that another process, its chief, writes: they are taken up here, and that is all."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def save(self, model, progress: Progress):
+        pass
+
+    def close(self):
+        pass
+
+
 def _variables(model):
     """Weights, statistics, states of random layers, and the optimiser's."""
     return [*model.variables, *model.optimizer.variables]

@@ -300,6 +300,14 @@ class DataParallel(Alone):
         dataset = dataset.map(lambda *batch: tuple(tf.repeat(part, self.local, axis=0) for part in batch))
         return dataclasses.replace(data, dataset=dataset)
 
+    @contextlib.contextmanager
+    def saved_as(self, model):
+        """The chief alone saves, and what it makes for that are not variables of all."""
+        shared = keras.distribution.distribution()
+        keras.distribution.set_distribution(None)
+        yield
+        keras.distribution.set_distribution(shared)
+
     def mean(self, values):
         from jax.experimental import multihost_utils
 

@@ -110,15 +110,16 @@ def fit(
                 if not overwrite:
                     _check_folder(output, json.loads(written))
                 checkpoints = (Followed if workers.rank else Checkpoints)(output / CHECKPOINTS)
-                if not workers.rank:
+                finished = (output / "report.md").exists() and not overwrite
+                if not (workers.rank or finished):
                     _tidy(output, overwrite)
-                if (output / "report.md").exists():
-                    return _finished(model, output, verbose)
-                progress = _take_up(model, checkpoints, verbose) or Progress(train.steps)
-                if not workers.rank and not checkpoints.files():
-                    _write(output / "recipe.json", written)
-                    _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
-                    checkpoints.save(model, progress)
+                    if not checkpoints.files():
+                        _write(output / "recipe.json", written)
+                        _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
+                        checkpoints.save(model, Progress(train.steps))
+            if finished:
+                return _finished(model, output, verbose)
+            progress = _take_up(model, checkpoints, verbose)
             _check_same(workers, progress, output)
             workers.begin(model)
             _fit(
@@ -259,12 +260,12 @@ def _remove(output):
         path.unlink()
 
 
-def _take_up(model, checkpoints, verbose) -> Progress | None:
+def _take_up(model, checkpoints, verbose) -> Progress:
     progress, unreadable = checkpoints.restore(model)
     if verbose:
         for name in unreadable:
             print(f"{checkpoints.folder / name} cannot be read; the one before is taken")
-        if progress and (progress.epoch or progress.step):
+        if progress.epoch or progress.step:
             print(f"going on in epoch {progress.epoch + 1} after {progress.step} steps", flush=True)
     return progress
 

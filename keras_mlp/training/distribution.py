@@ -254,7 +254,7 @@ class MultiWorker(Alone):
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-            raise WorkerLost(_lost(self)) from error
+            raise WorkerLost(_lost(self, error)) from error
 
 
 class DataParallel(Alone):
@@ -286,6 +286,7 @@ class DataParallel(Alone):
             jax.distributed.initialize(addresses[0], len(addresses), rank, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         self.rank, self.size = jax.process_index(), jax.process_count()
         self.replicas, self.local = jax.device_count(), jax.local_device_count()
+        self.waits = 0
         keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
 
     def evaluation(self, data):
@@ -308,6 +309,15 @@ class DataParallel(Alone):
         yield
         keras.distribution.set_distribution(shared)
 
+    def wait(self):
+        if self.size == 1:
+            return
+        from jax._src import distributed  # the public barrier gives up after half a minute; data may take a day
+
+        self.waits += 1
+        with self.noticing():
+            distributed.global_state.client.wait_at_barrier(f"keras_mlp {self.waits}", 24 * 3600 * 1000)
+
     def mean(self, values):
         from jax.experimental import multihost_utils
 
@@ -326,7 +336,7 @@ class DataParallel(Alone):
         except jax.errors.JaxRuntimeError as error:
             if self.size == 1 or "RESOURCE_EXHAUSTED" in str(error):
                 raise
-            raise WorkerLost(_lost(self)) from error
+            raise WorkerLost(_lost(self, error)) from error
 
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu", "data_parallel")
@@ -396,8 +406,10 @@ def _before_apply(optimizer, change):
     optimizer.apply = apply_changed
 
 
-def _lost(workers):
+def _lost(workers, error):
+    lines = str(error).strip().splitlines()
+    reason = next((line.strip() for line in lines if "abort" in line), lines[0])
     return (
-        f"Another of the {workers.size} processes has ended, and process {workers.rank} stops too. What was saved is "
-        "whole: the same command on all machines goes on from it."
+        f"Another of the {workers.size} processes has ended, and process {workers.rank} stops too ({reason}). What was "
+        "saved is whole: the same command on all machines goes on from it."
     )

@@ -52,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         console.error(_message(error))
+        if own_process and getattr(error, "at_once", False):
+            sys.stdout.flush()
+            os._exit(1)
         return 2 if isinstance(error, console.UsageError) else 1
 
 

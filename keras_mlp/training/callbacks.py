@@ -4,12 +4,14 @@ import contextlib
 import csv
 import math
 import shutil
+import signal
 import time
 
 import keras
 
 from keras_mlp.files import atomic_path
 from keras_mlp.training.data import Data
+from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
 from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progress
 
@@ -84,6 +86,32 @@ class Record(keras.callbacks.Callback):
         before, means = self.before
         for name, mean in means.items():
             logs[name] = (before * mean + steps * logs[name]) / (before + steps)
+
+
+class Together(keras.callbacks.Callback):
+    """Lets all processes of a run know the same: the means of what each measured, and that one was asked to stop.
+
+    It comes before all that decides something by the logs, so that all decide alike.
+
+    Args:
+        workers: the processes.
+        asked: holds a signal's number as soon as this process is asked to stop, or another one was.
+    """
+
+    def __init__(self, workers: Alone, asked: list[int]):
+        super().__init__()
+        self.workers = workers
+        self.asked = asked
+
+    def on_train_batch_end(self, batch, logs=None):
+        *means, asked = self.workers.mean([*map(float, logs.values()), float(bool(self.asked))])
+        logs.update(zip(list(logs), means, strict=True))
+        if asked and not self.asked:
+            self.asked.append(signal.SIGTERM)
+
+    def on_epoch_end(self, epoch, logs=None):
+        means = self.workers.mean([*map(float, logs.values())])
+        logs.update(zip(list(logs), means, strict=True))
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -114,7 +114,7 @@ class Checkpoints:
                     progress = Progress(**json.loads(str(stored[PROGRESS])))
                     arrays = [stored[str(i)] for i in range(len(stored.files) - 1)]
             except Exception:  # a broken file may make its readers raise anything
-                file.rename(file.with_name(f"{file.name}.unreadable"))
+                self._set_aside(file)
                 unreadable.append(file.name)
                 continue
             _assign(_variables(model), arrays, file)
@@ -129,6 +129,25 @@ class Checkpoints:
     def close(self):
         """Let another process have the folder."""
         self._lock.release()
+
+    def _set_aside(self, file):
+        file.rename(file.with_name(f"{file.name}.unreadable"))
+
+
+class Followed(Checkpoints):
+    """The states of a run that another process, its chief, writes: they are taken up here, and that is all."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def save(self, model, progress: Progress):
+        pass
+
+    def close(self):
+        pass
+
+    def _set_aside(self, file):
+        pass
 
 
 def _variables(model):

@@ -17,8 +17,9 @@ from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
 from keras_mlp.training import curves, depth, precision, recipes, report
 from keras_mlp.training.data import Data
+from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
-from keras_mlp.training.resume import STATES, Checkpoints, Progress, wait_for_the_step
+from keras_mlp.training.resume import STATES, Checkpoints, Followed, Interrupted, Progress, wait_for_the_step
 
 # Everything that a run leaves; the report is the last.
 FILES = ("recipe.json", "classes.txt", "log.csv", "tensorboard", "best.keras", "last.keras", "curves.png", "report.md")
@@ -39,6 +40,7 @@ def fit(
     verbose="auto",
     jit_compile="auto",
     checkpoint_seconds: float = 600,
+    workers: Alone | None = None,
 ):
     """Train a model with a recipe, or go on with a run that was broken off.
 
@@ -69,6 +71,9 @@ def fit(
             1 in a terminal, else 2.
         jit_compile: of `model.compile`: whether XLA compiles the training step.
         checkpoint_seconds: how often the state is saved within an epoch; it is after each epoch anyway.
+        workers: the devices and processes that train together, as `keras_mlp.training.distribution.connect` found
+            them, with the model built in their `scope()`; by default one process and one device. `output` is a folder
+            that all processes see; the chief alone writes there.
 
     Returns:
         Keras' `History`: in `history` the values of the log by name, each a list over the epochs.
@@ -78,63 +83,116 @@ def fit(
         ValueError: the model and the data do not fit together, the recipe does not suit the model, `output` holds
             another run, or too many images cannot be read.
         RuntimeError: another process is training into `output`.
+        keras_mlp.training.distribution.WorkerLost: a process that trains with this one has ended.
         ArithmeticError: the loss became NaN or infinite; what was saved before stays.
         OSError: a file cannot be written, as on a full disk; what was saved before stays.
         keras_mlp.training.resume.Interrupted: a KeyboardInterrupt, after which all is saved.
     """
     for data in filter(None, (train, validation)):
         (_check_pairs if recipe.loss == "contrastive" else _check)(model, data)
+    workers = workers or Alone()
+    workers.check(train.batch_size, jit_compile)
     for package in ("matplotlib", "tensorboard"):  # better missed now than after training
         need(package, extra="train")
     output = pathlib.Path(output)
     recipe = dataclasses.replace(recipes.at_batch_size(recipe, train.batch_size), precision=precision.of(model))
-    model.compile(**recipes.compile_arguments(recipe, model, train.steps), jit_compile=jit_compile)
-    model.optimizer.build(model.trainable_variables)
+    with workers.scope():
+        model.compile(**recipes.compile_arguments(recipe, model, train.steps), jit_compile=jit_compile)
+        model.optimizer.build(model.trainable_variables)
+    workers.prepare(model)
     written = json.dumps({**dataclasses.asdict(recipe), **(settings or {})}, indent=2) + "\n"
-    if not overwrite:
-        _check_folder(output, json.loads(written))
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
+    if workers.rank:
+        verbose = 0
 
-    checkpoints = Checkpoints(output / CHECKPOINTS)
-    try:
-        for name in FILES:
-            remove_leftovers(output / name)
-        if overwrite:
-            _remove(output)
-        if (output / "report.md").exists():
-            return _finished(model, output, verbose)
-        progress = _take_up(model, checkpoints, verbose) or Progress(train.steps)
-        if not checkpoints.files():
-            _write(output / "recipe.json", written)
-            _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
-            checkpoints.save(model, progress)
-        _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds)
-        if verbose:
-            for data in filter(None, (train, validation)):
-                if data.broken:
-                    print(data.broken)
-        _write(output / "report.md", report.text(model, train, validation, recipe, progress.history, settings or {}))
-    except OSError as error:
-        reason = error.strerror or error
-        message = f"{reason}; what was saved in {output} before is whole, and the same command goes on from it"
-        raise OSError(error.errno, message) from error
-    finally:
-        checkpoints.close()
-    shutil.rmtree(checkpoints.folder)
+    with workers.noticing():
+        checkpoints = None
+        try:
+            with workers.chief_first():
+                if not overwrite:
+                    _check_folder(output, json.loads(written))
+                checkpoints = (Followed if workers.rank else Checkpoints)(output / CHECKPOINTS)
+                finished = (output / "report.md").exists() and not overwrite
+                if not (workers.rank or finished):
+                    _tidy(output, overwrite)
+                    if not checkpoints.files():
+                        _write(output / "recipe.json", written)
+                        _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
+                        checkpoints.save(model, Progress(train.steps))
+            if finished:
+                return _finished(model, output, verbose)
+            progress = _take_up(model, checkpoints, verbose)
+            _check_same(workers, progress, output)
+            workers.begin(model)
+            _fit(
+                *(model, train, validation, recipe, output, checkpoints, progress),
+                *(callbacks, verbose, checkpoint_seconds, workers),
+            )
+            if verbose:
+                for data in filter(None, (train, validation)):
+                    if data.broken:
+                        print(data.broken)
+            if not workers.rank:
+                text = report.text(model, train, validation, recipe, progress.history, settings or {})
+                _write(output / "report.md", text)
+                shutil.rmtree(checkpoints.folder)
+            workers.wait()  # a process that ends takes the others with it
+        except Interrupted:
+            workers.wait()
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            message = f"{reason}; what was saved in {output} before is whole, and the same command goes on from it"
+            raise OSError(error.errno, message) from error
+        finally:
+            if checkpoints:
+                checkpoints.close()
     return _history(model, progress.history)
 
 
-def _fit(model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds):
+def _tidy(output, overwrite):
+    """Remove what a killed process left half-written; and the whole run, if it is to begin anew."""
+    for name in FILES:
+        remove_leftovers(output / name)
+    if overwrite:
+        _remove(output)
+
+
+def _check_same(workers, progress, output):
+    """Refuse processes that would go on from different states."""
+    place = [progress.epoch, progress.step]
+    if workers.mean(place) != place:
+        raise ValueError(
+            f"The processes go on from different states, this one from epoch {place[0] + 1}, step {place[1]}: {output} "
+            "has to be one folder that all of them see."
+        )
+
+
+def _fit(
+    model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds, workers
+):
     """The rest of a run; in the end the model has its weights, or their average."""
     averaged = [ours.Averaged()] if recipe.ema_decay is not None else []
     stages = [depth.Unfreeze(model, recipe.unfreeze_epochs)] if recipe.unfreeze_epochs else []
-    saved_as = [*(callback.exchanged for callback in averaged), *(callback.thawed for callback in stages)]
+    saved_as = [
+        *(callback.exchanged for callback in averaged),
+        *(callback.thawed for callback in stages),
+        lambda: workers.saved_as(model),
+    ]
     last = ours.Save(output / "last.keras", states=saved_as)
 
     def improved():
         return ours.best_epoch(progress.history) == progress.epoch - 1
 
+    chief = not workers.rank
+    written = [
+        last,
+        ours.Save(output / "best.keras", improved, saved_as, compiled=False),
+        ours.Log(output / "log.csv", progress),
+        ours.TensorBoard(output / "tensorboard", write_graph=False),
+        *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
+    ]
     with wait_for_the_step() as asked, _any_number_of_batches():
         try:
             model.fit(
@@ -142,32 +200,32 @@ def _fit(model, train, validation, recipe, output, checkpoints, progress, callba
                 steps_per_epoch=train.steps,
                 initial_epoch=progress.epoch,
                 epochs=progress.epoch if ours.stagnates(progress.history, recipe.patience) else recipe.epochs,
-                validation_data=validation and validation.dataset,
+                validation_data=validation and workers.evaluation(validation).dataset,
                 shuffle=False,  # the data are shuffled; Keras would warn
                 verbose=0,
                 callbacks=[
+                    *([ours.Together(workers, asked)] if workers.size > 1 else []),
                     ours.Record(progress, train.batch_size),
                     ours.StopOnNaN(progress),
                     ours.CountBroken(progress, train, validation),
                     *averaged,
                     *stages,
-                    last,
-                    ours.Save(output / "best.keras", improved, saved_as, compiled=False),
-                    ours.Log(output / "log.csv", progress),
-                    ours.TensorBoard(output / "tensorboard", write_graph=False),
-                    *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
+                    *(written if chief else []),
                     ours.StopEarly(progress, recipe.patience),
                     *callbacks,
-                    ours.Checkpoint(checkpoints, progress, checkpoint_seconds, asked, last.save),
+                    ours.Checkpoint(
+                        checkpoints, progress, checkpoint_seconds, asked, last.save if chief else lambda: None
+                    ),
                 ],
             )
         finally:
             for callback in stages:
                 callback.on_train_end()  # which Keras leaves out after an error
-            if progress.history:
+            if chief and progress.history:
                 curves.plot(progress.history, output / "curves.png")
-    with atomic_path(output / "last.keras") as temporary:
-        model.save(temporary)
+    if chief:
+        with workers.saved_as(model), atomic_path(output / "last.keras") as temporary:
+            model.save(temporary)
 
 
 def _check_folder(output, settings):
@@ -205,12 +263,12 @@ def _remove(output):
         path.unlink()
 
 
-def _take_up(model, checkpoints, verbose) -> Progress | None:
+def _take_up(model, checkpoints, verbose) -> Progress:
     progress, unreadable = checkpoints.restore(model)
     if verbose:
         for name in unreadable:
             print(f"{checkpoints.folder / name} cannot be read; the one before is taken")
-        if progress and (progress.epoch or progress.step):
+        if progress.epoch or progress.step:
             print(f"going on in epoch {progress.epoch + 1} after {progress.step} steps", flush=True)
     return progress
 
@@ -219,7 +277,7 @@ def _finished(model, output, verbose):
     """What `fit` answers where there is nothing left to do."""
     if verbose:
         print(f"{output} holds this run, and it is finished", flush=True)
-    shutil.rmtree(output / CHECKPOINTS)
+    shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     plain(model).set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
     with open(output / "log.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

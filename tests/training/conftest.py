@@ -39,7 +39,7 @@ def prepared(tmp_path_factory):
 def digits(prepared):
     """Load a split of the digits at 8×8 pixels; keyword arguments change the recipe."""
 
-    def load(split="train", batch_size=128, seed=0, image_size=8, channels=1, **recipe):
+    def load(split="train", batch_size=128, seed=0, image_size=8, channels=1, worker=(0, 1), **recipe):
         return data.load(
             "digits",
             split,
@@ -50,6 +50,7 @@ def digits(prepared):
             preprocessing=Preprocessing(crop_pct=1.0),
             seed=seed,
             data_dir=prepared,
+            worker=worker,
         )
 
     return load

@@ -75,6 +75,28 @@ def test_training_can_start_anywhere(digits, augmentation):
     assert same(found[12:], batches(other.after(12), 2))
 
 
+@pytest.mark.parametrize("after", [0, 10])
+def test_workers_share_the_batches_of_one(digits, after):
+    """Images, augmentation and what each is mixed with, from any step on; eleven steps are an epoch."""
+    whole = batches(digits(**AUGMENTED).after(after), 3)
+    halves = [batches(digits(worker=(rank, 2), **AUGMENTED).after(after), 3) for rank in range(2)]
+    for one, *parts in zip(whole, *halves, strict=True):
+        for both, halves_of_one in zip(one, zip(*parts, strict=True), strict=True):
+            # A worker has a block of either half of the batch.
+            blocks = zip(*(np.split(half, 2) for half in halves_of_one), strict=True)
+            np.testing.assert_array_equal(np.concatenate([block for half in blocks for block in half]), both)
+
+
+def test_every_worker_evaluates_on_all_images(digits):
+    assert same(batches(digits("test"), 3), batches(digits("test", worker=(1, 2)), 3))
+
+
+@pytest.mark.parametrize("worker, batch_size, message", [((0, 3), 128, "multiple of 6"), ((2, 2), 128, "below")])
+def test_workers_that_cannot_be_are_refused(digits, worker, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        digits(batch_size=batch_size, worker=worker)
+
+
 def test_a_data_set_smaller_than_a_batch_is_refused(digits):
     with pytest.raises(ValueError, match=r"digits \(train\) has 1438 images.*2000.*smaller batch"):
         digits(batch_size=2000)

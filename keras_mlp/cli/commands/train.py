@@ -5,6 +5,9 @@ TensorBoard, tensorboard. A recipe's rates follow the batch size; flags that are
 
 Whatever ends a run before its time, the same command goes on with it, and comes to the same weights. Ctrl-C saves
 first.
+
+--strategy trains on several devices or machines: --batch_size is the batch of all of them, and OUTPUT a folder that all
+see. The commands are in docs/scaling.md.
 """
 
 import ast
@@ -117,16 +120,34 @@ def define_flags(flags):
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+    absl_flags.DEFINE_enum(
+        "strategy",
+        "none",
+        ("none", "mirrored", "multi_worker", "tpu", "data_parallel"),
+        "How several devices share a batch: mirrored, all of this process; multi_worker, several processes; tpu; with "
+        "KERAS_BACKEND=jax data_parallel, all devices of one or several processes.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list(
+        "addresses",
+        [],
+        "host:port of each process, the first one's first; for multi_worker by default what TF_CONFIG says.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer("rank", None, "Which of the processes this is, from 0.", lower_bound=0, flag_values=flags)
+    absl_flags.DEFINE_string("tpu", "local", "Name or grpc:// address of the TPU.", flag_values=flags)
 
 
 def run(flags, arguments):
     import keras
 
+    from keras_mlp.training import distribution
     from keras_mlp.training.callbacks import best_epoch
     from keras_mlp.training.train import fit
 
     console.only(arguments)
     console.require(flags, "model", "dataset", "output")
+    workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
     recipe = _recipe(flags, published)
     size = shape[:2]
@@ -141,21 +162,25 @@ def run(flags, arguments):
         data_dir=flags.data_dir,
         broken_share=flags.broken_share,
     )
-    train = datasets.load(flags.dataset, flags.split, recipe=recipe, **options)
-    validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
+    with workers.chief_first():  # who may have to prepare the data
+        shared = dict(recipe=recipe, worker=(workers.rank, workers.size))
+        train = datasets.load(flags.dataset, flags.split, **shared, **options)
+        validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
     keras.utils.set_random_seed(flags.seed)
-    model = build(
-        flags,
-        recipe,
-        shape,
-        new_head=flags.new_head,
-        classes=len(train.classes),
-        classifier_activation="softmax" if recipe.loss == "softmax" else None,
-    )
+    with workers.scope():
+        model = build(
+            flags,
+            recipe,
+            shape,
+            new_head=flags.new_head,
+            classes=len(train.classes),
+            classifier_activation="softmax" if recipe.loss == "softmax" else None,
+        )
+        model = _with_teacher(flags, model, train.classes)
     names = SETTINGS + (TEACHING if flags.teacher else ())
     settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
     history = fit(
-        _with_teacher(flags, model, train.classes),
+        model,
         train,
         validation,
         recipe,
@@ -163,7 +188,10 @@ def run(flags, arguments):
         settings=settings,
         overwrite=flags.overwrite,
         checkpoint_seconds=flags.checkpoint_seconds,
+        workers=workers,
     ).history
+    if workers.rank:
+        return
     epoch = best_epoch(history)
     top1 = history["val_top1" if validation else "top1"]
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"

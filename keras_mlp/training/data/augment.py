@@ -6,6 +6,7 @@ keep theirs in a variable: under a parallel `map` they differ from run to run. T
 (`python -m benchmarks.augmentation`).
 """
 
+import numpy as np
 import tensorflow as tf
 
 from keras_mlp.training.data.images import resize
@@ -67,7 +68,7 @@ def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):
     return tf.cond(tf.random.stateless_uniform((), chance) < probability, erased, lambda: image)
 
 
-def mixup(images, labels, seed, alpha: float):
+def mixup(images, labels, seed, alpha: float, rows=None):
     """Blend each image, and its label, with that half a batch away; one weight a pair, from Beta(alpha, alpha).
 
     Args:
@@ -75,11 +76,14 @@ def mixup(images, labels, seed, alpha: float):
         labels: probabilities `(batch, classes)`.
         seed: two integers.
         alpha: of the Beta distribution, > 0.
+        rows: where these are the part of a larger batch that one of several workers makes: a boolean for each image of
+            that batch. The draws are then those of the whole batch; each image must be here with its partner.
 
     Returns:
         Images and labels of the same shapes.
     """
-    weight = _beta((tf.shape(images)[0], 1), seed, alpha)
+    whole = tf.shape(images if rows is None else rows)[0]
+    weight = _own(_beta((whole, 1), seed, alpha), rows)
     pixel_weight = weight[:, :, tf.newaxis, tf.newaxis]
     return (
         # From the partner towards the image: two rounded weights need not sum to one, and white would not stay white.
@@ -88,15 +92,16 @@ def mixup(images, labels, seed, alpha: float):
     )
 
 
-def cutmix(images, labels, seed, alpha: float):
+def cutmix(images, labels, seed, alpha: float, rows=None):
     """Paste a box of another image of the batch into each image; labels are mixed by the area.
 
     Arguments and result are those of `mixup`.
     """
     weight, place = tf.unstack(tf.random.split(seed, 2))
-    batch = tf.shape(images)[0]
-    side = tf.sqrt(1 - _beta((batch,), weight, alpha))
-    mask = _box(images.shape[1:3], tf.transpose(tf.random.stateless_uniform((batch, 2), place)), side, side)
+    whole = tf.shape(images if rows is None else rows)[0]
+    side = tf.sqrt(1 - _own(_beta((whole,), weight, alpha), rows))
+    centre = tf.transpose(_own(tf.random.stateless_uniform((whole, 2), place), rows))
+    mask = _box(images.shape[1:3], centre, side, side)
     share = tf.reduce_mean(mask, (-2, -1))[:, tf.newaxis]
     return (
         tf.where(mask[..., tf.newaxis] > 0, _partners(images), images),
@@ -104,25 +109,30 @@ def cutmix(images, labels, seed, alpha: float):
     )
 
 
-def mixup_or_cutmix(images, labels, seed, mixup_alpha: float, cutmix_alpha: float):
+def mixup_or_cutmix(images, labels, seed, mixup_alpha: float, cutmix_alpha: float, rows=None):
     """Apply the one of `mixup` and `cutmix` whose alpha is not zero; of both, one by the toss of a coin per batch."""
     coin, seed = tf.unstack(tf.random.split(seed, 2))
     if mixup_alpha and cutmix_alpha:
         return tf.cond(
             tf.random.stateless_uniform((), coin) < 0.5,
-            lambda: mixup(images, labels, seed, mixup_alpha),
-            lambda: cutmix(images, labels, seed, cutmix_alpha),
+            lambda: mixup(images, labels, seed, mixup_alpha, rows),
+            lambda: cutmix(images, labels, seed, cutmix_alpha, rows),
         )
     if mixup_alpha:
-        return mixup(images, labels, seed, mixup_alpha)
+        return mixup(images, labels, seed, mixup_alpha, rows)
     if cutmix_alpha:
-        return cutmix(images, labels, seed, cutmix_alpha)
+        return cutmix(images, labels, seed, cutmix_alpha, rows)
     return images, labels
 
 
 def _partners(batch):
     """What each element is mixed with: under repeated augmentation the next one would be the same image again."""
     return tf.roll(batch, tf.shape(batch)[0] // 2, 0)
+
+
+def _own(draws, rows):
+    """Of what is drawn for a whole batch, what is for the images that are here."""
+    return draws if rows is None else tf.gather(draws, np.flatnonzero(rows))
 
 
 def _beta(shape, seed, alpha):

@@ -35,7 +35,8 @@ class Data:
         classes: names of the classes, in the order of the labels.
         examples: how many different images there are.
         steps: batches of one epoch.
-        batch_size: images of a batch; in evaluation the last one may be smaller.
+        batch_size: images of a batch; in evaluation the last one may be smaller. Where several workers share a batch it
+            is the batch of all of them, of which `dataset` has this one's part.
         broken: the images that could not be read, as far as is known.
         starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
             way than to make them.
@@ -91,6 +92,7 @@ def load(
     data_dir=None,
     broken_share: float = 0.01,
     augmentation: Callable = _augmented,
+    worker: tuple[int, int] = (0, 1),
 ) -> Data:
     """Load images and their labels.
 
@@ -113,6 +115,9 @@ def load(
         augmentation: what makes an image to learn from of one of any size, with the arguments of
             `keras_mlp.training.data.views.two_views`, which makes pairs; by default what the recipe says of crops,
             mirroring, RandAugment and erasing.
+        worker: which one of how many workers this is, counted from 0. In training each decodes its own images of every
+            batch only; all together have the batches that one alone would have, with the same augmentation. In
+            evaluation each has all images.
 
     Returns:
         The data.
@@ -130,6 +135,14 @@ def load(
         raise ValueError(f"`channels` should be 1 or 3. Received: {channels}")
     if not 0 <= broken_share <= 1:
         raise ValueError(f"`broken_share` should be in 0–1. Received: {broken_share}")
+    index, workers = worker
+    if not 0 <= index < workers:
+        raise ValueError(f"`worker` should be a number below the number of workers, and that. Received: {worker}")
+    if recipe and workers > 1 and batch_size % (2 * workers):  # an image and what it is mixed with stay together
+        raise ValueError(
+            f"Among {workers} workers the batch should be a multiple of {2 * workers}: each has pairs of images. "
+            f"Received: batch_size={batch_size}"
+        )
     source = find(name, split, data_dir)
     broken = Broken(source.examples, broken_share, source.name)
     if not recipe:
@@ -144,7 +157,7 @@ def load(
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
     starting_at = _training(
-        source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation
+        source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation, worker
     )
     steps = source.examples // batch_size
     return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at)
@@ -190,7 +203,7 @@ def _evaluation(source, broken, size, channels, preprocessing, batch_size):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed, augmentation):
+def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed, augmentation, worker):
     """A function from a number of batches to the data set after so many.
 
     All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
@@ -200,6 +213,12 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
     from keras_mlp.training.data import augment, images
 
     read = reader(source, broken)
+    steps = source.examples // batch_size
+    index, workers = worker
+    # A worker's rows are a block of the first half of a batch, and the block of the second half that it is mixed with.
+    own = None
+    if workers > 1:
+        own = np.arange(batch_size) % (batch_size // 2) // (batch_size // 2 // workers) == index
 
     def prepare(seed, *examples):
         image, label = read(*examples)
@@ -225,11 +244,20 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
             copies = recipe.repeated_augmentation
             shuffled = shuffled.flat_map(lambda *example: tf.data.Dataset.from_tensors(example).repeat(copies))
             shuffled = shuffled.take(source.examples)
-        chosen = numbered(shuffled, example).skip(skipped * batch_size)  # before anything is decoded
-        batches = chosen.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+        # All that is left out is left out before anything is decoded.
+        chosen = numbered(shuffled, example).take(steps * batch_size).skip(skipped * batch_size)
+        if workers > 1:
+            chosen = (
+                chosen.enumerate()
+                .filter(lambda place, _: tf.gather(own, place % batch_size))
+                .map(lambda _, chosen: chosen)
+            )
+        batches = chosen.map(prepare, tf.data.AUTOTUNE).batch(batch_size // workers, drop_remainder=True)
         if recipe.mixup or recipe.cutmix:
             batches = numbered(batches, batch, skipped).map(
-                lambda seed, images, labels: augment.mixup_or_cutmix(images, labels, seed, recipe.mixup, recipe.cutmix),
+                lambda seed, images, labels: augment.mixup_or_cutmix(
+                    images, labels, seed, recipe.mixup, recipe.cutmix, own
+                ),
                 tf.data.AUTOTUNE,
             )
         if recipe.balance_classes:
@@ -237,7 +265,7 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
         return batches
 
     def starting_at(batches):
-        first, skipped = divmod(batches, source.examples // batch_size)
+        first, skipped = divmod(batches, steps)
         epochs = tf.data.Dataset.counter(first)
         epochs = epochs.map(lambda number: (number, tf.where(number == first, tf.cast(skipped, tf.int64), 0)))
         return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)

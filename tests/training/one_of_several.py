@@ -1,0 +1,50 @@
+"""A process that trains a small model, alone or as one of several: `test_distribution.py` starts it.
+
+python one_of_several.py STRATEGY ADDRESSES RANK OUTPUT DATA_DIR NORM
+"""
+
+import dataclasses
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import tensorflow as tf
+
+# SGD, since Adam divides by the gradient's size, and so shows the rounding errors of the smallest as large ones.
+CHANGES = dict(optimizer="sgd", learning_rate=0.05, epochs=2, gradient_clip_norm=0.5, mixup=0.2, weight_decay=1e-3)
+
+
+def main(strategy, addresses, rank, output, data_dir, norm):
+    if strategy == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+
+    from keras_mlp.training import data, distribution, train
+    from tests.training.conftest import PLAIN
+
+    workers = distribution.connect(strategy, addresses.split(",") if addresses else (), int(rank))
+    recipe = dataclasses.replace(PLAIN, **CHANGES, ema_decay=0.9)
+    options = dict(image_size=8, channels=1, batch_size=128, data_dir=data_dir)
+    images = data.load("digits", "train", recipe=recipe, worker=(workers.rank, workers.size), **options)
+    test = data.load("digits", "test", **options)
+    keras.utils.set_random_seed(0)
+    with workers.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Flatten(),
+                keras.layers.Dense(32, activation="relu"),
+                *([keras.layers.BatchNormalization(momentum=0.9)] if norm == "batch" else []),
+                keras.layers.Dense(10, activation="softmax"),
+            ]
+        )
+    history = train.fit(model, images, test, recipe, output, verbose=0, workers=workers).history
+    print(workers.rank, workers.size, workers.replicas, history["val_loss"][-1], history["top1"][-1])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

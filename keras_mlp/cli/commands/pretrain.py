@@ -16,7 +16,7 @@ from keras_mlp.cli.commands import train
 
 ARGUMENTS = ""
 # What of train is about classes, or has another meaning here.
-NOT_HERE = ("new_head", "validation", "recipe", *train.TEACHING)
+NOT_HERE = ("new_head", "validation", "recipe", *train.TEACHING, *train.SHARING)
 SETTINGS = ("model", "config", "weights", "dataset", "split", "seed")
 METHOD = ("temperature", "momentum", "dim", "hidden", "heads", "train_stem")
 

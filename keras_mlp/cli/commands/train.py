@@ -25,6 +25,7 @@ RECIPES = ("published", "finetune", "finetune_paper", "digits")
 SETTINGS = ("model", "config", "weights", "new_head", "dataset", "split", "validation", "seed")
 # And with a teacher, these.
 TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
+SHARING = ("strategy", "addresses", "rank", "tpu")
 DISTILLATIONS = ("hard", "soft")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 

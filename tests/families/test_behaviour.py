@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 
+import fresh
 import golden
 import keras
 import numpy as np
@@ -34,19 +35,10 @@ def run(code, *arguments, **environment):
     return result.stdout
 
 
-@family
-def test_saves_and_loads_in_a_fresh_process(case, tmp_path):
-    model = golden.build(case)
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", case.images())
-    load = """
-import sys, numpy as np, keras, keras_mlp
-folder = sys.argv[1]
-model = keras.saving.load_model(folder + "/model.keras")
-np.save(folder + "/answer.npy", model(np.load(folder + "/images.npy")))
-"""
-    run(load, tmp_path)
-    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), model(case.images()), atol=1e-6)
+def test_every_family_saves_and_loads_in_a_fresh_process(tmp_path):
+    models = ((golden.family(case), (golden.build(case), case.images())) for case in CASES)
+    for family, (saved, loaded) in fresh.answers(models, tmp_path).items():
+        np.testing.assert_allclose(loaded, saved, atol=1e-6, err_msg=family)
 
 
 @family

@@ -1,8 +1,6 @@
 """What `keras_mlp.fuse` promises: the same answers, from fewer operations, by an ordinary model."""
 
-import subprocess
-import sys
-
+import fresh
 import golden
 import keras
 import numpy as np
@@ -319,21 +317,12 @@ def test_preprocessing_goes_into_a_stem_without_padding():
 # The fused model is an ordinary one.
 
 
-@family
-def test_saves_and_loads_in_a_fresh_process(case, tmp_path):
-    fused = keras_mlp.fuse(golden.build(case))
-    fused.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", case.images())
-    load = """
-import sys, numpy as np, keras, keras_mlp
-folder = sys.argv[1]
-model = keras.saving.load_model(folder + "/model.keras")
-np.save(folder + "/answer.npy", model(np.load(folder + "/images.npy")))
-"""
-    result = subprocess.run([sys.executable, "-c", load, str(tmp_path)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), fused(case.images()), atol=1e-6)
-    assert case.error(fused(case.images())) < 1e-4
+@pytest.mark.parametrize("names", [QUICK, pytest.param(sorted(FAMILIES), marks=pytest.mark.slow)], ids=["few", "all"])
+def test_save_and_load_in_a_fresh_process(names, tmp_path):
+    cases = map(golden.small, names)
+    models = ((golden.family(case), (keras_mlp.fuse(golden.build(case)), case.images())) for case in cases)
+    for name, (saved, loaded) in fresh.answers(models, tmp_path).items():
+        np.testing.assert_allclose(loaded, saved, atol=1e-6, err_msg=name)
 
 
 @family

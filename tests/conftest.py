@@ -1,5 +1,6 @@
 """Settings of all tests: no chatter, no GPU, the global dtype policy as it was."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -7,6 +8,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
 import pytest
+
+gc.freeze()  # what TensorFlow's import made, hundreds of thousands of objects, is not looked through again and again
 
 
 @pytest.fixture(autouse=True)

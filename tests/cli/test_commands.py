@@ -110,16 +110,6 @@ def test_export_then_predict_and_benchmark_the_file(command, tiny, picture, pict
     assert [row["threads"] for row in rows] == [1, 2] and all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
 
 
-def test_export_of_the_fused_model_answers_alike(command, tiny, picture, tmp_path):
-    for fuse in ("", "no"):
-        file = tmp_path / f"{fuse}fuse.tflite"
-        answer = command("export", f"--model={tiny}", f"--output={file}", f"--{fuse}fuse", "--samples=1")
-        assert answer.code == 0 and ("fused: " in answer.out) == (fuse == "")
-    answers = [command("predict", f"--model={tmp_path / name}.tflite", picture).rows[0] for name in ("fuse", "nofuse")]
-    fused, whole = ([prediction["score"] for prediction in row["predictions"]] for row in answers)
-    assert fused == pytest.approx(whole, abs=1e-5)
-
-
 def test_benchmark_of_a_keras_model(command, tiny):
     rows = command("benchmark", tiny, "--batch_size=1,4", "--runs=3", "--json").rows
     assert [row["batch_size"] for row in rows] == [1, 4] and all(row["images_per_second"] > 0 for row in rows)

@@ -41,17 +41,10 @@ def define_flags(flags):
         "What the file takes; uint8 is pixels as bytes.",
         flag_values=flags,
     )
-    absl_flags.DEFINE_bool(
-        "fuse",
-        False,
-        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same answers.",
-        flag_values=flags,
-    )
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
 
 
 def run(flags, arguments):
-    import keras_mlp
     from keras_mlp import export
 
     console.only(arguments)
@@ -61,12 +54,6 @@ def run(flags, arguments):
     if not flags.output.endswith(".tflite"):
         raise console.UsageError(f"--output must end in .tflite. Received: {flags.output}")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
-    if flags.fuse:
-        model, fusion = keras_mlp.fuse(model, report=True)
-        print(
-            f"fused: {len(fusion.merges)} merges; parameters: {fusion.parameters_before:,} before, "
-            f"{fusion.parameters_after:,} after"
-        )
     shape = models.input_shape(model)
     if flags.representative:
         models.refuse_videos(flags.model, shape)

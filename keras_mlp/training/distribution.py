@@ -13,6 +13,7 @@ clipping, loss scaling and the update see what they would see on one device.
 import contextlib
 import json
 import os
+import textwrap
 
 import keras
 import numpy as np
@@ -407,8 +408,8 @@ def _before_apply(optimizer, change):
 
 
 def _lost(workers, error):
-    lines = str(error).strip().splitlines()
-    reason = next((line.strip() for line in lines if "abort" in line), lines[0])
+    text = str(error)
+    reason = textwrap.shorten(text.partition("aborted by: ")[2] or text, 120, placeholder="…")
     return (
         f"Another of the {workers.size} processes has ended, and process {workers.rank} stops too ({reason}). What was "
         "saved is whole: the same command on all machines goes on from it."

@@ -114,9 +114,9 @@ def fit(
                     _check_folder(output, json.loads(written))
                 checkpoints = (Followed if workers.rank else Checkpoints)(output / CHECKPOINTS)
                 finished = (output / "report.md").exists() and not overwrite
-                if not (workers.rank or finished):
+                if not workers.rank:
                     _tidy(output, overwrite)
-                    if not checkpoints.files():
+                    if not (finished or checkpoints.files()):
                         _write(output / "recipe.json", written)
                         _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
                         checkpoints.save(model, Progress(train.steps))

@@ -114,8 +114,10 @@ TRAIN = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("strategy, backend", [("multi_worker", "tensorflow"), ("data_parallel", "jax")])
+@pytest.mark.parametrize(
+    "strategy, backend, killed",
+    [("multi_worker", "tensorflow", 0), ("multi_worker", "tensorflow", 1), ("data_parallel", "jax", 1)],
+)
 def test_a_killed_process_ends_the_others_and_the_run_goes_on(
     start, digits, prepared, tmp_path, strategy, backend, killed
 ):

@@ -188,3 +188,13 @@ def test_damaged_bits_are_refused(tmp_path):
     keras_mlp.save_checkpoint(bits, path, packed_kernels=json.dumps({"layer/kernel": [6, 3]}))
     with pytest.raises(ValueError, match=r"layer/kernel.*\(6, 3\)"):
         readers.read(path)
+
+
+def test_weights_that_are_all_zero_can_still_be_trained():
+    layer = BinaryDense(3)
+    x = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
+    layer(x)
+    layer.kernel.assign(np.zeros((5, 3)))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x))
+    assert np.isfinite(tape.gradient(loss, layer.kernel.value)).all()

@@ -72,7 +72,7 @@ def _signs(kernel, scale):
 
     def backward(*upstream_and_inputs, upstream=None):
         upstream = upstream_and_inputs[0] if upstream is None else upstream
-        return upstream / scale, ops.zeros_like(scale)
+        return ops.divide_no_nan(upstream, scale), ops.zeros_like(scale)  # all weights of a scale may be zero
 
     return _ROUND["binary"](kernel), backward
 

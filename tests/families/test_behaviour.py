@@ -90,9 +90,9 @@ def test_answers_alike_in_a_batch_of_any_size(case):
 
 @family
 def test_gradients_reach_every_trainable_variable(case):
-    """With the case's weights; with fresh ones where a rounding or rectifier is flat for all that it gets."""
+    """With the case's weights; in a binary family, whose roundings may be flat for all that they get, or with fresh."""
     left = None
-    for load in (True, False):
+    for load in (True, False) if golden.family(case) == "bimlp" else (True,):
         model = golden.build(case, load=load)
         if not load:
             model.get_layer("head").kernel.assign(golden.tensor("head", model.get_layer("head").kernel.shape))

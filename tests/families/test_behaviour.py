@@ -17,6 +17,7 @@ from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
 TINY = golden.tiny()
+SMALL = {case.key for case in CASES}
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
 
 
@@ -166,7 +167,10 @@ def test_checkpoints_load_at_another_input_size_as_resize_would(case):
     np.testing.assert_allclose(model(images), expected, atol=1e-4 * np.std(expected))
 
 
-@pytest.mark.parametrize("case", TINY, ids=lambda case: case.key)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * (case.key not in SMALL), id=case.key) for case in TINY],
+)
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
     from keras_mlp import export
 

@@ -85,14 +85,18 @@ def accuracy_after(model, trained, epochs, data):
     batch = 128
     images, labels = images[: len(images) // batch * batch], labels[: len(labels) // batch * batch]
     rate = keras.optimizers.schedules.CosineDecay(5e-3, epochs * len(images) // batch)
-    trained.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
+    trained.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", jit_compile=False)  # slow at depthwise
     trained.fit(images, labels, batch_size=batch, epochs=epochs, verbose=0)
     return np.mean(model.predict(test_images, verbose=0).argmax(-1) == test_labels)
 
 
 @pytest.mark.slow
-def test_the_binary_form_learns_the_digits_and_more_from_a_teacher():
-    """One block, weights and activations of one bit each, without augmentation."""
+def test_the_binary_form_learns_the_digits_alone_and_from_a_teacher():
+    """One block, weights and activations of one bit each, without augmentation.
+
+    That a teacher makes it better is not shown: in single runs of 40 epochs it was 95.3 % alone, 92.5 % with soft and
+    93.6 % with hard targets, of a teacher that knows 97.5 %.
+    """
     data = digits()
     keras.utils.set_random_seed(0)
     teacher = small_teacher()
@@ -101,8 +105,7 @@ def test_the_binary_form_learns_the_digits_and_more_from_a_teacher():
         keras.utils.set_random_seed(0)
         arguments = ONE_BLOCK | dict(dims=(32,), input_shape=(8, 8, 1))
         student = keras_mlp.BiMLP(**arguments, activation_levels="binary")
-        trained = Distiller(student, teacher, "soft", share=0.9) if name == "distilled" else student
-        accuracies[name] = accuracy_after(student, trained, 30, data)
+        trained = Distiller(student, teacher, "hard") if name == "distilled" else student
+        accuracies[name] = accuracy_after(student, trained, 40, data)
     print(", ".join(f"{name}: {100 * accuracy:.2f} %" for name, accuracy in accuracies.items()))
-    assert accuracies["undistilled"] >= 0.9
-    assert accuracies["distilled"] > accuracies["undistilled"]
+    assert min(accuracies.values()) >= 0.9

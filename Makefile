@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(PYTEST)
 
-# What takes long, but for the variants above 100 M parameters.
+# What takes long, but for what is marked as huge: the variants above 100 M parameters above all.
 test-slow: $(VENV)/.installed
 	$(PYTEST) -m "slow and not huge"
 

@@ -169,7 +169,7 @@ def test_checkpoints_load_at_another_input_size_as_resize_would(case):
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[pytest.mark.slow] * (case.key not in SMALL), id=case.key) for case in TINY],
+    [pytest.param(c, marks=[] if c.key in SMALL else [pytest.mark.slow, pytest.mark.huge], id=c.key) for c in TINY],
 )
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
     from keras_mlp import export

@@ -13,7 +13,8 @@ from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, SelfAttention, 
 from keras_mlp.zoo import FAMILIES
 
 SMALL = {golden.small(family).key for family in FAMILIES}
-TINY = [pytest.param(case, id=case.key, marks=[] if case.key in SMALL else pytest.mark.slow) for case in golden.tiny()]
+ALL = [pytest.mark.slow, pytest.mark.huge]
+TINY = [pytest.param(case, id=case.key, marks=[] if case.key in SMALL else ALL) for case in golden.tiny()]
 # Between them, these are changed in every way that there is.
 QUICK = ("hire_mlp", "raft_mlp", "repmlpnet", "res_mlp")
 family = pytest.mark.parametrize(

@@ -114,21 +114,17 @@ TRAIN = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "strategy, backend, killed",
-    [("multi_worker", "tensorflow", 0), ("multi_worker", "tensorflow", 1), ("data_parallel", "jax", 1)],
-)
-def test_a_killed_process_ends_the_others_and_the_run_goes_on(
-    start, digits, prepared, tmp_path, strategy, backend, killed
-):
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_others_and_the_run_goes_on(start, digits, prepared, tmp_path, killed):
+    """On TensorFlow. JAX ends the others by its own hand, as docs/scaling.md says."""
     digits()
     folder = tmp_path / "run"
 
     def both():
         addresses = ",".join(free_addresses(2))
         words = [ROOT / "keras_mlp_command.py", *TRAIN, f"--output={folder}"]
-        words += [f"--data_dir={prepared}", f"--strategy={strategy}", f"--addresses={addresses}"]
-        return [start([*words, f"--rank={rank}"], backend) for rank in range(2)]
+        words += [f"--data_dir={prepared}", "--strategy=multi_worker", f"--addresses={addresses}"]
+        return [start([*words, f"--rank={rank}"]) for rank in range(2)]
 
     processes, deadline = both(), time.monotonic() + SECONDS
     while len(list((folder / "checkpoints").glob(resume.STATES))) < 2:

@@ -205,7 +205,9 @@ FEW = [golden.small(family) for family in ("hire_mlp", "mlp_mixer", "spach")]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("cases", [FEW, pytest.param(TINY, marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.parametrize(
+    "cases", [FEW, pytest.param(TINY, marks=[pytest.mark.slow, pytest.mark.huge])], ids=["few", "all"]
+)
 def test_other_backends_agree_with_tensorflow(backend, cases, tmp_path):
     """Tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""
     for case in cases:

@@ -19,10 +19,7 @@ TINY = [pytest.param(case, id=case.key, marks=[] if case.key in SMALL else ALL) 
 QUICK = ("hire_mlp", "raft_mlp", "repmlpnet", "res_mlp")
 family = pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(golden.small(name), id=name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name in sorted(FAMILIES)
-    ],
+    [pytest.param(golden.small(name), id=name, marks=[] if name in QUICK else ALL) for name in sorted(FAMILIES)],
 )
 
 

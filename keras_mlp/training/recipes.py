@@ -168,8 +168,11 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
     """Return the recipe's schedule, from step 0 to `recipe.epochs * steps_per_epoch`.
 
     Raises:
-        ValueError: the warm-up leaves no step for the rest, or the schedule has another name than those in `Recipe`.
+        ValueError: the rate is not positive, the warm-up leaves no step for the rest, or the schedule has another name
+            than those in `Recipe`.
     """
+    if not recipe.learning_rate > 0:
+        raise ValueError(f"A recipe's learning_rate should be above 0. Received: {recipe.learning_rate}")
     total = recipe.epochs * steps_per_epoch
     warmup = recipe.warmup_steps
     if warmup is None:

@@ -24,6 +24,7 @@ import re
 import zlib
 
 import numpy as np
+import pytest
 
 import keras_mlp
 from keras_mlp.families.repmlpnet import inject_locality
@@ -121,6 +122,31 @@ def small(name: str) -> Case:
 def tiny():
     """All small cases, "tiny" first."""
     return [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
+
+
+def chosen(cases, quick, *marks):
+    """Parameters of a test: those of `cases` whose family, key or, for a string, name is in `quick` have no marks."""
+    parameters = []
+    for case in cases:
+        names = {case} if isinstance(case, str) else {family(case), case.key}
+        name = case if isinstance(case, str) else case.key
+        parameters.append(pytest.param(case, id=name, marks=() if names & set(quick) else marks))
+    return parameters
+
+
+SLOW = pytest.mark.slow
+HUGE = (pytest.mark.slow, pytest.mark.huge)
+FEW = ("hire_mlp", "mlp_mixer", "sparse_mlp", "wave_mlp")
+"""One family of each kind: shifts, the whole grid, experts, phases. What takes long is tested quickly on these."""
+
+
+def smallest():
+    """Of each family with a reference, the key of its smallest full-size case."""
+    full = [case for case in map(load, cases()) if not case.variant.startswith("tiny")]
+    return {
+        name: min((case for case in full if family(case) == name), key=lambda case: case.num_params).key
+        for name in sorted(set(FAMILIES) - WITHOUT_REFERENCE)
+    }
 
 
 WITHOUT_REFERENCE = {"sparse_mlp"}

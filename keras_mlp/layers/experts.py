@@ -89,7 +89,8 @@ def top_experts(gates, k: int, capacity: int, batch_priority: bool = False) -> R
     if batch_priority:
         order = ops.argsort(-weights[:, :, 0], axis=1)
         choices = _take_items(experts, order)
-    chosen = ops.one_hot(ops.reshape(ops.swapaxes(choices, 1, 2), (-1, k * items)), num_experts, dtype="int32")
+    ranked = ops.reshape(ops.swapaxes(choices, 1, 2), (-1, k * items, 1))
+    chosen = ops.cast(ops.equal(ranked, ops.arange(num_experts, dtype=ranked.dtype)), "int32")
     earlier = ops.cumsum(chosen, axis=1) - chosen
     slots = ops.swapaxes(ops.reshape(ops.sum(earlier * chosen, axis=-1), (-1, k, items)), 1, 2)
     if batch_priority:

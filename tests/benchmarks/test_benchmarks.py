@@ -25,9 +25,8 @@ def command(task, *arguments):
     return subprocess.run([sys.executable, "-m", f"benchmarks.{task}", *arguments], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(
-    ("task", "batches"), [("inference", [1, 2]), pytest.param("training", [2], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "batches"), [("inference", [1, 2]), ("training", [2])])
 def test_rows(task, batches, tmp_path):
     listed = ",".join(map(str, batches))
     done = command(task, *SMALL, "--peers=", f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
@@ -85,6 +84,7 @@ def test_a_process_that_dies_says_so():
         Worker(contender(who="keras_mlp", model="no_such_model"))
 
 
+@pytest.mark.slow
 def test_the_roof_is_made_of_the_models_own_products():
     done = command("roof", "--model=mlp_mixer_s32", "--batch=1", "--rounds=1")
     assert done.returncode == 0, done.stderr
@@ -93,6 +93,7 @@ def test_the_roof_is_made_of_the_models_own_products():
     assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--model=mlp_mixer_b61").stderr
 
 
+@pytest.mark.slow
 def test_fusing_is_measured_against_the_model_as_it_was():
     done = command("fusing", "--models=mlp_mixer_s32", "--batch=1", "--rounds=1")
     assert done.returncode == 0, done.stderr

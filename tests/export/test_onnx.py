@@ -23,7 +23,7 @@ def test_answers_like_keras_for_any_batch(mixer, images, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, pytest.mark.huge))
 def test_every_family_becomes_onnx(family, tmp_path):
     case = golden.small(family)
     assert export.to_onnx(golden.build(case), tmp_path / "model.onnx", verify_with=case.images()) < 1e-4

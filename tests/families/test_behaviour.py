@@ -17,8 +17,10 @@ from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
 TINY = golden.tiny()
-SMALL = {case.key for case in CASES}
+SMALL = [case.key for case in CASES]
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
+few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
+"""All families, too, but quickly only some: what takes long, and fails for one as it would for all."""
 
 
 def takes(case, argument):
@@ -36,8 +38,9 @@ def run(code, *arguments, **environment):
     return result.stdout
 
 
-def test_every_family_saves_and_loads_in_a_fresh_process(tmp_path):
-    models = ((golden.family(case), (golden.build(case), case.images())) for case in CASES)
+@pytest.mark.parametrize("names", [golden.FEW, pytest.param(sorted(FAMILIES), marks=golden.SLOW)], ids=["few", "all"])
+def test_every_family_saves_and_loads_in_a_fresh_process(names, tmp_path):
+    models = ((name, (golden.build(golden.small(name)), golden.small(name).images())) for name in names)
     for family, (saved, loaded) in fresh.answers(models, tmp_path).items():
         np.testing.assert_allclose(loaded, saved, atol=1e-6, err_msg=family)
 
@@ -74,19 +77,14 @@ def test_dtype_argument_sets_the_policy_of_this_model_only(case):
 
 
 @family
-def test_compiles_with_xla(case):
-    model = golden.build(case)
-    compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
-    assert case.error(compiled(case.images())) < 1e-4
-
-
-@family
-def test_answers_alike_in_a_batch_of_any_size(case):
+def test_compiles_with_xla_and_answers_alike_in_a_batch_of_any_size(case):
     model = golden.build(case)
     images = case.images()
+    compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
+    together = compiled(images)
+    assert case.error(together) < 1e-4
     one_by_one = np.concatenate([model(image[None]) for image in images])
-    limit = 1e-5 * max(1, case.logits.std())
-    np.testing.assert_allclose(model.predict(images, batch_size=2, verbose=0), one_by_one, atol=limit)
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5 * max(1, case.logits.std()))
 
 
 @family
@@ -108,7 +106,7 @@ def test_gradients_reach_every_trainable_variable(case):
     assert not left
 
 
-@family
+@few
 def test_a_training_step_lowers_the_loss(case):
     model = golden.build(case)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -123,11 +121,11 @@ def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     keras.utils.set_random_seed(0)
     model = golden.build(case, drop_path_rate=0.5)
     assert case.error(model(case.images())) < 1e-4
-    draws = np.stack([model(case.images(), training=True) for _ in range(8)])
+    draws = np.stack([model(case.images(), training=True) for _ in range(4)])
     assert draws.std(axis=0).max() > 1e-2
 
 
-@family
+@few
 def test_fresh_models_differ_and_a_seed_repeats_them(case):
     builder, arguments = golden.arguments(case)
 
@@ -169,7 +167,8 @@ def test_checkpoints_load_at_another_input_size_as_resize_would(case):
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=[] if c.key in SMALL else [pytest.mark.slow, pytest.mark.huge], id=c.key) for c in TINY],
+    golden.chosen(CASES, golden.FEW, golden.SLOW)
+    + golden.chosen([case for case in TINY if case.key not in SMALL], (), *golden.HUGE),
 )
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
     from keras_mlp import export
@@ -200,13 +199,15 @@ except ImportError:
     pass
 
 
-# Starting a backend takes longer than its answers: a few quick ones together, and all.
-FEW = [golden.small(family) for family in ("hire_mlp", "mlp_mixer", "spach")]
+# Starting a backend takes longer than its answers: a quick one, a few together, and all.
+FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    "cases", [FEW, pytest.param(TINY, marks=[pytest.mark.slow, pytest.mark.huge])], ids=["few", "all"]
+    "cases",
+    [FEW[:1], pytest.param(FEW, marks=golden.SLOW), pytest.param(TINY, marks=golden.HUGE)],
+    ids=["one", "few", "all"],
 )
 def test_other_backends_agree_with_tensorflow(backend, cases, tmp_path):
     """Tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""
@@ -235,13 +236,10 @@ print(keras.backend.backend())
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_jax_agrees_on_a_published_variant_of_each_family():
     """The smallest full-size case of each family, in float32."""
-    full = [case for case in map(golden.load, golden.cases()) if not case.variant.startswith("tiny")]
-    smallest = [
-        min((c for c in full if golden.family(c) == name), key=lambda c: c.num_params).key
-        for name in sorted(set(FAMILIES) - golden.WITHOUT_REFERENCE)
-    ]
+    smallest = list(golden.smallest().values())
     answer = """
 import sys, golden, keras
 for key in sys.argv[1:]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import golden
 import keras
 import pytest
 import tensorflow as tf
@@ -63,7 +64,7 @@ def still(data, frames):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, pytest.mark.huge))
 def test_every_family_learns_the_digits(family, tmp_path):
     """One recipe for all, in float32 at 16 x 16 pixels; what is tested is the model after the last epoch."""
     recipe = dataclasses.replace(recipes.digits(), epochs=35, precision="float32")

@@ -12,7 +12,9 @@ from keras_mlp.zoo import FAMILIES
 CASES = [golden.load(path) for path in golden.cases()]
 TINY = [case for case in CASES if case.variant.startswith("tiny")]
 FULL = [case for case in CASES if not case.variant.startswith("tiny")]
-HUGE = 100e6  # parameters
+IN_DOUBLE = {"bimlp", "repmlpnet"}
+"""Families whose published sizes say little in float32, with the weights of these cases: levels of BiMLP flip, and the
+gates of RepMLPNet are so steep that what was rounded in an early stage is all there is to see in the last."""
 
 
 def key(case):
@@ -26,21 +28,18 @@ def test_tiny_cases_answer_like_the_reference(case, policy, limit):
     model = golden.build(case)
     assert sum(variable.size for variable in map(np.asarray, model.trainable_variables)) == case.num_params
     assert case.error(model(case.images())) < limit
-
-
-@pytest.mark.parametrize("case", [case for case in TINY if "macs" in vars(case)], ids=key)
-def test_multiply_adds_of_tiny_cases_are_the_golden_ones(case):
-    measured = cost(golden.build(case))
-    assert (measured.macs, measured.binary_macs) == (case.macs, vars(case).get("quantised_macs", 0))
+    if policy == "float32" and "macs" in vars(case):
+        measured = cost(model)
+        assert (measured.macs, measured.binary_macs) == (case.macs, vars(case).get("quantised_macs", 0))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[pytest.mark.huge] * (case.num_params > HUGE), id=key(case)) for case in FULL],
-)
+@pytest.mark.parametrize("case", golden.chosen(FULL, golden.smallest().values(), pytest.mark.huge))
 def test_published_variants_answer_like_the_reference(case):
     """The public builder of the variant, not the generic one; with the golden checkpoint as a user would load it."""
+    double = golden.family(case) in IN_DOUBLE
+    limit = 1e-5 if double else vars(case).get("tolerance_float32", 1e-3)
+    keras.config.set_dtype_policy("float64" if double else "float32")
     entry, classes = golden.MODELS[case.key], case.logits.shape[1]
     options = dict(include_preprocessing=False, classifier_activation=None, classes=classes)
     if entry["model"] is None:  # an ablation, which only the generic builder makes
@@ -51,7 +50,7 @@ def test_published_variants_answer_like_the_reference(case):
     model, report = golden.loaded(case, builder, weights=None, **options)
     assert report.layout.startswith(case.family)
     assert not report.resampled and not report.fresh
-    assert case.error(model(case.images())) < vars(case).get("tolerance_float32", 1e-3)
+    assert case.error(model(case.images())) < limit
 
     measured = cost(model)
     assert measured.parameters == case.num_params

@@ -12,15 +12,11 @@ from keras_mlp import export
 from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, SelfAttention, TokenDense
 from keras_mlp.zoo import FAMILIES
 
-SMALL = {golden.small(family).key for family in FAMILIES}
-ALL = [pytest.mark.slow, pytest.mark.huge]
-TINY = [pytest.param(case, id=case.key, marks=[] if case.key in SMALL else ALL) for case in golden.tiny()]
+SMALL = [golden.small(family) for family in sorted(FAMILIES)]
+OTHERS = [case for case in golden.tiny() if case.key not in {small.key for small in SMALL}]
 # Between them, these are changed in every way that there is.
 QUICK = ("hire_mlp", "raft_mlp", "repmlpnet", "res_mlp")
-family = pytest.mark.parametrize(
-    "case",
-    [pytest.param(golden.small(name), id=name, marks=[] if name in QUICK else ALL) for name in sorted(FAMILIES)],
-)
+family = pytest.mark.parametrize("case", golden.chosen(SMALL, QUICK, *golden.HUGE))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +31,9 @@ def difference(model, other, images):
     return np.abs(ours - theirs).max() / ours.std()
 
 
-@pytest.mark.parametrize("case", TINY)
+@pytest.mark.parametrize(
+    "case", golden.chosen(SMALL, (*QUICK, *golden.FEW), golden.SLOW) + golden.chosen(OTHERS, (), *golden.HUGE)
+)
 def test_answers_alike_and_fusing_twice_changes_nothing(case):
     model = golden.build(case)
     fused, report = keras_mlp.fuse(model, report=True)
@@ -315,7 +313,7 @@ def test_preprocessing_goes_into_a_stem_without_padding():
 # The fused model is an ordinary one.
 
 
-@pytest.mark.parametrize("names", [QUICK, pytest.param(sorted(FAMILIES), marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.parametrize("names", [QUICK, pytest.param(sorted(FAMILIES), marks=golden.HUGE)], ids=["few", "all"])
 def test_save_and_load_in_a_fresh_process(names, tmp_path):
     cases = map(golden.small, names)
     models = ((golden.family(case), (keras_mlp.fuse(golden.build(case)), case.images())) for case in cases)

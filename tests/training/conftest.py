@@ -23,7 +23,7 @@ PLAIN = Recipe(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plain():
     """A recipe without any augmentation or regularisation."""
     return PLAIN
@@ -35,7 +35,7 @@ def prepared(tmp_path_factory):
     return tmp_path_factory.mktemp("tensorflow_datasets")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def digits(prepared):
     """Load a split of the digits at 8×8 pixels; keyword arguments change the recipe."""
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import golden
 import keras
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_training_can_start_anywhere(digits, augmentation):
     assert same(found[12:], batches(other.after(12), 2))
 
 
-@pytest.mark.parametrize("after", [0, 10])
+@pytest.mark.parametrize("after", [10, pytest.param(0, marks=pytest.mark.slow)])
 def test_workers_share_the_batches_of_one(digits, after):
     """Images, augmentation and what each is mixed with, from any step on; eleven steps are an epoch."""
     whole = batches(digits(**AUGMENTED).after(after), 3)
@@ -124,7 +125,9 @@ def test_repeated_images_are_augmented_anew_and_never_mixed_with_themselves(digi
     assert len({bytes(x) for x in mixed}) == 72
 
 
-@pytest.mark.parametrize("family", sorted(name for name, family in FAMILIES.items() if family.recipe))
+@pytest.mark.parametrize(
+    "family", golden.chosen(sorted(name for name, family in FAMILIES.items() if family.recipe), golden.FEW, golden.SLOW)
+)
 def test_published_recipes_run_as_they_are(digits, family):
     recipe = dataclasses.asdict(FAMILIES[family].recipe)
     del recipe["batch_size"]

@@ -115,6 +115,7 @@ def test_what_the_user_froze_stays_frozen(digits, plain, tmp_path):
     assert not model.get_layer("stem").trainable
 
 
+@pytest.mark.slow
 def test_a_run_that_is_broken_off_goes_on_in_its_stage(digits, plain, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -72,6 +72,7 @@ def same(one, other, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_two_devices_of_a_process_train_to_the_weights_of_one(trained):
     """Clipping, mixing, moving averages and batch norm's statistics are those of the whole batch."""
     same(trained(norm="batch"), trained("mirrored", norm="batch"))

@@ -37,13 +37,13 @@ class CrashAt(keras.callbacks.Callback):
             raise Crash
 
 
-@pytest.fixture
-def run(digits, tmp_path, plain):
+@pytest.fixture(scope="module")
+def train_into(digits, plain):
     """Train a model that has all that a state can be lost of; keyword arguments are `fit`'s and the recipe's."""
     augmentation = dict(random_resized_crop=(0.5, 1.0), cutmix=1.0, mixup=0.2, repeated_augmentation=2)
     recipe = dataclasses.replace(plain, **augmentation, ema_decay=0.9, warmup_epochs=1, gradient_clip_norm=1.0)
 
-    def run(name, *breaks, seed=1, change=None, **options):
+    def run(folder, *breaks, seed=1, change=None, **options):
         keras.utils.set_random_seed(seed)
         inner = [
             keras.layers.Rescaling(1 / 255),
@@ -57,8 +57,18 @@ def run(digits, tmp_path, plain):
         wanted = dataclasses.replace(recipe, **(change or {}))
         arguments = dict(callbacks=breaks, verbose=0, checkpoint_seconds=0) | options
         data = digits(**augmentation), digits("test", batch_size=200)
-        history = train.fit(model, *data, wanted, tmp_path / name, **arguments).history
+        history = train.fit(model, *data, wanted, folder, **arguments).history
         return model, history
+
+    return run
+
+
+@pytest.fixture
+def run(train_into, tmp_path):
+    """The same, into a folder of this name."""
+
+    def run(name, *breaks, **options):
+        return train_into(tmp_path / name, *breaks, **options)
 
     run.folder = tmp_path
     return run
@@ -68,10 +78,11 @@ def weights(model):
     return np.concatenate([array.ravel() for array in model.get_weights()])
 
 
-@pytest.fixture
-def whole(run):
-    """The model and the log of a run without a break."""
-    return run("whole", seed=0)
+@pytest.fixture(scope="module")
+def whole(train_into, tmp_path_factory):
+    """The model, the log and the folder of a run without a break."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return *train_into(folder, seed=0), folder
 
 
 def begin(run, name, *breaks, **options):
@@ -82,11 +93,15 @@ def begin(run, name, *breaks, **options):
 
 @pytest.mark.parametrize(
     "breaks",
-    [[(0, 4), (0, 3), (1, 0)], [(0, 10), (1, "validation")], [(2, 5), (2, 3)]],
+    [
+        [(0, 4), (0, 3), (1, 0)],
+        pytest.param([(0, 10), (1, "validation")], marks=pytest.mark.slow),
+        pytest.param([(2, 5), (2, 3)], marks=pytest.mark.slow),
+    ],
     ids=["mid-epoch", "epoch's end", "last epoch"],
 )
 def test_a_broken_run_ends_as_a_whole_one(run, whole, breaks):
-    model, history = whole
+    model, history, folder = whole
     begin(run, "broken", CrashAt(*breaks[0]))
     for place in breaks[1:]:
         with pytest.raises(Crash):
@@ -96,7 +111,7 @@ def test_a_broken_run_ends_as_a_whole_one(run, whole, breaks):
     for name in ("loss", "top1", "val_loss", "val_top1", "learning_rate"):
         np.testing.assert_allclose(log[name], history[name], rtol=1e-5)
     for name in ("best", "last"):
-        one, other = (keras.models.load_model(run.folder / folder / f"{name}.keras") for folder in ("whole", "broken"))
+        one, other = (keras.models.load_model(f / f"{name}.keras") for f in (folder, run.folder / "broken"))
         np.testing.assert_array_equal(weights(one), weights(other))
     table = (run.folder / "broken" / "log.csv").read_text().splitlines()
     assert [line.partition(",")[0] for line in table] == ["epoch", "0", "1", "2"]
@@ -127,6 +142,7 @@ def test_a_finished_run_is_not_repeated(run, capsys):
     assert {path: path.stat().st_mtime_ns for path in (run.folder / "run").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_training_ends_early_also_after_a_break(run):
     """With a rate of almost nothing the first epoch stays the best by accuracy and loss, or a later one soon is."""
     change = dict(patience=1, learning_rate=10.0, epochs=8, warmup_epochs=0, schedule="constant")
@@ -156,7 +172,7 @@ def test_another_run_is_not_gone_on_with(run):
 # What can happen to a state
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cut", "empty"))])
 def test_a_broken_state_is_passed_over(run, whole, damage, capsys):
     begin(run, "run", CrashAt(1, 4))
     newest, older = sorted((run.folder / "run" / "checkpoints").glob("*.npz"), reverse=True)
@@ -239,7 +255,7 @@ def test_evaluating_the_average_leaves_the_weights_as_they_are(digits, small_mod
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_waits_for_the_step_and_saves(run, whole, number):
     class Ask(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):

@@ -6,6 +6,7 @@ signatures and docstrings, are made here.
 """
 
 import difflib
+import functools
 import inspect
 import re
 import textwrap
@@ -397,6 +398,7 @@ def _at_least_float32() -> str:
     return "float64" if policy.compute_dtype == "float64" else "float32"
 
 
+@functools.cache
 def _documented(function) -> tuple[str, dict[str, str]]:
     """The text of a docstring before "Args:", and its arguments by name."""
     text, _, arguments = inspect.getdoc(function).partition("Args:\n")

@@ -118,6 +118,42 @@ def test_experts_are_timed_over_one_dense_mlp():
         assert int(row[4]) <= float(row[5]) < 1.1 * int(row[4]) and float(row[7]) > 0
 
 
+@pytest.mark.slow
+def test_operators_are_told_by_their_time():
+    done = command("operators", "--models=mlp_mixer_s32", "--batch=1", "--steps=1", "--top=3")
+    assert done.returncode == 0, done.stderr
+    assert "mlp_mixer_s32, batch 1" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()[-4:]]
+    assert rows[-1][0] == "others" and any("MatMul" in row[0] for row in rows)
+    assert sum(float(row[3].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.3)
+    assert "Did you mean 'mlp_mixer_b16'" in command("operators", "--models=mlp_mixer_b61").stderr
+
+
+@pytest.mark.slow
+@pytest.mark.huge
+def test_growth_is_fitted_and_drawn(tmp_path):
+    """The multiply-adds of Mixer are linear in the tokens: the width of its token mixing is fixed."""
+    words = ["--models=mlp_mixer_s32", "--sizes=64,128", "--batches=1,2", "--rounds=1"]
+    done = command("growth", *words, f"--picture={tmp_path / 'growth.png'}", f"--json={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["pixels", "batch"] and [row[4] for row in rows] == ["1.00", "1.00"]
+    assert (tmp_path / "growth.png").stat().st_size > 5_000
+    assert [row["size"] for row in json.loads((tmp_path / "rows.json").read_text())] == [64, 128, 64, 64]
+
+
+@pytest.mark.slow
+@pytest.mark.huge
+def test_the_start_is_timed():
+    done = command("start", "--models=mlp_mixer_s32", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    assert [line.rsplit(maxsplit=2)[0].strip() for line in done.stdout.splitlines()[:3]] == [
+        *("import keras", "import keras_mlp, after keras", "list_models"),
+    ]
+    assert done.stdout.splitlines()[-1].split()[:2] == ["mlp_mixer_s32", "62"]
+    assert "Did you mean 'mlp_mixer_b16'" in command("start", "--models=mlp_mixer_b61", "--rounds=1").stderr
+
+
 def test_augmentation_is_timed_and_repeated():
     done = command("augmentation", "--only=mixup", "--image_size=16", "--images=64", "--rounds=1")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,125 @@
+"""How time, memory and multiply-adds grow with the input's size and with the batch.
+
+    python -m benchmarks.growth --models=mlp_mixer_s32,hire_mlp_tiny --sizes=224,320,448,640 --picture=growth.png
+
+Printed is the exponent of a power of the number of pixels (or images) that fits best, by least squares of the
+logarithms: 1 is linear in the tokens, 2 quadratic. Token mixing over the whole grid has a part of either; the larger
+the image, the nearer to 2. Every measurement is a process of its own: the memory is the most that it has in the
+steps, less what it had before (on Linux, from /proc/self/status).
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from absl import app, flags
+
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s32", "hire_mlp_tiny"], "Models of the zoo, by name.")
+_SIZES = flags.DEFINE_list("sizes", ["224", "320", "448", "640", "1024"], "Heights and widths in pixels.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes, at the smallest size.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps that are timed, after one that is not.", lower_bound=1)
+_PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the growth into.")
+_JSON = flags.DEFINE_string("json", None, "File to write the rows to, as a JSON list.")
+
+MEASURE = """
+import json, sys, time
+import numpy as np, tensorflow as tf, keras_mlp
+from keras_mlp.analysis import cost
+name, size, batch, rounds = sys.argv[1], *map(int, sys.argv[2:])
+shape = list(keras_mlp.model_card(name).input_shape)
+shape[-3:-1] = size, size
+model = keras_mlp.create_model(name, weights=None, input_shape=tuple(shape), include_top=False, pooling="avg",
+                               include_preprocessing=False)
+macs = cost(model).macs * batch
+images = tf.constant(np.random.default_rng(0).normal(size=(batch, *shape)), "float32")
+forward = tf.function(lambda x: model(x, training=False))
+forward.get_concrete_function(images)
+def memory(key):
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(key))
+open("/proc/self/clear_refs", "w").write("5")  # the most that the process had is counted anew from here
+before, times = memory("VmRSS"), []
+for _ in range(rounds + 1):
+    start = time.perf_counter()
+    forward(images).numpy()
+    times.append(time.perf_counter() - start)
+print(json.dumps(dict(seconds=sorted(times[1:])[rounds // 2], megabytes=memory("VmHWM") - before, macs=macs)))
+"""
+
+
+def measured(name, size, batch) -> dict | None:
+    """One row; `None`, said on the terminal, where the model cannot have this size."""
+    words = [sys.executable, "-c", MEASURE, name, str(size), str(batch), str(_ROUNDS.value)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1]
+        print(f"{name} at {size}, batch {batch}: left out, {reason}", file=sys.stderr)
+        return None
+    return dict(model=name, size=size, batch=batch) | json.loads(done.stdout.splitlines()[-1])
+
+
+def exponent(sizes, values) -> float:
+    """`e` of the `c * sizes ** e` that is nearest to `values`; NaN of fewer than two."""
+    return np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0] if len(sizes) > 1 else float("nan")
+
+
+def draw(rows, path):
+    """Time, memory and multiply-adds over the pixels, both axes logarithmic, a line a model."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    from keras_mlp.files import atomic_path
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(14, 4.5))
+    for axis, (key, label) in zip(
+        axes, {"seconds": "time (s)", "megabytes": "memory (MB)", "macs": "multiply-adds"}.items(), strict=True
+    ):
+        for name in dict.fromkeys(row["model"] for row in rows):
+            chosen = [row for row in rows if row["model"] == name]
+            pixels = [row["size"] ** 2 for row in chosen]
+            axis.loglog(pixels, [row[key] for row in chosen], "o-", label=name, base=10)
+        axis.set_xlabel("pixels of the image")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def main(argv):
+    del argv
+    from keras_mlp.files import atomic_path
+
+    sizes, batches = sorted(map(int, _SIZES.value)), sorted(map(int, _BATCHES.value))
+    rows, by_size = [], []
+    print(
+        f"{'model':<20} {'over':<7} {'time':>6} {'memory':>7} {'MACs':>6}   exponents; then the largest: s, MB, G MACs"
+    )
+    for name in _MODELS.value:
+        for over, points in (("pixels", [(s, batches[0]) for s in sizes]), ("batch", [(sizes[0], b) for b in batches])):
+            found = [row for point in points if (row := measured(name, *point))]
+            if not found:
+                continue
+            rows += found
+            by_size += found if over == "pixels" else []
+            x = [row["size"] ** 2 if over == "pixels" else row["batch"] for row in found]
+            fits = [exponent(x, [row[key] for row in found]) for key in ("seconds", "megabytes", "macs")]
+            last = found[-1]
+            print(
+                f"{name:<20} {over:<7} {fits[0]:>6.2f} {fits[1]:>7.2f} {fits[2]:>6.2f}   "
+                f"{last['seconds']:.2f}, {last['megabytes']:.0f}, {last['macs'] / 1e9:.1f}",
+                flush=True,
+            )
+    if _JSON.value:
+        with atomic_path(_JSON.value) as temporary:
+            pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")
+    if _PICTURE.value and by_size:
+        draw(by_size, _PICTURE.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

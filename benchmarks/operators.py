@@ -1,0 +1,107 @@
+"""Where a model's time goes: its operators, their share of the time, and what each moves.
+
+    python -m benchmarks.operators --models=hire_mlp_tiny,wave_mlp_t --batch=8
+    python -m benchmarks.operators --models=smallest            # the smallest variant of each family
+
+TensorFlow's own trace of each operator, summed over the steps, in a frozen graph in float32. "moved" is what the
+operators write, and "GB/s" that over their time. With one thread between operators they run one after the other, so
+that shares are shares of the whole; an operator itself may use all threads.
+"""
+
+import os
+import sys
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import on_tensorflow
+
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], 'Models of the zoo, by name; or "smallest": of each family.')
+_BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 5, "Steps that are traced, after two that are not.", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 8, "Kinds of operators to list.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads inside an operator.", lower_bound=1)
+_FUSE = flags.DEFINE_bool("fuse", False, "Profile `keras_mlp.fuse(model)`.")
+
+# What only brings data to the operators. Weights are constants of a frozen graph.
+_NO_WORK = {"Const", "Placeholder", "_Arg", "_Retval", "_SOURCE", "_SINK", "NoOp"}
+
+
+def traced(tf, model, images, steps: int, threads: int) -> dict:
+    """Time and bytes by kind of operator.
+
+    Args:
+        tf: TensorFlow.
+        model: a Keras model.
+        images: what it is asked, `(batch, …)`.
+        steps: steps to trace.
+        threads: threads inside an operator.
+
+    Returns:
+        `{kind: [microseconds, bytes written, operators]}` of one step on average.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(lambda x: model(x, training=False), autograph=False)
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec(images.shape, tf.float32)))
+    v1 = tf.compat.v1
+    found = {}
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), name="")
+        kinds = {operation.name: operation.type for operation in graph.get_operations()}
+        config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
+        options = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
+        with v1.Session(graph=graph, config=config) as session:
+            feed, fetch = {frozen.inputs[0].name: images}, frozen.outputs[0].name
+            for _ in range(2):
+                session.run(fetch, feed)
+            for _ in range(steps):
+                metadata = v1.RunMetadata()
+                session.run(fetch, feed, options, metadata)
+                for node in (node for device in metadata.step_stats.dev_stats for node in device.node_stats):
+                    # The label tells what TensorFlow made of the graph's own operators: "name = Kind(inputs)".
+                    label = node.timeline_label.partition(" = ")[2].partition("(")[0]
+                    kind = label or kinds.get(node.node_name, node.node_name)
+                    if kind in _NO_WORK:
+                        continue
+                    row = found.setdefault(kind, [0.0, 0, 0])
+                    row[0] += (node.op_end_rel_micros - node.op_start_rel_micros) / steps
+                    row[1] += (
+                        sum(o.tensor_description.allocation_description.requested_bytes for o in node.output) / steps
+                    )
+                    row[2] += 1 / steps
+    return found
+
+
+def main(argv):
+    del argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tf = on_tensorflow.setup(_THREADS.value)
+    import keras_mlp
+
+    names = on_tensorflow.smallest_of_each_family() if _MODELS.value == ["smallest"] else _MODELS.value
+    for name in names:
+        try:
+            card = keras_mlp.model_card(name)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        model = keras_mlp.create_model(name, weights=None, classifier_activation=None, include_preprocessing=False)
+        model = keras_mlp.fuse(model) if _FUSE.value else model
+        shape = (_BATCH.value, *model.input_shape[1:])
+        images = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
+        rows = traced(tf, model, images, _STEPS.value, _THREADS.value)
+        total = sum(time for time, _, _ in rows.values())
+        rate = 2 * card.macs * _BATCH.value / total / 1e3
+        print(
+            f"\n{name}, batch {_BATCH.value}, {_THREADS.value} threads: {total / 1e3:.1f} ms a step, {rate:.0f} GFLOP/s"
+        )
+        print(f"{'operator':<26} {'count':>6} {'ms':>8} {'share':>7} {'moved MB':>9} {'GB/s':>6}")
+        ordered = sorted(rows.items(), key=lambda row: -row[1][0])
+        rest = np.sum([row for _, row in ordered[_TOP.value :]], axis=0) if len(ordered) > _TOP.value else None
+        for kind, (time, moved, count) in ordered[: _TOP.value] + ([("others", rest)] if rest is not None else []):
+            row = f"{kind:<26} {count:>6.0f} {time / 1e3:>8.2f} {time / total:>7.1%} {moved / 1e6:>9.1f}"
+            print(f"{row} {moved / max(time, 1e-9) / 1e3:>6.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,74 @@
+"""How long it takes until there is a model: imports, listing, building, saving and loading.
+
+    python -m benchmarks.start
+    python -m benchmarks.start --models=hire_mlp_large,mlp_mixer_h14
+
+Every time is taken in processes of their own, one after the other, and the median is printed. A model is built with
+random weights and its first operations of TensorFlow are counted in; "load" reads the same model from a `.keras` file.
+"""
+
+import statistics
+import subprocess
+import sys
+
+from absl import app, flags
+
+_MODELS = flags.DEFINE_list("models", None, "Models of the zoo, by name; by default the deepest of each family.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
+
+CLOCK = "import time\nstart = time.perf_counter()\n"
+IMPORTS = {
+    "import keras": CLOCK + "import keras\nprint(time.perf_counter() - start)",
+    "import keras_mlp, after keras": "import keras\n" + CLOCK + "import keras_mlp\nprint(time.perf_counter() - start)",
+    "list_models": "import keras_mlp\n" + CLOCK + "keras_mlp.list_models()\nprint(time.perf_counter() - start)",
+}
+MODEL = """
+import os, sys, tempfile, time
+import keras, keras_mlp
+clock = [time.perf_counter()]
+def lap():
+    clock.append(time.perf_counter())
+    return clock[-1] - clock[-2]
+model = keras_mlp.create_model(sys.argv[1], weights=None)
+built = lap()
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "model.keras")
+    model.save(path)
+    lap()
+    keras.saving.load_model(path)
+    print(built, lap(), len(model.layers), model.count_params())
+"""
+
+
+def times(code: str, *arguments: str) -> list[float]:
+    """The numbers that processes of their own print, each the median over all rounds."""
+    rounds = []
+    for _ in range(_ROUNDS.value):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"error: {done.stderr.strip().splitlines()[-1]}")
+        rounds.append(map(float, done.stdout.split()))
+    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+
+
+def deepest() -> list[str]:
+    """Of each family the model of the most parameters, as its deepest variants are."""
+    import keras_mlp
+
+    cards = [keras_mlp.model_card(name) for name in keras_mlp.list_models()]
+    families = sorted({card.family for card in cards})
+    return [max((c for c in cards if c.family == family), key=lambda c: c.parameters).name for family in families]
+
+
+def main(argv):
+    del argv
+    for what, code in IMPORTS.items():
+        print(f"{what:<30} {times(code)[0]:7.3f} s", flush=True)
+    print(f"\n{'model':<26} {'layers':>6} {'parameters (M)':>14} {'build s':>8} {'load s':>7}")
+    for name in _MODELS.value or deepest():
+        built, loaded, layers, parameters = times(MODEL, name)
+        print(f"{name:<26} {layers:>6.0f} {parameters / 1e6:>14.1f} {built:>8.2f} {loaded:>7.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

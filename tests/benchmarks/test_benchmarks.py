@@ -144,6 +144,16 @@ def test_growth_is_fitted_and_drawn(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.huge
+def test_memory_of_an_image_is_less_with_rematerialised_activations():
+    done = command("memory", "--models=mlp_mixer_s32", "--peers=timm", "--batches=2,34", "--steps=1")
+    assert done.returncode == 0, done.stderr
+    plain, remat, *_ = (line.split() for line in done.stdout.splitlines()[1:])
+    assert plain[1] == "keras_mlp" and remat[2] == "remat"
+    assert 1 < float(remat[3]) < float(plain[2]) < 100
+
+
+@pytest.mark.slow
+@pytest.mark.huge
 def test_the_start_is_timed():
     done = command("start", "--models=mlp_mixer_s32", "--rounds=1")
     assert done.returncode == 0, done.stderr

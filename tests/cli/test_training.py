@@ -120,6 +120,18 @@ def test_a_classifier_begins_with_what_was_learnt_without_labels(command, data_d
     assert again.code == 1 and "momentum: 0.99, now 0.5" in again.err
 
 
+@pytest.mark.slow
+def test_rematerialised_activations_change_nothing_but_the_memory(command, data_dir, tmp_path):
+    folders = {name: tmp_path / name for name in ("kept", "remat")}
+    for name, folder in folders.items():
+        words = [*TRAIN, "--epochs=1", "--batch_size=256", f"--output={folder}", data_dir]
+        answer = command(*words, *(["--remat"] if name == "remat" else []))
+        assert answer.code == 0, answer.err
+    kept, remat = (keras.models.load_model(folder / "last.keras").get_weights() for folder in folders.values())
+    for one, other in zip(kept, remat, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_broken_images_are_reported_before_skipped_while_and_named_after_training(command, tmp_path):
     for label, name in enumerate(("dark", "light")):
         (tmp_path / "pictures" / name).mkdir(parents=True)

@@ -11,6 +11,7 @@ see. The commands are in docs/scaling.md.
 """
 
 import ast
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -95,6 +96,13 @@ def define_flags(flags):
     absl_flags.DEFINE_integer("batch_size", None, "Images in a batch.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_float("learning_rate", None, "Peak rate at this batch size.", lower_bound=0, flag_values=flags)
     absl_flags.DEFINE_enum("precision", None, PRECISIONS, "Dtype policy of the model.", flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "remat",
+        False,
+        "Compute activations anew in the backward pass instead of keeping them: less memory, more time "
+        "(`python -m benchmarks.memory` measures both).",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_string(
         "teacher",
         None,
@@ -168,7 +176,8 @@ def run(flags, arguments):
         train = datasets.load(flags.dataset, flags.split, **shared, **options)
         validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
     keras.utils.set_random_seed(flags.seed)
-    with workers.scope():
+    remat = keras.RematScope(mode="activations") if flags.remat else contextlib.nullcontext()
+    with workers.scope(), remat:
         model = build(
             flags,
             recipe,

@@ -1,0 +1,90 @@
+"""What a training step needs in memory for each image: ours, ours with rematerialised activations, and timm.
+
+    python -m benchmarks.memory --models=mlp_mixer_s16,res_mlp_12 --peers=timm
+
+Forward, backward and AdamW, 224 pixels, float32. Every contender trains on two batch sizes, each in a process of its
+own; the memory of an image is the difference of the processes' peaks over the difference of the batches, so that
+libraries, weights and the optimiser's variables do not count. The time is that of a step on the larger batch, and the
+ratios are to ours without rematerialisation. On Linux (the peak is read from /proc/self/status).
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+from absl import app, flags
+
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s16"], "Models of the zoo, by name.")
+_PEERS = flags.DEFINE_list("peers", ["timm"], "Libraries to compare with: timm. Empty for none.")
+_BATCHES = flags.DEFINE_list("batches", ["8", "24"], "Two batch sizes.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps that are timed.", lower_bound=1)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Height and width in pixels; the model's own by default.")
+_THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads for each.", lower_bound=1)
+
+TRAIN = """
+import contextlib, json, sys, time
+from benchmarks.contender import Contender, Unavailable
+from benchmarks.models import LIBRARIES
+contender, remat, batch, steps = json.loads(sys.argv[1])
+contender = Contender(**contender)
+scope = contextlib.nullcontext()
+if remat:
+    import keras
+    scope = keras.RematScope(mode="activations")
+try:
+    with scope:
+        prepare = LIBRARIES[contender.who](contender)
+except Unavailable as error:
+    sys.exit(str(error))
+step = prepare(batch)
+step()
+open("/proc/self/clear_refs", "w").write("5")  # the peak is counted anew from here
+times = []
+for _ in range(steps):
+    start = time.perf_counter()
+    step()
+    times.append(time.perf_counter() - start)
+peak = next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([peak, sorted(times)[len(times) // 2]]))
+"""
+
+
+def measured(model, who, form, remat, batch) -> tuple[float, float]:
+    """Peak in MB and seconds of a step.
+
+    Raises:
+        RuntimeError: the contender cannot take part; the message says why.
+    """
+    contender = dict(task="training", model=model, who=who, form=form, precision="float32")
+    contender |= dict(image_size=_IMAGE_SIZE.value, threads=_THREADS.value)
+    words = [sys.executable, "-c", TRAIN, json.dumps([contender, remat, batch, _STEPS.value])]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(argv):
+    del argv
+    small, large = sorted(map(int, _BATCHES.value))
+    contenders = [("keras_mlp", "graph", False), ("keras_mlp", "graph", True)]
+    contenders += [(who, "eager", False) for who in _PEERS.value]
+    print(f"{'model':<18} {'who':<18} {'MB an image':>11} {'ratio':>6} {'ms a step of ' + str(large):>18} {'ratio':>6}")
+    for model in _MODELS.value:
+        first = None
+        for who, form, remat in contenders:
+            name = f"{who}, remat" if remat else who
+            try:
+                (low, _), (high, seconds) = (measured(model, who, form, remat, batch) for batch in (small, large))
+            except RuntimeError as error:
+                print(f"{model}, {name}: left out, {error}", file=sys.stderr)
+                continue
+            found = (high - low) / (large - small), 1e3 * seconds
+            first = first or found
+            row = f"{found[0]:>11.1f} {found[0] / first[0]:>6.2f} {found[1]:>18.0f} {found[1] / first[1]:>6.2f}"
+            print(f"{model:<18} {name:<18} {row}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -78,7 +78,7 @@ def test_every_family_learns_the_digits(family, tmp_path):
     keras.utils.set_random_seed(0)
     builder, config = SMALL[family]
     model = getattr(keras_mlp, builder)(**config, input_shape=shape, classes=10)
-    fit(model, train, None, recipe, tmp_path / "run", verbose=0, jit_compile=False)  # XLA is slow at depthwise on CPUs
+    fit(model, train, None, recipe, tmp_path / "run", verbose=0)
     accuracy = evaluate(model, test, verbose=0)["top1"]
     print(f"{family}: {100 * accuracy:.2f} % of the test images, {model.count_params():,} parameters")
     assert accuracy >= GOAL

@@ -82,7 +82,7 @@ def test_a_probe_on_features_learnt_without_labels_beats_one_on_random_features(
     options = dict(image_size=8, channels=1, batch_size=256, data_dir=prepared)
     pairs = data.load("digits", "train", recipe=recipe, augmentation=two_views, **options)
     model = MoCoV3(encoder, dim=64, hidden=256, steps=recipe.epochs * pairs.steps)
-    model.compile(recipes.optimizer(recipe, model, pairs.steps), jit_compile=False)
+    model.compile(recipes.optimizer(recipe, model, pairs.steps))
     model.fit(pairs.dataset, steps_per_epoch=pairs.steps, epochs=recipe.epochs, shuffle=False, verbose=0)
     learnt = top1()
     with capsys.disabled():

@@ -6,6 +6,7 @@
 Without arguments it trains a small model from scratch on the embedded handwritten digits, to show that it runs.
 """
 
+import dataclasses
 import sys
 
 import keras_mlp
@@ -14,7 +15,7 @@ from keras_mlp.training import data, recipes, train
 
 
 def main(folder=None, weights="imagenet"):
-    recipe = recipes.finetune() if folder else recipes.digits()
+    recipe = recipes.finetune() if folder else dataclasses.replace(recipes.digits(), epochs=20)
     size = 224 if folder else 16
     images = dict(image_size=size, batch_size=recipe.batch_size)
     training = data.load(folder or "digits", "train", recipe=recipe, **images)

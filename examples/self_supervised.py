@@ -15,14 +15,14 @@ from keras_mlp.training import data, moco_v3, probe, recipes, train
 from keras_mlp.training.data.views import two_views
 
 SMALL = dict(patch_size=2, dim=32, depth=2, input_shape=(8, 8, 3))
-SHORT = dict(learning_rate=3e-3, epochs=40, warmup_epochs=5, random_resized_crop=(0.3, 1.0))
+SHORT = dict(learning_rate=1e-2, epochs=15, warmup_epochs=2, random_resized_crop=(0.3, 1.0))
 
 
 def accuracy(encoder, images):
     """Top-1 of a linear classifier on the encoder's features."""
     size = encoder.input_shape[1:3]
     recipe = recipes.at_batch_size(recipes.linear_probe(), 128)
-    recipe = dataclasses.replace(recipe, epochs=20, random_resized_crop=(0.5, 1.0))
+    recipe = dataclasses.replace(recipe, epochs=12, random_resized_crop=(0.5, 1.0))
     training = data.load(images, "train", image_size=size, batch_size=128, recipe=recipe)
     validation = data.load(images, "evaluation", image_size=size, batch_size=128)
     model = probe.classifier(encoder, len(training.classes), train_encoder=False)

@@ -69,7 +69,9 @@ def fit(
         overwrite: whether to begin anew where `output` holds a run.
         verbose: 1 for a line that is renewed as long as an epoch lasts, 2 for a line an epoch, 0 for silence; "auto" is
             1 in a terminal, else 2.
-        jit_compile: of `model.compile`: whether XLA compiles the training step.
+        jit_compile: of `model.compile`: whether XLA compiles the training step. "auto" leaves it to Keras, whose answer
+            for TensorFlow is yes on GPUs and TPUs and no on CPUs, where XLA is slow at gradients of depthwise
+            convolutions.
         checkpoint_seconds: how often the state is saved within an epoch; it is after each epoch anyway.
         workers: the devices and processes that train together, as `keras_mlp.training.distribution.connect` found
             them, with the model built in their `scope()`; by default one process and one device. `output` is a folder

@@ -76,7 +76,7 @@ def accuracy_after(model, trained, epochs, data):
     batch = 128
     images, labels = images[: len(images) // batch * batch], labels[: len(labels) // batch * batch]
     rate = keras.optimizers.schedules.CosineDecay(5e-3, epochs * len(images) // batch)
-    trained.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", jit_compile=False)  # slow at depthwise
+    trained.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
     trained.fit(images, labels, batch_size=batch, epochs=epochs, verbose=0)
     return np.mean(model.predict(test_images, verbose=0).argmax(-1) == test_labels)
 

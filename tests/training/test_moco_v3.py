@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_mlp
 from keras_mlp.cards import Recipe
 from keras_mlp.training import data, moco_v3, recipes, train
 from keras_mlp.training.data.views import two_views
@@ -168,6 +169,29 @@ def test_the_momentum_rises_with_the_steps():
     model.fit(views(), batch_size=8, verbose=0)  # the momentum is 1
     for variable, old in zip(parameters, before, strict=True):
         np.testing.assert_array_equal(variable, old)
+
+
+def test_what_routers_add_is_part_of_the_loss_and_of_its_gradient():
+    """Of Sparse-MLP, from the same weights and noise without their losses and with them."""
+    tf = pytest.importorskip("tensorflow")
+
+    def step(weight):
+        keras.utils.set_random_seed(0)
+        small = dict(patch_size=2, dim=8, depths=(0, 1), experts=(2, 2), input_shape=(4, 4, 1))
+        features = dict(include_top=False, include_preprocessing=False, pooling="avg")
+        model = MoCoV3(keras_mlp.SparseMLP(**small, **features, auxiliary_loss=weight), 5, 7)
+        routers = [variable for variable in model.trainable_variables if variable.name == "router_kernel"]
+        with tf.GradientTape() as tape:
+            queries = model(views(), training=True)
+            added = [float(loss) for loss in model.losses]
+            total = model.compute_loss(views(), y_pred=queries)
+        return float(total), added, tape.gradient(total, [router.value for router in routers])
+
+    alone, none, before = step(0.0)
+    total, added, after = step(1.0)
+    assert not none and len(added) == 4  # of two routers for two views
+    assert total - alone == pytest.approx(sum(added), rel=1e-4)
+    assert min(float(ops.max(ops.abs(new - old))) for old, new in zip(before, after, strict=True)) > 1e-3
 
 
 def test_a_stem_that_is_not_trained_keeps_its_weights_without_being_frozen_for_later():

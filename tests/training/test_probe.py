@@ -63,28 +63,33 @@ def test_what_is_no_encoder_is_refused():
 
 @pytest.mark.slow
 def test_a_probe_on_features_learnt_without_labels_beats_one_on_random_features(digits, prepared, capsys):
-    """Of the digits, with one encoder before and after it has learnt. Both accuracies are printed."""
-    keras.utils.set_random_seed(0)
-    small = dict(patch_size=2, dim=32, depth=2, input_shape=(8, 8, 1), include_top=False, pooling="avg")
-    encoder = keras_mlp.MLPMixer(**small)
-    training, test = digits("train", batch_size=1438), digits("test")
-    images, labels = next(iter(training.dataset))
+    """Of the digits, with one encoder before and after it has learnt, in the mean of two; accuracies are printed."""
+    test = digits("test")
+    images, labels = next(iter(digits("train", batch_size=1438).dataset))
+    changes = dict(batch_size=256, learning_rate=1e-2, epochs=20, warmup_epochs=2, random_resized_crop=(0.3, 1.0))
+    recipe = dataclasses.replace(recipes.pretrain(), **changes)
 
-    def top1():
+    def top1(encoder):
         model = probe.classifier(encoder, 10, train_encoder=False)
         model.compile(keras.optimizers.Adam(0.02), "categorical_crossentropy", metrics=["accuracy"])
         model.fit(images, labels, batch_size=128, epochs=40, verbose=0)
         return model.evaluate(test.dataset, verbose=0, return_dict=True)["accuracy"]
 
-    random = top1()
-    changes = dict(batch_size=256, learning_rate=3e-3, epochs=12, warmup_epochs=2, random_resized_crop=(0.3, 1.0))
-    recipe = dataclasses.replace(recipes.pretrain(), **changes)
-    options = dict(image_size=8, channels=1, batch_size=256, data_dir=prepared)
-    pairs = data.load("digits", "train", recipe=recipe, augmentation=two_views, **options)
-    model = MoCoV3(encoder, dim=64, hidden=256, steps=recipe.epochs * pairs.steps)
-    model.compile(recipes.optimizer(recipe, model, pairs.steps), jit_compile=False)
-    model.fit(pairs.dataset, steps_per_epoch=pairs.steps, epochs=recipe.epochs, shuffle=False, verbose=0)
-    learnt = top1()
+    def before_and_after(seed):
+        keras.utils.set_random_seed(seed)
+        small = dict(patch_size=2, dim=32, depth=2, input_shape=(8, 8, 1), include_top=False, pooling="avg")
+        encoder = keras_mlp.MLPMixer(**small)
+        random = top1(encoder)
+        options = dict(image_size=8, channels=1, batch_size=256, seed=seed, data_dir=prepared)
+        pairs = data.load("digits", "train", recipe=recipe, augmentation=two_views, **options)
+        model = MoCoV3(encoder, dim=64, hidden=256, steps=recipe.epochs * pairs.steps)
+        model.compile(recipes.optimizer(recipe, model, pairs.steps))
+        model.fit(pairs.dataset, steps_per_epoch=pairs.steps, epochs=recipe.epochs, shuffle=False, verbose=0)
+        return random, top1(encoder)
+
+    found = [before_and_after(seed) for seed in range(2)]
     with capsys.disabled():
-        print(f"\nlinear probe, top-1: {random:.2%} on random features, {learnt:.2%} on learnt ones")
+        for random, learnt in found:
+            print(f"\nlinear probe, top-1: {random:.2%} on random features, {learnt:.2%} on learnt ones")
+    random, learnt = np.mean(found, axis=0)
     assert learnt > random + 0.05

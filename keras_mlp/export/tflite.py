@@ -8,6 +8,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_mlp import fusion
 from keras_mlp.export.checks import checked_path, checked_shape
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
@@ -41,6 +42,7 @@ class Exported:
         operators: `{name: count}` of all its operators.
         float_operators: `{name: count}` of those that compute in floating point; for "int8" an empty one means that
             the file is integer throughout.
+        fused: whether the model was fused on the way.
         verification: comparison with the model, where images to compare on were given.
     """
 
@@ -49,6 +51,7 @@ class Exported:
     size_bytes: int
     operators: dict[str, int]
     float_operators: dict[str, int]
+    fused: bool
     verification: Verification | None
 
 
@@ -63,6 +66,7 @@ def to_tflite(
     verify_with=None,
     classes: list[str] | None = None,
     metadata: dict | None = None,
+    fuse: bool = True,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators and static shapes.
 
@@ -77,6 +81,10 @@ def to_tflite(
       keeps more of its answer without the softmax (`classifier_activation=None`);
     - "int16x8": as "int8", but activations in sixteen bits: near the model's own answers, and slow on CPUs, for which
       LiteRT has no fast kernels of it.
+
+    By default the model is fused first (`keras_mlp.fuse`): its norms' scales, its scales of channels and its
+    preprocessing go into the linear maps beside them. What the file takes stays as it was, and so does what it answers,
+    but for rounding; `verify_with` compares it with `model` itself.
 
     Behind what LiteRT reads, the file is a zip archive, as is the custom for TFLite's metadata: `metadata.json` says
     what the file takes, and `labels.txt` has the class names, a line each. `read_metadata` reads them, and so does
@@ -97,6 +105,7 @@ def to_tflite(
         classes: names of the classes, in the order of the outputs.
         metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
             dictionary of what JSON has. Input shape and dtype and the precision are added.
+        fuse: whether to fuse the model first, for fewer operations.
 
     Returns:
         What was written.
@@ -139,7 +148,10 @@ def to_tflite(
         images, labels = verify_with if isinstance(verify_with, tuple) else (verify_with, None)
         images = _checked_images("verify_with", images, shape, input_dtype)
 
-    content = _convert(portable(model, shape), precision, representative, input_dtype)
+    network = portable(model, shape)
+    if fuse:  # in float32: under a mixed policy the preprocessing would stay apart
+        network = fusion.fuse(network)
+    content = _convert(network, precision, representative, input_dtype)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
         temporary.write_bytes(content)
@@ -162,6 +174,7 @@ def to_tflite(
             size_bytes=temporary.stat().st_size,
             operators=counts,
             float_operators=float_operators(temporary),
+            fused=fuse,
             verification=found,
         )
 

@@ -79,6 +79,23 @@ def test_int8_is_integer_throughout(exported):
     assert exported["dynamic_int8"].float_operators["FULLY_CONNECTED"] == 9
 
 
+@pytest.mark.parametrize(("precision", "input_dtype"), [("float32", "uint8"), ("int8", "float32")])
+def test_a_model_is_fused_unless_told_not_to(model, images, precision, input_dtype, tmp_path):
+    """The preprocessing goes into the stem: the file takes pixels still, and is compared with the model itself."""
+    given = dict(representative=images if precision == "int8" else None, input_dtype=input_dtype, verify_with=images)
+    fused, whole = (
+        export.to_tflite(model, tmp_path / f"{fuse}.tflite", precision, **given, fuse=fuse) for fuse in (True, False)
+    )
+    assert (fused.fused, whole.fused) == (True, False)
+    assert sum(fused.operators.values()) < sum(whole.operators.values())
+    assert fused.size_bytes < whole.size_bytes
+    if precision == "float32":
+        assert max(fused.verification.max_difference, whole.verification.max_difference) <= 1e-5
+    else:
+        assert fused.float_operators == whole.float_operators == {}
+        assert fused.verification.agreement >= whole.verification.agreement
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
 def test_any_dtype_policy_exports_in_float32(mixer, policy, images, tmp_path):
     model = mixer(dtype=policy)

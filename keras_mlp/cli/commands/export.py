@@ -51,8 +51,9 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_bool(
         "fuse",
-        False,
-        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same answers.",
+        None,
+        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same answers. "
+        "By default so for a .tflite file, which --nofuse leaves as the model is, and not for the others.",
         flag_values=flags,
     )
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
@@ -75,7 +76,7 @@ def run(flags, arguments):
     if suffix != ".tflite" and (flags.precision, flags.batch_size, flags.input_dtype) != ("float32", 1, "float32"):
         raise console.UsageError("--precision, --batch_size and --input_dtype go with a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
-    if flags.fuse:
+    if flags.fuse and suffix != ".tflite":
         model, fusion = keras_mlp.fuse(model, report=True)
         print(
             f"fused: {len(fusion.merges)} merges; parameters: {fusion.parameters_before:,} before, "
@@ -121,12 +122,13 @@ def _to_tflite(flags, model, shape):
         verify_with=pixels,
         classes=classes,
         metadata=metadata,
+        fuse=flags.fuse is not False,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
     print(
-        f"{flags.output}: {exported.precision}, {exported.size_bytes / 1e6:.2f} MB, takes "
-        f"{flags.input_dtype} {(flags.batch_size, *shape)}"
+        f"{flags.output}: {exported.precision}, {'fused' if exported.fused else 'not fused'}, "
+        f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} {(flags.batch_size, *shape)}"
     )
     print(
         f"compared with the model on {found.images} {kind} images: "

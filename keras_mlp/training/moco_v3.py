@@ -51,13 +51,19 @@ def _of_all_replicas(keys):
 
     On JAX a batch that is distributed over devices is one array, and already whole.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    if (replica := _replica()) is None:
+        return keys, 0
+    return replica.all_gather(keys, axis=0), replica.replica_id_in_sync_group * ops.shape(keys)[0]
 
-        replica = tf.distribute.get_replica_context()
-        if replica and replica.num_replicas_in_sync > 1:
-            return replica.all_gather(keys, axis=0), replica.replica_id_in_sync_group * ops.shape(keys)[0]
-    return keys, 0
+
+def _replica():
+    """TensorFlow's context of the replica that computes here; `None` where it has no others beside it."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    return replica if replica and replica.num_replicas_in_sync > 1 else None
 
 
 class MoCoV3(keras.Model):
@@ -85,7 +91,8 @@ class MoCoV3(keras.Model):
             it keeps its random weights: paper, section 4.
 
     Raises:
-        ValueError: an argument is out of its range, or the encoder does not answer features.
+        ValueError: an argument is out of its range, or the encoder does not answer features. In the first step: the
+            encoder adds losses of its own, as Sparse-MLP's routers do, on several devices through `tf.distribute`.
 
     Example:
 
@@ -141,6 +148,12 @@ class MoCoV3(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         own = [ops.sum(loss) for loss in self.losses]  # such as a router's; the follower's have no gradient
+        # A layer has one list of them, and where batch norm is synchronised the replicas take turns within a step.
+        if own and _replica() is not None:
+            raise ValueError(
+                f"{self.plain.name} adds losses of its own, which several devices of a process confuse on TensorFlow. "
+                "Train it on one device, or with KERAS_BACKEND=jax and the strategy data_parallel."
+            )
         if training:
             self._follow()
         keys = [self.follower(view, training=training) for view in x]

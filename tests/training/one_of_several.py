@@ -1,6 +1,8 @@
 """A process that trains a small model, alone or as one of several: `test_distribution.py` starts it.
 
-python one_of_several.py STRATEGY ADDRESSES RANK OUTPUT DATA_DIR NORM
+python one_of_several.py STRATEGY ADDRESSES RANK OUTPUT DATA_DIR NORM TEACHER
+
+NORM is "batch" or "none"; TEACHER is "soft" or "hard" for one of 6×6 pixels with dropout, or "none".
 """
 
 import dataclasses
@@ -16,13 +18,13 @@ import tensorflow as tf
 CHANGES = dict(optimizer="sgd", learning_rate=0.05, epochs=2, gradient_clip_norm=0.5, mixup=0.2, weight_decay=1e-3)
 
 
-def main(strategy, addresses, rank, output, data_dir, norm):
+def main(strategy, addresses, rank, output, data_dir, norm, taught):
     if strategy == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     import keras
 
-    from keras_mlp.training import data, distribution, train
+    from keras_mlp.training import data, distill, distribution, train
     from tests.training.conftest import PLAIN
 
     workers = distribution.connect(strategy, addresses.split(",") if addresses else (), int(rank))
@@ -42,6 +44,10 @@ def main(strategy, addresses, rank, output, data_dir, norm):
                 keras.layers.Dense(10, activation="softmax"),
             ]
         )
+        if taught != "none":
+            layers = [keras.layers.Flatten(), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+            teacher = keras.Sequential([keras.Input((6, 6, 1)), *layers, keras.layers.Dense(10)])
+            model = distill.Distiller(model, teacher, taught, share=0.5)
     history = train.fit(model, images, test, recipe, output, verbose=0, workers=workers).history
     print(workers.rank, workers.size, workers.replicas, history["val_loss"][-1], history["top1"][-1])
 

@@ -45,10 +45,10 @@ def trained(start, tmp_path, prepared, digits):
     """Train the small model of `one_of_several.py`; the final weights."""
     digits()  # which prepares them for all processes
 
-    def trained(strategy="none", processes=1, norm="none", backend="tensorflow"):
+    def trained(strategy="none", processes=1, norm="none", backend="tensorflow", teacher="none"):
         folder = tmp_path / f"{strategy}-{backend}"
         addresses = ",".join(free_addresses(processes)) if processes > 1 else ""
-        words = [[SCRIPT, strategy, addresses, rank, folder, prepared, norm] for rank in range(processes)]
+        words = [[SCRIPT, strategy, addresses, rank, folder, prepared, norm, teacher] for rank in range(processes)]
         for process in [start(word, backend) for word in words]:
             out, err = process.communicate(timeout=SECONDS)
             assert process.returncode == 0, out + err
@@ -76,6 +76,14 @@ def same(one, other, tolerance=1e-5):
 def test_two_devices_of_a_process_train_to_the_weights_of_one(trained):
     """Clipping, mixing, moving averages and batch norm's statistics are those of the whole batch."""
     same(trained(norm="batch"), trained("mirrored", norm="batch"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_on_two_devices_a_student_comes_to_the_weights_of_one(trained, kind):
+    """A teacher of another size is asked on each; batch norm's statistics are those of the whole batch."""
+    options = dict(norm="batch", teacher=kind)
+    same(trained(**options), trained("mirrored", **options))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """MoCo v3 is what its reference is, on one device and on two."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -269,10 +270,10 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 views = tuple(np.random.default_rng(i).normal(size=(16, 4, 4, 1)) for i in range(2))
 keras.config.set_floatx("float64")
 
-def train(strategy):
+def train(strategy, **added):
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        layers = [keras.layers.Conv2D(4, 2, 2), keras.layers.Conv2D(6, 2, activation="gelu")]
+        layers = [keras.layers.Conv2D(4, 2, 2), keras.layers.Conv2D(6, 2, activation="gelu", **added)]
         encoder = keras.Sequential([keras.Input((4, 4, 1)), *layers])
         model = MoCoV3(encoder, 5, 7, momentum=0.9, steps=10)
         model.compile(Lars(1.0, trust=0.1, weight_decay=1e-3))
@@ -287,6 +288,10 @@ for single, mirrored in zip(one[1], two[1], strict=True):
     np.testing.assert_allclose(single, mirrored, atol=1e-9)
 assert one[0][0] != one[0][1]
 print("equal", *one[0], *two[0])
+try:
+    train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), activity_regularizer="l2")
+except ValueError as error:
+    print("refused:", error)
 """
 
 
@@ -295,3 +300,4 @@ def test_two_replicas_train_as_one_device_with_the_whole_batch():
     """In a process of its own, since devices are made when TensorFlow starts."""
     found = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, timeout=300)
     assert found.stdout.startswith("equal"), found.stderr
+    assert re.search("refused: .*sequential.* adds losses of its own.*KERAS_BACKEND=jax", found.stdout), found

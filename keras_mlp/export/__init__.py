@@ -3,7 +3,7 @@
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
 from keras_mlp.export.operators import float_operators, operators
-from keras_mlp.export.runtime import Runner, Timing, time_tflite
+from keras_mlp.export.runtime import OperatorTime, Runner, Timing, profile_tflite, time_tflite
 from keras_mlp.export.saved_model import to_saved_model
 from keras_mlp.export.tflite import PRECISIONS, Exported, ExportError, to_tflite
 from keras_mlp.export.verify import LIMITS, Limit, Verification, verify
@@ -14,12 +14,14 @@ __all__ = [
     "ExportError",
     "Exported",
     "Limit",
+    "OperatorTime",
     "Runner",
     "Timing",
     "Verification",
     "attach_metadata",
     "float_operators",
     "operators",
+    "profile_tflite",
     "read_metadata",
     "time_tflite",
     "to_onnx",

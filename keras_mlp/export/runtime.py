@@ -1,7 +1,11 @@
 """Run and time .tflite files with the LiteRT interpreter."""
 
 import dataclasses
+import json
 import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -106,6 +110,8 @@ class Timing:
         batch_size: images in a call.
         runs: calls that were timed.
         size_bytes: length of the file.
+        peak_bytes: memory that a process of its own takes at most to load the file and call it, beyond what it has
+            with LiteRT and no file. XNNPACK keeps a copy of the weights in an order of its own.
     """
 
     threads: int
@@ -114,6 +120,7 @@ class Timing:
     batch_size: int
     runs: int
     size_bytes: int
+    peak_bytes: int
 
 
 def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs: int = 50) -> list[Timing]:
@@ -132,8 +139,7 @@ def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs
     Raises:
         ValueError: as `Runner`, or no `threads`, or `runs` less than one.
     """
-    if not isinstance(runs, int) or runs < 1:
-        raise ValueError(f"`runs` must be a positive integer. Received: runs={runs!r}")
+    _check_runs(runs)
     if not threads:
         raise ValueError(f"`threads` must name at least one thread count. Received: threads={threads!r}")
     runners = [Runner(path, count) for count in threads]
@@ -155,6 +161,67 @@ def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs
             batch_size=runners[0].input_shape[0],
             runs=runs,
             size_bytes=os.path.getsize(path),
+            peak_bytes=_in_own_process("peak_memory", path, count, 2),
         )
         for count, times in zip(threads, seconds, strict=True)
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTime:
+    """What the operators of one kind take of a call of a .tflite file.
+
+    Args:
+        operator: their name, for XNNPACK's what kernel it chose, e.g. "Fully Connected (NC, F32) GEMM".
+        kernels: whose they are: "XNNPACK", which takes over what it can and merges some, or "LiteRT", the rest.
+        count: how many run in a call.
+        share: of the time that all operators take, in [0, 1].
+        ms: milliseconds in a call, mean of the calls.
+    """
+
+    operator: str
+    kernels: str
+    count: int
+    share: float
+    ms: float
+
+
+def profile_tflite(path: str | os.PathLike, threads: int = 1, runs: int = 50) -> list[OperatorTime]:
+    """Tell what the operators of a .tflite file take of its time on this machine, as LiteRT's own profiler measures it.
+
+    The profiler counts whole microseconds of each operator: those of a very small model round to nothing.
+
+    Args:
+        path: the file; it has one input and one output.
+        threads: threads it computes with.
+        runs: calls to measure.
+
+    Returns:
+        One `OperatorTime` for each kind, the longest first.
+
+    Raises:
+        ValueError: as `Runner`, or `runs` less than one.
+        RuntimeError: the profiler could not be run, as the installed LiteRT's C library is another than that of 2.3.
+    """
+    _check_runs(runs)
+    Runner(path, threads)  # for its checks
+    rows = _in_own_process("profile", path, threads, runs)
+    return sorted((OperatorTime(**row) for row in rows), key=lambda row: -row.share)
+
+
+def _check_runs(runs):
+    if not isinstance(runs, int) or runs < 1:
+        raise ValueError(f"`runs` must be a positive integer. Received: runs={runs!r}")
+
+
+def _in_own_process(task, path, threads, runs):
+    """What `own_process.py` answers."""
+    program = pathlib.Path(__file__).with_name("own_process.py")
+    # Not `python FILE`, which would put its folder, with modules such as `onnx`, in front of what is installed.
+    start = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [str(program), task, os.fspath(path), str(threads), str(runs)]
+    done = subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2] or f"it ended with {done.returncode}"
+        raise RuntimeError(f"LiteRT could not be run in a process of its own, to find the {task} of {path}: {reason}")
+    return json.loads(done.stdout.splitlines()[-1])

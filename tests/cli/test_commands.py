@@ -93,7 +93,7 @@ def test_predict_takes_another_image_size(command, tiny, picture):
     assert answer.code == 1 and "multiple of the patch size 8" in answer.err
 
 
-def test_export_then_predict_and_benchmark_the_file(command, tiny, picture, pictures, tmp_path):
+def test_export_then_predict_and_benchmark_the_file(command, tiny, pictures, tmp_path):
     for precision in ("float32", "int8"):
         file = tmp_path / f"{precision}.tflite"
         answer = command(
@@ -101,14 +101,20 @@ def test_export_then_predict_and_benchmark_the_file(command, tiny, picture, pict
         )
         assert answer.code == 0 and f"{precision}, " in answer.out
         assert "on 3 representative images: the same class for " in answer.out
-    (keras_row,) = command("predict", f"--model={tiny}", picture).rows
-    (file_row,) = command("predict", f"--model={tmp_path / 'float32.tflite'}", picture).rows
+    (keras_row,) = command("predict", f"--model={tiny}", pictures / "b.jpg").rows
+    (file_row,) = command("predict", f"--model={tmp_path / 'float32.tflite'}", pictures / "b.jpg").rows
     assert [p["score"] for p in file_row["predictions"]] == pytest.approx(
         [p["score"] for p in keras_row["predictions"]], abs=1e-5
     )
 
     rows = command("benchmark", tmp_path / "int8.tflite", "--threads=1,2", "--runs=3", "--json").rows
     assert [row["threads"] for row in rows] == [1, 2] and all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+    assert all(row["peak_memory_MB"] > 0 for row in rows)
+    rows = command("benchmark", tmp_path / "float32.tflite", "--threads=1", "--runs=3", "--profile", "--json").rows
+    assert {row["threads"] for row in rows} == {1} and sum(row["percent"] for row in rows) == pytest.approx(100, abs=1)
+    table = command("benchmark", tmp_path / "float32.tflite", "--threads=1", "--runs=3", "--profile").out.splitlines()
+    assert table[0].split() == ["threads", "operator", "kernels", "count", "ms", "percent"] and len(table) > 5
+    assert "goes with a .tflite file" in command("benchmark", tiny, "--profile").err
 
 
 def test_an_exported_file_knows_its_classes_and_preprocessing(command, tiny, picture, tmp_path):

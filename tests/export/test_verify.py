@@ -80,9 +80,40 @@ def test_timing(path):
     assert 0 < one.median_ms <= one.p90_ms < 1000
     with open(path, "rb") as file:
         assert one.size_bytes == len(file.read())
+    assert 0 < one.peak_bytes < 1e9
     with pytest.raises(ValueError, match="`runs` must be a positive integer"):
         export.time_tflite(path, runs=0)
     with pytest.raises(ValueError, match="`threads` must be a positive integer"):
         export.time_tflite(path, threads=(0,))
     with pytest.raises(ValueError, match="at least one thread count"):
         export.time_tflite(path, threads=())
+
+
+def test_memory_is_that_of_a_process_of_its_own(mixer, tmp_path):
+    """Beside TensorFlow, which is in this one, the file would not show."""
+    result = export.to_tflite(mixer(dim=256), tmp_path / "model.tflite")
+    (timing,) = export.time_tflite(result.path, threads=(1,), runs=1)
+    assert result.size_bytes < timing.peak_bytes < 10 * result.size_bytes
+
+
+def test_profile(mixer, tmp_path):
+    result = export.to_tflite(mixer(dim=128), tmp_path / "model.tflite")
+    found = export.profile_tflite(result.path, runs=5)
+    counts = {row.operator.partition(" (")[0]: row.count for row in found}
+    assert counts["Fully Connected"] == result.operators["FULLY_CONNECTED"]
+    assert (counts["Convolution"], counts["GELU"]) == (1, 4)
+    assert {row.kernels for row in found} == {"XNNPACK"}
+    shares = [row.share for row in found]
+    assert sum(shares) == pytest.approx(1, abs=1e-3) and shares == sorted(shares, reverse=True)
+    assert all(row.ms >= 0 for row in found) and found[0].ms > 0
+
+
+def test_profile_tells_operators_that_xnnpack_does_not_have(tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.ops.cumsum(keras.layers.Conv2D(8, 3)(inputs), axis=1)
+    path = export.to_tflite(keras.Model(inputs, x), tmp_path / "model.tflite").path
+    assert {row.kernels for row in export.profile_tflite(path, runs=2) if row.operator == "CUMSUM"} == {"LiteRT"}
+    with pytest.raises(ValueError, match="`runs` must be a positive integer"):
+        export.profile_tflite(path, runs=0)
+    with pytest.raises(ValueError, match="There is no file"):
+        export.profile_tflite(tmp_path / "none.tflite")

@@ -1,6 +1,8 @@
 """Time a model on this machine.
 
-A .tflite file is timed by LiteRT: milliseconds of one call, for each number of threads. A model by name (with random
+A .tflite file is timed by LiteRT: milliseconds of one call, for each number of threads, and the memory that a process
+of its own takes at most beyond LiteRT's. With --profile it is shown where the time of a call goes, as LiteRT's own
+profiler measures it; XNNPACK's operators are listed as it runs them, some of them merged. A model by name (with random
 weights, which take the same time) or a .keras file is timed as Keras runs it in `predict`: images per second, for each
 batch size.
 """
@@ -20,6 +22,12 @@ def define_flags(flags):
     absl_flags.DEFINE_list("batch_size", [1, 8], "Batch sizes, for a Keras model.", flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("runs", 50, "Calls to time for each.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "profile",
+        False,
+        "Show what each kind of operator in a .tflite file takes of its time, for each number of threads.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool("json", False, "Write one JSON object a line.", flag_values=flags)
 
 
@@ -28,13 +36,17 @@ def run(flags, arguments):
     if not arguments:
         raise console.UsageError("which model or file?")
     (model,) = arguments
-    timed = _tflite(model, flags) if model.endswith(".tflite") else _keras(model, flags)
+    if flags.profile and not model.endswith(".tflite"):
+        raise console.UsageError("--profile goes with a .tflite file")
+    measure = _keras if not model.endswith(".tflite") else _profile if flags.profile else _tflite
+    measured = measure(model, flags)
     if flags.json:
-        for row in timed:
+        for row in measured:
             console.print_json(row)
     else:
-        rows = [[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()] for row in timed]
-        print(console.table([[name.replace("_", " ") for name in timed[0]], *rows], align=">" * len(timed[0])))
+        rows = [[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()] for row in measured]
+        align = "".join("<" if isinstance(value, str) else ">" for value in measured[0].values())
+        print(console.table([[name.replace("_", " ") for name in measured[0]], *rows], align=align))
 
 
 def _tflite(path, flags):
@@ -48,8 +60,26 @@ def _tflite(path, flags):
             "p90_ms": timing.p90_ms,
             "images_a_call": timing.batch_size,
             "size_MB": timing.size_bytes / 1e6,
+            "peak_memory_MB": timing.peak_bytes / 1e6,
         }
         for timing in time_tflite(path, threads=threads, runs=flags.runs)
+    ]
+
+
+def _profile(path, flags):
+    from keras_mlp.export import profile_tflite
+
+    return [
+        {
+            "threads": threads,
+            "operator": row.operator,
+            "kernels": row.kernels,
+            "count": row.count,
+            "ms": row.ms,
+            "percent": 100 * row.share,
+        }
+        for threads in _numbers("threads", flags.threads)
+        for row in profile_tflite(path, threads, flags.runs)
     ]
 
 

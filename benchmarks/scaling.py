@@ -23,7 +23,7 @@ from absl import app, flags
 
 _PROCESSES = flags.DEFINE_list("processes", ["1", "2"], "How many, in turns.")
 _BATCH = flags.DEFINE_integer("batch", 64, "Images of a process in a step, measured.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("steps", 30, "Measured steps of a turn.", lower_bound=2)
+_STEPS = flags.DEFINE_integer("steps", 20, "Measured steps of a turn.", lower_bound=2)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of everyone.", lower_bound=1)
 _MODEL = flags.DEFINE_string("model", "mlp_mixer_b16", "What the arithmetic is about.")
 _DEVICE_BATCH = flags.DEFINE_integer("device_batch", 256, "Images of a device in a step, calculated.")

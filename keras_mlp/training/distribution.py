@@ -216,10 +216,11 @@ class MultiWorker(Alone):
         resolver = self.strategy.cluster_resolver
         self.replicas = self.size = self.strategy.num_replicas_in_sync
         self.rank = resolver.task_id or 0
+        self._compiled_mean = tf.function(self._mean)  # TensorFlow warns of what is run on a strategy without
 
     def mean(self, values):
         with self.noticing():
-            return [float(value) for value in self._mean([np.float32(value) for value in values])]
+            return self._compiled_mean([np.array(values, "float32")])[0].numpy().tolist()
 
     def _mean(self, tensors):
         import tensorflow as tf

@@ -97,7 +97,8 @@ def test_memory_is_that_of_a_process_of_its_own(mixer, tmp_path):
 
 
 def test_profile(mixer, tmp_path):
-    result = export.to_tflite(mixer(dim=128), tmp_path / "model.tflite")
+    """Of a model whose operators take some microseconds each, which is what the profiler counts in."""
+    result = export.to_tflite(mixer(dim=512), tmp_path / "model.tflite")
     found = export.profile_tflite(result.path, runs=5)
     counts = {row.operator.partition(" (")[0]: row.count for row in found}
     assert counts["Fully Connected"] == result.operators["FULLY_CONNECTED"]

@@ -1,11 +1,12 @@
 """Export to other formats: convert, quantise, verify and time."""
 
+from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.runtime import OperatorTime, Runner, Timing, profile_tflite, time_tflite
 from keras_mlp.export.saved_model import to_saved_model
-from keras_mlp.export.tflite import PRECISIONS, Exported, ExportError, to_tflite
+from keras_mlp.export.tflite import PRECISIONS, Exported, ExportError, quantization_errors, to_tflite
 from keras_mlp.export.verify import LIMITS, Limit, Verification, verify
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "PRECISIONS",
     "ExportError",
     "Exported",
+    "LayerError",
     "Limit",
     "OperatorTime",
     "Runner",
@@ -22,6 +24,7 @@ __all__ = [
     "float_operators",
     "operators",
     "profile_tflite",
+    "quantization_errors",
     "read_metadata",
     "time_tflite",
     "to_onnx",

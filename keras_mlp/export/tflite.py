@@ -1,6 +1,8 @@
 """Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
 
 import dataclasses
+import functools
+import numbers
 import os
 import pathlib
 import tempfile
@@ -10,11 +12,13 @@ import numpy as np
 
 from keras_mlp import fusion
 from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.layer_errors import IMAGES, LayerError, Quantised
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
-from keras_mlp.export.verify import LIMITS, Verification, verify
+from keras_mlp.export.runtime import Runner
+from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
 from keras_mlp.files import atomic_path
 
 PRECISIONS = tuple(LIMITS)
@@ -44,6 +48,7 @@ class Exported:
             the file is integer throughout.
         fused: whether the model was fused on the way.
         verification: comparison with the model, where images to compare on were given.
+        float_layers: the layers that `max_accuracy_drop` kept in float32, those that eight bits cost most first.
     """
 
     path: str
@@ -53,6 +58,7 @@ class Exported:
     float_operators: dict[str, int]
     fused: bool
     verification: Verification | None
+    float_layers: tuple[str, ...] = ()
 
 
 def to_tflite(
@@ -67,6 +73,7 @@ def to_tflite(
     classes: list[str] | None = None,
     metadata: dict | None = None,
     fuse: bool = True,
+    max_accuracy_drop: float | None = None,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators and static shapes.
 
@@ -106,6 +113,10 @@ def to_tflite(
         metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
             dictionary of what JSON has. Input shape and dtype and the precision are added.
         fuse: whether to fuse the model first, for fewer operations.
+        max_accuracy_drop: for "int8", how much less than `model`'s the top-1 accuracy of the file may be, in [0, 1]; it
+            needs labels in `verify_with`. Where it would be more, the layers that eight bits cost most
+            (`quantization_errors`) stay in float32, so many of them as it takes: the file gets larger, slower and is no
+            longer integer throughout. Without it all layers are quantised, whatever they lose within `LIMITS`.
 
     Returns:
         What was written.
@@ -114,6 +125,12 @@ def to_tflite(
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
         ExportError: the model holds something that TFLite's built-in operators cannot express, or the file failed
             its verification.
+
+    Example:
+        exported = to_tflite(
+            model, "model.tflite", "int8", images, verify_with=(images, labels), max_accuracy_drop=0.01
+        )
+        print(exported.verification, exported.float_layers)
     """
     path = checked_path(path, ".tflite")
     shape = checked_shape(model, "TFLite", input_shape)
@@ -147,15 +164,35 @@ def to_tflite(
     if verify_with is not None:
         images, labels = verify_with if isinstance(verify_with, tuple) else (verify_with, None)
         images = _checked_images("verify_with", images, shape, input_dtype)
+        labels = None if labels is None else checked_labels(labels, len(images))
+    if max_accuracy_drop is not None:
+        if not isinstance(max_accuracy_drop, numbers.Real) or not 0 <= max_accuracy_drop <= 1:
+            raise ValueError(
+                "`max_accuracy_drop` must be a number from 0 to 1, as 0.01 for one image in a hundred. "
+                f"Received: max_accuracy_drop={max_accuracy_drop!r}"
+            )
+        if precision != "int8" or input_dtype == "int8":
+            raise ValueError(
+                '`max_accuracy_drop` needs `precision="int8"`, and an input that stays as it is: `input_dtype` '
+                f'"float32" or "uint8". Received: precision={precision!r}, input_dtype={input_dtype!r}'
+            )
+        if verify_with is None or labels is None:
+            raise ValueError("`max_accuracy_drop` needs labels: give `verify_with` as a pair `(images, labels)`.")
+        if len(model.output_shape) != 2:
+            raise ValueError(f"`max_accuracy_drop` needs a classifier. The model answers {model.output_shape}.")
 
-    network = portable(model, shape)
-    if fuse:  # in float32: under a mixed policy the preprocessing would stay apart
-        network = fusion.fuse(network)
-    content = _convert(network, precision, representative, input_dtype)
+    network = _network(model, shape, fuse)
+    if max_accuracy_drop is None:
+        content, float_layers = _convert(network, precision, representative, input_dtype), ()
+    else:
+        quantised = _quantised(network, representative, input_dtype)
+        content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
         temporary.write_bytes(content)
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
+        if float_layers:
+            given["float_layers"] = float_layers
         attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
@@ -176,11 +213,83 @@ def to_tflite(
             float_operators=float_operators(temporary),
             fused=fuse,
             verification=found,
+            float_layers=float_layers,
         )
 
 
-def _convert(model, precision, representative, input_dtype) -> bytes:
-    """The content of the file. `model` is portable."""
+def quantization_errors(
+    model: keras.Model, representative, input_shape: tuple[int, ...] | None = None, fuse: bool = True
+) -> list[LayerError]:
+    """Tell what eight bits cost each layer of a model, before or after an export to "int8".
+
+    Args:
+        model: functional or sequential model with one input and one output. It is not changed.
+        representative: images as for `to_tflite`, which measure the ranges; a few of them are compared on.
+        input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
+        fuse: as for `to_tflite`, whose file has fused layers.
+
+    Returns:
+        A `LayerError` of each layer with operators in int8, the worst first. Each is measured on its own: how far the
+        errors carry, the accuracy of the whole tells.
+
+    Raises:
+        ValueError: an argument does not fit, or the model is none that can be exported.
+        ExportError: TFLite cannot express the model.
+
+    Example:
+        for found in quantization_errors(model, images)[:5]:
+            print(found)
+    """
+    shape = (1, *checked_shape(model, "TFLite", input_shape))
+    images = _checked_images("representative", representative, shape, "float32")
+    return _quantised(_network(model, shape, fuse), images, "float32").errors
+
+
+def _network(model, shape, fuse):
+    """What is converted: `model` in float32 and with a static shape."""
+    network = portable(model, shape)
+    return fusion.fuse(network) if fuse else network  # before, a mixed policy would keep the preprocessing apart
+
+
+def _quantised(network, representative, input_dtype) -> Quantised:
+    dtype = "uint8" if input_dtype == "uint8" else "float32"
+    images = representative[: max(IMAGES, network.inputs[0].shape[0])].astype(dtype)
+    make = functools.partial(Quantised, network=network, images=images)
+    return _convert(network, "int8", representative, input_dtype, make)
+
+
+def _accurate(quantised, model, images, labels, most) -> tuple[bytes, tuple[str, ...]]:
+    """The content of a file that loses at most so much accuracy, and which layers are in float32 in it."""
+    worst = tuple(error.layer for error in quantised.errors)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def file(count):
+            path = pathlib.Path(folder, f"{count}.tflite")
+            path.write_bytes(quantised.content(worst[:count]))
+            return path
+
+        found = verify(model, file(0), images, labels)
+        enough = found.keras_accuracy - most
+
+        def suffices(count):
+            return (Runner(file(count))(images).argmax(-1) == labels).mean() >= enough
+
+        if found.tflite_accuracy >= enough:
+            return quantised.content(), ()
+        fewest, count = 0, len(worst) - 1
+        if not suffices(count):
+            raise ExportError(
+                f"With all layers but {worst[-1]!r} in float32 the accuracy still drops by more than {most:g}: the "
+                f"int8 file has {found.tflite_accuracy:.4g}, the model {found.keras_accuracy:.4g}."
+            )
+        while count - fewest > 1:  # the first does not suffice, the second does
+            middle = (fewest + count) // 2
+            fewest, count = (fewest, middle) if suffices(middle) else (middle, count)
+        return quantised.content(worst[:count]), worst[:count]
+
+
+def _convert(model, precision, representative, input_dtype, finish=None):
+    """The content of the file, or what `finish` makes of the converter. `model` is portable."""
     import tensorflow as tf
 
     shape = model.inputs[0].shape
@@ -208,7 +317,7 @@ def _convert(model, precision, representative, input_dtype) -> bytes:
                 converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0])
             if input_dtype == "int8":
                 converter.inference_input_type = converter.inference_output_type = tf.int8
-            return converter.convert()
+            return finish(converter) if finish else converter.convert()
         except Exception as error:  # the converter raises whatever its passes do
             raise ExportError(f"TFLite's converter refused the model: {error}\n{written()[-2000:]}") from error
 

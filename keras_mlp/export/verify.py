@@ -81,13 +81,7 @@ def verify(model: keras.Model, path: str | os.PathLike, images, labels=None) -> 
     images = np.asarray(images)
     runner = Runner(path)
     if labels is not None:
-        labels = np.asarray(labels)
-        labels = labels.argmax(-1) if labels.ndim == 2 else labels
-        if labels.shape != (len(images),):
-            raise ValueError(
-                f"`labels` must be integers ({len(images)},) or one-hot ({len(images)}, classes), one for each image. "
-                f"Received: shape={labels.shape}"
-            )
+        labels = checked_labels(labels, len(images))
     found = runner(images)
     if not is_float32(model):
         model = portable(model, (None, *runner.input_shape[1:]))
@@ -105,6 +99,18 @@ def verify(model: keras.Model, path: str | os.PathLike, images, labels=None) -> 
         keras_accuracy=None if labels is None else float((tops[0] == labels).mean()),
         tflite_accuracy=None if labels is None else float((tops[1] == labels).mean()),
     )
+
+
+def checked_labels(labels, count: int) -> np.ndarray:
+    """Labels as integers `(count,)`; a `ValueError` where they are no such, nor one-hot."""
+    labels = np.asarray(labels)
+    labels = labels.argmax(-1) if labels.ndim == 2 else labels
+    if labels.shape != (count,):
+        raise ValueError(
+            f"`labels` must be integers ({count},) or one-hot ({count}, classes), one for each image. "
+            f"Received: shape={labels.shape}"
+        )
+    return labels
 
 
 def _spread(outputs):

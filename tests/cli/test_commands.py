@@ -131,6 +131,27 @@ def test_an_exported_file_knows_its_classes_and_preprocessing(command, tiny, pic
     assert classes == ["ant", "bee", "cat"] and told["preprocessing"]["crop_pct"] == 0.875
 
 
+def test_export_measures_what_int8_costs(command, tiny, tmp_path):
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for name in ("ant", "bee", "cat"):
+            (tmp_path / "insects" / part / name).mkdir(parents=True)
+            for i in range(2):
+                pixels = random.integers(0, 256, (32, 32, 3))
+                keras.utils.save_img(tmp_path / "insects" / part / name / f"{i}.png", pixels, scale=False)
+    words = ["export", f"--model={tiny}", f"--output={tmp_path}/tiny.tflite", f"--representative={tmp_path}/insects"]
+    answer = command(*words, "--precision=int8", "--max_accuracy_drop=1", "--layer_errors")
+    assert answer.code == 0 and "on 6 evaluation images" in answer.out and "kept in float: none" in answer.out
+    header, *rows = answer.out[answer.out.index("layer  ") :].splitlines()
+    assert header.split() == ["layer", "error", "in", "%", "in", "its", "operator"]
+    errors = [float(row.split()[1]) for row in rows]
+    assert len(errors) > 5 and errors == sorted(errors, reverse=True)
+    for flag in ("--max_accuracy_drop=0.1", "--layer_errors"):
+        answer = command(*words, flag)
+        assert answer.code == 2 and "go with --precision=int8" in answer.err
+    assert command(*words, "--precision=int8", "--max_accuracy_drop=5").code == 2
+
+
 def test_export_to_onnx_and_to_a_saved_model(command, tiny, tmp_path):
     answer = command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx")
     assert answer.code == 0 and "on 16 random images: largest difference" in answer.out

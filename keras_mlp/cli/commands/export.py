@@ -3,6 +3,9 @@
 The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. A file is run on the
 representative images, or on random ones where there are none; if it does not answer like the model, none is written.
 A .tflite file tells its class names and preprocessing to whoever asks: `unzip -p FILE labels.txt metadata.json`.
+
+Where int8 loses accuracy, --layer_errors shows in which layers, and --max_accuracy_drop keeps the worst of them in
+float.
 """
 
 import os
@@ -36,6 +39,23 @@ def define_flags(flags):
         None,
         "Data set or folder of images like those the file will see; int8 and int16x8 need it, to measure the ranges of "
         "activations.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_float(
+        "max_accuracy_drop",
+        None,
+        "For int8: how much top-1 accuracy it may cost, as 0.01 for one image in a hundred. The layers that it hurts "
+        "most stay in float, as many as it takes. --representative is then a data set, or a folder of class folders, "
+        "on whose evaluation part the accuracy is measured.",
+        lower_bound=0,
+        upper_bound=1,
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_bool(
+        "layer_errors",
+        False,
+        "For int8: show what eight bits cost each layer, the worst first: the error of half of its channels is larger, "
+        "in percent of the channel's standard deviation.",
         flag_values=flags,
     )
     absl_flags.DEFINE_integer(
@@ -75,6 +95,8 @@ def run(flags, arguments):
         )
     if suffix != ".tflite" and (flags.precision, flags.batch_size, flags.input_dtype) != ("float32", 1, "float32"):
         raise console.UsageError("--precision, --batch_size and --input_dtype go with a .tflite file")
+    if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
+        raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
     if flags.fuse and suffix != ".tflite":
         model, fusion = keras_mlp.fuse(model, report=True)
@@ -110,6 +132,9 @@ def _to_tflite(flags, model, shape):
     from keras_mlp import export
 
     pixels, kind = _pixels(flags, shape)
+    verify_with = pixels
+    if flags.max_accuracy_drop is not None:
+        verify_with, kind = _labelled(flags, model, shape), "evaluation"
     metadata, classes = models.description(flags.model, flags.weights, model)
     exported = export.to_tflite(
         model,
@@ -119,10 +144,11 @@ def _to_tflite(flags, model, shape):
         batch_size=flags.batch_size,
         input_dtype=flags.input_dtype,
         input_shape=shape,
-        verify_with=pixels,
+        verify_with=verify_with,
         classes=classes,
         metadata=metadata,
         fuse=flags.fuse is not False,
+        max_accuracy_drop=flags.max_accuracy_drop,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
@@ -132,11 +158,31 @@ def _to_tflite(flags, model, shape):
     )
     print(
         f"compared with the model on {found.images} {kind} images: "
-        f"the same class for {100 * found.agreement:.1f} %, largest difference {found.max_difference:.2g} standard "
-        "deviations of the answers"
+        + ("" if found.agreement is None else f"the same class for {100 * found.agreement:.1f} %, ")
+        + f"largest difference {found.max_difference:.2g} standard deviations of the answers"
     )
     if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
+    if flags.max_accuracy_drop is not None:
+        kept = ", ".join(exported.float_layers) or "none"
+        print(
+            f"top-1 accuracy {found.tflite_accuracy:.4f}, the model's {found.keras_accuracy:.4f}; kept in float: {kept}"
+        )
+    if flags.layer_errors:
+        errors = export.quantization_errors(model, pixels, shape, fuse=exported.fused)
+        rows = [(error.layer, f"{100 * error.error:.2f}", error.operator) for error in errors]
+        print(console.table([("layer", "error in %", "in its operator"), *rows], align="<><"))
+
+
+def _labelled(flags, model, shape):
+    """Images and labels to measure the accuracy on."""
+    preprocessing = models.preprocessing(flags.model, flags.weights)
+    pixels, labels, classes = images.labelled_sample(flags.representative, flags.samples, shape, preprocessing)
+    if len(classes) != model.output_shape[-1]:
+        raise ValueError(
+            f"{flags.representative} has {len(classes)} classes and {flags.model} tells {model.output_shape[-1]} apart."
+        )
+    return np.rint(pixels), labels
 
 
 def _pixels(flags, shape):

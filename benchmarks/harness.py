@@ -3,13 +3,13 @@
 import json
 import os
 import pathlib
-import platform
 import re
 import statistics
 import sys
 
 from absl import app, flags
 
+from benchmarks import machine
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.models import FORMS, PRECISIONS
 from benchmarks.worker import Worker
@@ -131,7 +131,7 @@ def _turn(workers, worker, batch, seconds):
 def _report(contenders, batches, rates, best, macs):
     first = contenders[0]
     print(f"\n{first.model}, {first.task}: {macs / 1e9:.2f} G multiply-adds an image")
-    print(f"{first.threads} threads, {_processor()}")
+    print(f"{first.threads} threads, {machine.processor()}")
     for precision in dict.fromkeys(precision for precision, _ in best):
         turns = [2 * PEAK_SIZE**3 * turn / 1e9 for key in best if key[0] == precision for turn in best[key]]
         spread = f"{statistics.median(turns):.0f} GFLOP/s ({min(turns):.0f} to {max(turns):.0f})"
@@ -224,18 +224,8 @@ def _check_known(flag, values, known):
             raise ValueError(f"--{flag}: {value!r} is not known. It takes: {', '.join(known)}.")
 
 
-def _cpuinfo():
-    path = pathlib.Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
-
-
 def _has_bfloat16():
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _cpuinfo()))
-
-
-def _processor():
-    found = re.search(r"model name\s*: (.+)", _cpuinfo())
-    return found[1] if found else platform.machine()
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", machine.cpuinfo()))
 
 
 def _progress(text):

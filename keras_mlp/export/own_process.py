@@ -6,7 +6,7 @@ terminal, or an end that it comes to, stays there.
 
 import ctypes
 import json
-import os
+import pathlib
 import re
 import sys
 
@@ -37,7 +37,10 @@ def _peak() -> int:
 
 def profile(path: str, threads: int, runs: int) -> list[dict]:
     """Time of each kind of operator, from LiteRT's profiler, which its C library has and its Python one does not."""
-    library = ctypes.CDLL(os.path.join(os.path.dirname(litert.__file__), "libLiteRt.so"))
+    found = [*pathlib.Path(litert.__file__).parent.glob("libLiteRt.*")]  # .so, or .dylib
+    if not found:
+        raise RuntimeError("the installed LiteRT has no C library")
+    library = ctypes.CDLL(str(found[0]))
     libc = ctypes.CDLL(None)
     libc.strdup.restype = ctypes.c_void_p
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from benchmarks import mobile
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 
@@ -178,3 +179,27 @@ def test_the_benchmark_for_gpus_says_what_it_lacks():
     assert (
         done.returncode == 1 and re.search("is not installed|sees no GPU", lines[-1]) and "Traceback" not in done.stderr
     )
+
+
+def test_the_table_of_tflite_files():
+    row = {"model": "g_mlp_ti16", "precision": "float32", "size_MB": 23.44, "median_ms": [9.5, 5.5], "peak_MB": 47.0}
+    text = mobile.text([row | {"p90_ms": [10.5, 6.5], "difference": 2e-6, "load": 1.0}], "a machine")
+    assert text.splitlines()[-1] == "| gMLP-Ti/16 | float32 | 23.4 | 9.5 (10.5) | 5.5 (6.5) | 47 | 2e-06 |"
+    assert "on: a machine." in text
+    assert mobile.smallest("g_mlp") == "g_mlp_ti16"
+
+
+@pytest.mark.slow
+def test_tflite_files_are_measured_once(tmp_path):
+    kept, output = tmp_path / "rows.jsonl", tmp_path / "mobile.md"
+    words = ["mobile", f"--rows={kept}", f"--output={output}", "--runs=2", "--images=2"]
+    for arguments, message in (("--families=mixer", "'mixer' is not known"), ("--precisions=int4", "'int4' is not")):
+        done = command(*words, arguments)
+        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    done = command(*words, "--families=spach", "--precisions=float32")
+    assert done.returncode == 0, done.stderr
+    done = command(*words, "--families=spach", "--precisions=float32,int8")
+    assert done.returncode == 0 and "float32" not in done.stderr, done.stderr
+    exact, rounded = map(json.loads, kept.read_text().splitlines())
+    assert exact["difference"] < 1e-4 < rounded["difference"] and rounded["size_MB"] < 0.5 * exact["size_MB"]
+    assert [line.split("|")[2].strip() for line in output.read_text().splitlines()[-2:]] == ["float32", "int8"]

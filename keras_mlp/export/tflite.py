@@ -6,6 +6,7 @@ import numbers
 import os
 import pathlib
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -248,7 +249,11 @@ def quantization_errors(
 def _network(model, shape, fuse):
     """What is converted: `model` in float32 and with a static shape."""
     network = portable(model, shape)
-    return fusion.fuse(network) if fuse else network  # before, a mixed policy would keep the preprocessing apart
+    if not fuse:
+        return network
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Model .* is compiled")  # a file is for inference, and `model` stays
+        return fusion.fuse(network)  # before, a mixed policy would keep the preprocessing apart
 
 
 def _quantised(network, representative, input_dtype) -> Quantised:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import keras
@@ -296,6 +297,15 @@ def test_failed_verification_leaves_no_file(tmp_path):
         export.to_tflite(model, tmp_path / "model.tflite", "float16", verify_with=inputs)
     assert not list(tmp_path.iterdir())
     export.to_tflite(model, tmp_path / "model.tflite", "float32", verify_with=inputs)
+
+
+def test_a_compiled_model_is_exported_without_a_warning(mixer, tmp_path):
+    model = mixer()
+    model.compile("adam", "categorical_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert export.to_tflite(model, tmp_path / "model.tflite").fused
+    assert model.compiled
 
 
 def test_conversion_is_silent(mixer, tmp_path, capfd):

@@ -87,10 +87,10 @@ def test_the_binary_form_learns_the_digits(accuracy_after):
 
 @pytest.mark.slow
 @pytest.mark.huge
-def test_a_teacher_makes_the_binary_form_better_where_images_are_few(accuracy_after):
-    """In the mean of three, on a tenth of the images, of which the teacher has seen all.
+def test_the_binary_form_learns_from_a_teacher_and_few_images(accuracy_after):
+    """Three runs alone and three with a teacher, on a tenth of the images, of which the teacher has seen all.
 
-    On all images single runs differ by more than the teacher changes.
+    That the teacher makes it better is not shown: runs differ among themselves by more than it changes.
     """
     keras.utils.set_random_seed(0)
     teacher = keras_mlp.MLPMixer(patch_size=2, dim=64, depth=3, input_shape=(8, 8, 1), classes=10)
@@ -106,4 +106,4 @@ def test_a_teacher_makes_the_binary_form_better_where_images_are_few(accuracy_af
             accuracies.append(accuracy_after(student, f"{name}, seed {seed}", recipe, "train[:10%]"))
     alone, distilled = (np.mean(accuracies) for accuracies in found.values())
     print(f"in the mean {alone:.2%} alone, {distilled:.2%} distilled")
-    assert distilled > alone
+    assert min(found["alone"] + found["distilled"]) >= 0.9

@@ -35,7 +35,7 @@ _IMAGES = flags.DEFINE_integer(
     "images", 8, "Images to calibrate int8 and to compare on.", lower_bound=1, module_name=__name__
 )
 _ROWS = flags.DEFINE_string("rows", str(ROOT / "build/mobile.jsonl"), "Where the rows are kept.", module_name=__name__)
-_OUTPUT = flags.DEFINE_string("output", str(ROOT / "docs/mobile.md"), "Where the table goes.", module_name=__name__)
+_PAGE = flags.DEFINE_string("page", str(ROOT / "docs/mobile.md"), "Where the table goes.", module_name=__name__)
 
 
 def smallest(family: str) -> str:
@@ -128,7 +128,7 @@ def main(argv):
     for flag, values, known in (("families", families, zoo.FAMILIES), ("precisions", _PRECISIONS.value, PRECISIONS)):
         if unknown := [value for value in values if value not in known]:
             sys.exit(f"error: --{flag}: {unknown[0]!r} is not known. It takes: {', '.join(sorted(known))}.")
-    kept, output = pathlib.Path(_ROWS.value), pathlib.Path(_OUTPUT.value)
+    kept, output = pathlib.Path(_ROWS.value), pathlib.Path(_PAGE.value)
     kept.parent.mkdir(parents=True, exist_ok=True)
     stored = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     rows = {(row["model"], row["precision"]): row for row in stored if row["machine"] == here()}

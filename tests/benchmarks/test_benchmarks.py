@@ -192,7 +192,7 @@ def test_the_table_of_tflite_files():
 @pytest.mark.slow
 def test_tflite_files_are_measured_once(tmp_path):
     kept, output = tmp_path / "rows.jsonl", tmp_path / "mobile.md"
-    words = ["mobile", f"--rows={kept}", f"--output={output}", "--runs=2", "--images=2"]
+    words = ["mobile", f"--rows={kept}", f"--page={output}", "--runs=2", "--images=2"]
     for arguments, message in (("--families=mixer", "'mixer' is not known"), ("--precisions=int4", "'int4' is not")):
         done = command(*words, arguments)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr

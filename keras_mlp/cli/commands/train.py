@@ -176,8 +176,7 @@ def run(flags, arguments):
         train = datasets.load(flags.dataset, flags.split, **shared, **options)
         validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
     keras.utils.set_random_seed(flags.seed)
-    remat = keras.RematScope(mode="activations") if flags.remat else contextlib.nullcontext()
-    with workers.scope(), remat:
+    with workers.scope():
         model = build(
             flags,
             recipe,
@@ -221,6 +220,8 @@ def described(flags):
 
 def build(flags, recipe, shape, **arguments):
     """The model that the flags name, as the recipe wants it; further arguments are its builder's."""
+    import keras
+
     from keras_mlp import zoo
     from keras_mlp.training import precision
 
@@ -231,8 +232,11 @@ def build(flags, recipe, shape, **arguments):
         drop_path_rate=recipe.drop_path_rate,
         dropout_rate=recipe.dropout_rate,
     )
+    # Keras' mode "full" fails on TensorFlow, whose gradient of a recomputed call takes no keywords in a graph.
+    scope = keras.RematScope(mode="activations") if flags.remat else contextlib.nullcontext()
     try:
-        return zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
+        with scope:
+            return zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
 

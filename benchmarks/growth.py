@@ -3,9 +3,8 @@
     python -m benchmarks.growth --models=mlp_mixer_s32,hire_mlp_tiny --sizes=224,320,448,640 --picture=growth.png
 
 Printed is the exponent of a power of the number of pixels (or images) that fits best, by least squares of the
-logarithms: 1 is linear in the tokens, 2 quadratic. Token mixing over the whole grid has a part of either; the larger
-the image, the nearer to 2. Every measurement is a process of its own: the memory is the most that it has in the
-steps, less what it had before (on Linux, from /proc/self/status).
+logarithms: 1 is linear in the tokens, 2 quadratic. Every measurement is a process of its own: the memory is the most
+that it has in the steps, less what it had before (on Linux, from /proc/self/status).
 """
 
 import json
@@ -60,8 +59,10 @@ def measured(name, size, batch) -> dict | None:
 
 
 def exponent(sizes, values) -> float:
-    """`e` of the `c * sizes ** e` that is nearest to `values`; NaN of fewer than two."""
-    return np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0] if len(sizes) > 1 else float("nan")
+    """`e` of the `c * sizes ** e` that is nearest to `values`; NaN of fewer than two, and where one is not positive."""
+    if len(sizes) < 2 or min(values) <= 0:
+        return float("nan")
+    return np.polyfit(np.log(sizes), np.log(values), 1)[0]
 
 
 def draw(rows, path):
@@ -92,9 +93,17 @@ def draw(rows, path):
 
 def main(argv):
     del argv
+    import keras_mlp
     from keras_mlp.files import atomic_path
 
-    sizes, batches = sorted(map(int, _SIZES.value)), sorted(map(int, _BATCHES.value))
+    try:
+        sizes, batches = sorted(map(int, _SIZES.value)), sorted(map(int, _BATCHES.value))
+        if min(sizes + batches) < 1:
+            raise ValueError("--sizes and --batches must be positive")
+        for name in _MODELS.value:
+            keras_mlp.model_card(name)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     rows, by_size = [], []
     print(
         f"{'model':<20} {'over':<7} {'time':>6} {'memory':>7} {'MACs':>6}   exponents; then the largest: s, MB, G MACs"

@@ -67,7 +67,12 @@ def measured(model, who, form, remat, batch) -> tuple[float, float]:
 
 def main(argv):
     del argv
-    small, large = sorted(map(int, _BATCHES.value))
+    try:
+        small, large = sorted(map(int, _BATCHES.value))
+        if not 0 < small < large:
+            raise ValueError
+    except ValueError:
+        sys.exit(f"error: --batches must be two batch sizes, as 8,24. Received: {','.join(_BATCHES.value)}")
     contenders = [("keras_mlp", "graph", False), ("keras_mlp", "graph", True)]
     contenders += [(who, "eager", False) for who in _PEERS.value]
     print(f"{'model':<18} {'who':<18} {'MB an image':>11} {'ratio':>6} {'ms a step of ' + str(large):>18} {'ratio':>6}")

@@ -23,6 +23,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import machine
+from benchmarks.models import smallest
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 THREADS = (1, 2)
@@ -36,14 +37,6 @@ _IMAGES = flags.DEFINE_integer(
 )
 _ROWS = flags.DEFINE_string("rows", str(ROOT / "build/mobile.jsonl"), "Where the rows are kept.", module_name=__name__)
 _PAGE = flags.DEFINE_string("page", str(ROOT / "docs/mobile.md"), "Where the table goes.", module_name=__name__)
-
-
-def smallest(family: str) -> str:
-    """The name of a family's published variant with the fewest parameters."""
-    import keras_mlp
-
-    cards = map(keras_mlp.model_card, keras_mlp.list_models(family=family))
-    return min(cards, key=lambda card: card.parameters).name
 
 
 def measure(name: str, precision: str, images: int, runs: int) -> dict:

@@ -94,6 +94,22 @@ def _peer(contender):
     return name
 
 
+def smallest(family: str) -> str:
+    """The name of a family's published variant with the fewest parameters."""
+    return min(_cards(family), key=lambda card: card.parameters).name
+
+
+def largest(family: str) -> str:
+    """The name of a family's published variant with the most parameters."""
+    return max(_cards(family), key=lambda card: card.parameters).name
+
+
+def _cards(family):
+    import keras_mlp
+
+    return map(keras_mlp.model_card, keras_mlp.list_models(family=family))
+
+
 LIBRARIES = {
     "keras_mlp": keras_mlp,
     "timm": timm,

@@ -48,14 +48,3 @@ def matmul(contender):
     a = images(tf, 4096, (4096,), contender.precision)
     product = tf.function(lambda: tf.matmul(a, a)[0, 0])
     return lambda batch: lambda: product().numpy()
-
-
-def smallest_of_each_family() -> list[str]:
-    """The names of the published models, one of each family, that have the fewest multiply-adds."""
-    import keras_mlp
-
-    cards = [keras_mlp.model_card(name) for name in keras_mlp.list_models()]
-    return [
-        min((card for card in cards if card.family == family), key=lambda card: card.macs).name
-        for family in sorted({card.family for card in cards})
-    ]

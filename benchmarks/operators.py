@@ -15,6 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow
+from benchmarks.models import smallest
 
 _MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], 'Models of the zoo, by name; or "smallest": of each family.')
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
@@ -78,8 +79,11 @@ def main(argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = on_tensorflow.setup(_THREADS.value)
     import keras_mlp
+    from keras_mlp import zoo
 
-    names = on_tensorflow.smallest_of_each_family() if _MODELS.value == ["smallest"] else _MODELS.value
+    names = _MODELS.value
+    if names == ["smallest"]:
+        names = map(smallest, sorted(zoo.FAMILIES))
     for name in names:
         try:
             card = keras_mlp.model_card(name)

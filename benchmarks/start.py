@@ -13,7 +13,9 @@ import sys
 
 from absl import app, flags
 
-_MODELS = flags.DEFINE_list("models", None, "Models of the zoo, by name; by default the deepest of each family.")
+from benchmarks.models import largest
+
+_MODELS = flags.DEFINE_list("models", None, "Models of the zoo, by name; by default the largest of each family.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
 
 CLOCK = "import time\nstart = time.perf_counter()\n"
@@ -51,21 +53,14 @@ def times(code: str, *arguments: str) -> list[float]:
     return [statistics.median(values) for values in zip(*rounds, strict=True)]
 
 
-def deepest() -> list[str]:
-    """Of each family the model of the most parameters, as its deepest variants are."""
-    import keras_mlp
-
-    cards = [keras_mlp.model_card(name) for name in keras_mlp.list_models()]
-    families = sorted({card.family for card in cards})
-    return [max((c for c in cards if c.family == family), key=lambda c: c.parameters).name for family in families]
-
-
 def main(argv):
     del argv
+    from keras_mlp import zoo
+
     for what, code in IMPORTS.items():
         print(f"{what:<30} {times(code)[0]:7.3f} s", flush=True)
     print(f"\n{'model':<26} {'layers':>6} {'parameters (M)':>14} {'build s':>8} {'load s':>7}")
-    for name in _MODELS.value or deepest():
+    for name in _MODELS.value or map(largest, sorted(zoo.FAMILIES)):
         built, loaded, layers, parameters = times(MODEL, name)
         print(f"{name:<26} {layers:>6.0f} {parameters / 1e6:>14.1f} {built:>8.2f} {loaded:>7.2f}", flush=True)
 

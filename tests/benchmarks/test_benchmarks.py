@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import mobile
+from benchmarks import mobile, models
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 
@@ -186,7 +186,10 @@ def test_the_table_of_tflite_files():
     text = mobile.text([row | {"p90_ms": [10.5, 6.5], "difference": 2e-6, "load": 1.0}], "a machine")
     assert text.splitlines()[-1] == "| gMLP-Ti/16 | float32 | 23.4 | 9.5 (10.5) | 5.5 (6.5) | 47 | 2e-06 |"
     assert "on: a machine." in text
-    assert mobile.smallest("g_mlp") == "g_mlp_ti16"
+
+
+def test_families_are_represented_by_their_smallest_and_largest_models():
+    assert (models.smallest("g_mlp"), models.largest("g_mlp")) == ("g_mlp_ti16", "g_mlp_b16")
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ from absl import app, flags
 
 from benchmarks import machine
 from benchmarks.contender import Contender, Unavailable
-from benchmarks.models import FORMS, PRECISIONS
+from benchmarks.models import FORMS, PRECISIONS, named
 from benchmarks.worker import Worker
 
-_MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], "Models of the zoo, by name.")
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], "Models of the zoo, by name; or smallest: of each family.")
 _PEERS = flags.DEFINE_list("peers", ["timm", "kecam"], "Libraries to compare with: timm, kecam. Empty for none.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
 _FORMS = flags.DEFINE_list("forms", ["graph", "xla", "eager", "compiled"], "Ways of running to measure.")
@@ -50,11 +50,13 @@ def _main(task, argv):
         _check_known("forms", _FORMS.value, sorted({form for forms in FORMS.values() for form in forms}))
         if _JSON.value and not pathlib.Path(_JSON.value).absolute().parent.is_dir():
             raise ValueError(f"--json: there is no folder to write {_JSON.value} into.")
-        macs = {model: _macs(model) for model in _MODELS.value}
+        macs = {model: _macs(model) for model in named(_MODELS.value)}
     except ValueError as error:
         sys.exit(f"error: {error}")
+    from keras_mlp.files import atomic_path
+
     rows = []
-    for model in _MODELS.value:
+    for model in macs:
         contenders = [
             Contender(task, model, who, form, precision, _IMAGE_SIZE.value, _THREADS.value)
             for who in ("keras_mlp", *_PEERS.value)
@@ -63,11 +65,9 @@ def _main(task, argv):
             if form in _FORMS.value and precision in precisions
         ]
         rows += measure(contenders, batches, _ROUNDS.value, _SECONDS.value, PASSES[task] * macs[model])
-    if _JSON.value:
-        from keras_mlp.files import atomic_path
-
-        with atomic_path(_JSON.value) as temporary:
-            pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")
+        if _JSON.value:  # after each model: what has been measured is not lost if the next ends the command
+            with atomic_path(_JSON.value) as temporary:
+                pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")
     if not rows:
         sys.exit("error: nothing could be measured; the reasons are above.")
 

@@ -23,14 +23,13 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import machine
-from benchmarks.models import smallest
+from benchmarks.models import TFLITE_PRECISIONS, smallest
 
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 THREADS = (1, 2)
 ROOT = pathlib.Path(__file__).parents[1]
 
 _FAMILIES = flags.DEFINE_list("families", None, "Families to measure; all by default.", module_name=__name__)
-_PRECISIONS = flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions to measure.", module_name=__name__)
+_PRECISIONS = flags.DEFINE_list("precisions", list(TFLITE_PRECISIONS), "Precisions to measure.", module_name=__name__)
 _RUNS = flags.DEFINE_integer("runs", 30, "Calls to time.", lower_bound=1, module_name=__name__)
 _IMAGES = flags.DEFINE_integer(
     "images", 8, "Images to calibrate int8 and to compare on.", lower_bound=1, module_name=__name__
@@ -118,7 +117,10 @@ def main(argv):
     from keras_mlp.files import atomic_path
 
     families = _FAMILIES.value or sorted(zoo.FAMILIES)
-    for flag, values, known in (("families", families, zoo.FAMILIES), ("precisions", _PRECISIONS.value, PRECISIONS)):
+    for flag, values, known in (
+        ("families", families, zoo.FAMILIES),
+        ("precisions", _PRECISIONS.value, TFLITE_PRECISIONS),
+    ):
         if unknown := [value for value in values if value not in known]:
             sys.exit(f"error: --{flag}: {unknown[0]!r} is not known. It takes: {', '.join(sorted(known))}.")
     kept, output = pathlib.Path(_ROWS.value), pathlib.Path(_PAGE.value)
@@ -133,7 +135,7 @@ def main(argv):
                 rows[name, precision] = row
                 with kept.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-    order = sorted(rows.values(), key=lambda row: (row["model"], PRECISIONS.index(row["precision"])))
+    order = sorted(rows.values(), key=lambda row: (row["model"], TFLITE_PRECISIONS.index(row["precision"])))
     with atomic_path(output) as temporary:
         pathlib.Path(temporary).write_text(text(order, here()), encoding="utf-8")
     print(f"{output}: {len(order)} rows")

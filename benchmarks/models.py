@@ -25,10 +25,15 @@ PEERS = {
     "g_mlp_ti16": {"timm": "gmlp_ti16_224", "kecam": "mlp_family.GMLPTiny16"},
     "g_mlp_s16": {"timm": "gmlp_s16_224", "kecam": "mlp_family.GMLPS16"},
     "g_mlp_b16": {"timm": "gmlp_b16_224", "kecam": "mlp_family.GMLPB16"},
+    "wave_mlp_t": {"kecam": "mlp_family.WaveMLP_T"},
+    "wave_mlp_s": {"kecam": "mlp_family.WaveMLP_S"},
+    "wave_mlp_m": {"kecam": "mlp_family.WaveMLP_M"},
+    "wave_mlp_b": {"kecam": "mlp_family.WaveMLP_B"},
 }
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
 FORMS = {"keras_mlp": ("graph", "xla"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
+TFLITE_PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 PRECISIONS = {"keras_mlp": ("float32", "bfloat16"), "timm": ("float32", "bfloat16"), "kecam": ("float32",)}
 
 
@@ -102,6 +107,22 @@ def smallest(family: str) -> str:
 def largest(family: str) -> str:
     """The name of a family's published variant with the most parameters."""
     return max(_cards(family), key=lambda card: card.parameters).name
+
+
+def named(models: list[str]) -> list[str]:
+    """The models that a `--models` flag names; "smallest" and "largest" stand for that variant of each family.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    import keras_mlp
+    from keras_mlp import zoo
+
+    chosen = {"smallest": smallest, "largest": largest}
+    names = []
+    for model in models:
+        names += map(chosen[model], sorted(zoo.FAMILIES)) if model in chosen else [keras_mlp.model_card(model).name]
+    return names
 
 
 def _cards(family):

@@ -15,7 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow
-from benchmarks.models import smallest
+from benchmarks.models import named
 
 _MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], 'Models of the zoo, by name; or "smallest": of each family.')
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
@@ -79,16 +79,13 @@ def main(argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = on_tensorflow.setup(_THREADS.value)
     import keras_mlp
-    from keras_mlp import zoo
 
-    names = _MODELS.value
-    if names == ["smallest"]:
-        names = map(smallest, sorted(zoo.FAMILIES))
+    try:
+        names = named(_MODELS.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     for name in names:
-        try:
-            card = keras_mlp.model_card(name)
-        except ValueError as error:
-            sys.exit(f"error: {error}")
+        card = keras_mlp.model_card(name)
         model = keras_mlp.create_model(name, weights=None, classifier_activation=None, include_preprocessing=False)
         model = keras_mlp.fuse(model) if _FUSE.value else model
         for variable in model.variables:  # zeros and ones would be folded away, which a trained model does not have

@@ -1,0 +1,103 @@
+"""What benchmarks.inference and benchmarks.training wrote, as a table and a picture.
+
+    python -m benchmarks.inference --models=smallest --json=build/inference.json
+    python -m benchmarks.summary --json=build/inference.json --picture=docs/speed.png
+
+The table, in Markdown, has each library's fastest form of a model, and ours over theirs. The picture shows our images
+per second over the parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
+"""
+
+import json
+import pathlib
+import sys
+
+from absl import app, flags
+
+_JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote.", required=True)
+_PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the picture into.")
+
+
+def fastest(rows, **wanted) -> dict | None:
+    """The row with the most images a second of those with these values; `None` where there is none."""
+    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return max(found, key=lambda row: row["images_per_second"], default=None)
+
+
+def table(rows) -> str:
+    """Rows of models, precisions and batches; columns of libraries."""
+    import keras_mlp
+
+    forms = [("timm", "eager"), ("timm", "compiled"), ("kecam", "graph")]
+    forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
+    heads = ["model", "precision", "batch", "images/s", "form", "of the peak", *(f"over {a} {b}" for a, b in forms)]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for model, precision, batch in dict.fromkeys((row["model"], row["precision"], row["batch"]) for row in rows):
+        asked = dict(model=model, precision=precision, batch=batch)
+        ours = fastest(rows, who="keras_mlp", **asked)
+        if ours is None:
+            continue
+        cells = [keras_mlp.model_card(model).title, precision, str(batch), f"{ours['images_per_second']:.1f}"]
+        cells += ["XLA" if ours["form"] == "xla" else "graph", f"{ours['peak_share']:.0%}"]
+        for who, form in forms:
+            theirs = fastest(rows, who=who, form=form, **asked)
+            cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rows, path):
+    """Images a second over parameters, multiply-adds and top-1; ours, and the peers' where they have the model."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    import keras_mlp
+    from keras_mlp.files import atomic_path
+
+    batch = max(row["batch"] for row in rows)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    cards = {model: keras_mlp.model_card(model) for model in models}
+    axes_of = {
+        "parameters (M)": lambda card: card.parameters / 1e6,
+        "multiply-adds (G)": lambda card: card.macs / 1e9,
+        "best published ImageNet-1k top-1 (%)": lambda card: (
+            max(card.top1.values(), default=None) if len(card.input_shape) == 3 else None
+        ),
+    }
+    figure, axes = pyplot.subplots(1, 3, figsize=(16, 5), sharey=True)
+    for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
+        for who, mark in (("keras_mlp", "o"), ("timm", "x"), ("kecam", "+")):
+            best = {m: fastest(rows, model=m, who=who, precision="float32", batch=batch) for m in models}
+            points = [(value(cards[m]), row["images_per_second"], m) for m, row in best.items() if row]
+            points = [point for point in points if point[0] is not None]
+            if not points:
+                continue
+            axis.scatter([x for x, _, _ in points], [y for _, y, _ in points], marker=mark, label=who, zorder=3)
+            if who == "keras_mlp":
+                for x, y, model in points:
+                    axis.annotate(model, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axis.set_xlabel(label)
+        axis.set_yscale("log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel(f"images a second, batch {batch}, float32")
+    axes[0].legend()
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def main(argv):
+    if argv[1:]:
+        sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
+    try:
+        rows = [row for path in _JSON.value for row in json.loads(pathlib.Path(path).read_text())]
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: --json: {error}")
+    print(table(rows))
+    if _PICTURE.value:
+        draw(rows, _PICTURE.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

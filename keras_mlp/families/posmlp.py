@@ -20,9 +20,11 @@ from keras_mlp.layers import (
     WindowMerge,
     WindowPartition,
     activations,
+    algebra,
     batch_norm,
     layer_norm,
     padded_conv,
+    stacked_product,
     stochastic_depth,
 )
 
@@ -69,14 +71,15 @@ class PositionalSpatialGating(layers.Layer):
     - "quadratic" (the paper's GQPE): P = softmax over n of (A d)·(dx, dy) - (dx, dy) A (dx, dy)^T / 2, where the linear
       part's second number takes A's second row the other way round, as in the code;
     - "isotropic" (QPE): P = softmax over n of s² d·(dx, dy) - (dx² + dy²) / 2;
-    - "relative" (LRPE): P is a table's number for (dx, dy), as it is.
+    - "relative" (LRPE): P is a table's number for (dx, dy), as it is;
+    - "matrices": P is there as it is, `(groups, tokens, tokens)`: what the others come to (`keras_mlp.fuse`).
 
     Source: Wang et al. 2022, section 3.2, and the authors' code.
 
     Args:
         window: side of the windows in positions.
         groups: number of groups; divides the number of mixed channels.
-        encoding: one of the three.
+        encoding: one of them.
         halve: whether halves are taken; otherwise u and v are both x.
         symmetric: whether A is S S^T; otherwise it is S.
         softmax: whether the quadratic forms go through the softmax.
@@ -87,7 +90,7 @@ class PositionalSpatialGating(layers.Layer):
     Output shape: the same with half the channels, or with all of them without `halve`.
 
     Raises:
-        ValueError: `encoding` is none of the three, or `groups` does not divide the mixed channels.
+        ValueError: `encoding` is none of them, or `groups` does not divide the mixed channels.
     """
 
     def __init__(
@@ -102,8 +105,8 @@ class PositionalSpatialGating(layers.Layer):
         token_weight=False,
         **kwargs,
     ):
-        if encoding not in _ENCODINGS:
-            raise ValueError(f"`encoding` must be one of {_ENCODINGS}. Received: encoding={encoding!r}")
+        if encoding not in (known := (*_ENCODINGS, "matrices")):
+            raise ValueError(f"`encoding` must be one of {known}. Received: encoding={encoding!r}")
         if token_weight and encoding != "relative":
             raise ValueError(f'`token_weight` needs encoding="relative". Received: encoding={encoding!r}')
         super().__init__(**kwargs)
@@ -115,7 +118,10 @@ class PositionalSpatialGating(layers.Layer):
         if channels % self.groups:
             raise ValueError(f"`groups` must divide the {channels} mixed channels. Received: groups={self.groups}")
         near = initializers.RandomNormal(0, 0.01)
-        if self.encoding == "relative":
+        if self.encoding == "matrices":
+            shape = (self.groups, tokens, tokens)
+            self.matrices = self.add_weight(name="matrices", shape=shape, initializer=_NORMAL.clone(), autocast=False)
+        elif self.encoding == "relative":
             table = ((2 * self.window - 1) ** 2, self.groups)
             self.table = self.add_weight(name="table", shape=table, initializer="zeros", autocast=False)
             if self.token_weight:
@@ -137,6 +143,8 @@ class PositionalSpatialGating(layers.Layer):
 
     def _mixing(self):
         """P, as `(group, target, source)`; in full precision, as it depends on the weights alone."""
+        if self.encoding == "matrices":
+            return self.matrices
         row, column = (side.ravel() for side in np.indices((self.window, self.window)))
         right, up = column[None] - column[:, None], row[:, None] - row[None]
         tokens = self.window**2
@@ -165,10 +173,13 @@ class PositionalSpatialGating(layers.Layer):
         u, v = ops.split(x, 2, axis=-1) if self.halve else (x, x)
         mixing = ops.cast(self._mixing(), u.dtype)
         count, channels = ops.shape(u)[1], u.shape[-1]
-        grouped = ops.reshape(u, (-1, count, self.window**2, channels // self.groups, self.groups))
-        mixed = ops.einsum("smn,bwncs->bwmcs", mixing, grouped)
-        mixed = ops.reshape(mixed, (-1, count, self.window**2, channels))
-        if self.use_bias or self.encoding == "relative":
+        tokens, width = self.window**2, channels // self.groups
+        # A product for each group, with all windows and channels for its rows: einsum takes twice as long on TensorFlow.
+        rows = ops.transpose(ops.reshape(u, (-1, tokens, width, self.groups)), (3, 0, 2, 1))
+        mixed = stacked_product(ops.reshape(rows, (self.groups, -1, tokens)), ops.swapaxes(mixing, 1, 2))
+        mixed = ops.transpose(ops.reshape(mixed, (self.groups, -1, width, tokens)), (1, 3, 2, 0))
+        mixed = ops.reshape(mixed, (-1, count, tokens, channels))
+        if self.use_bias or self.encoding in ("relative", "matrices"):
             mixed = mixed + ops.cast(self.bias, u.dtype)[:, None]
         return mixed * v
 
@@ -186,6 +197,21 @@ class PositionalSpatialGating(layers.Layer):
             "use_bias": self.use_bias,
             "token_weight": self.token_weight,
         }
+
+
+@algebra.simpler.answer(PositionalSpatialGating)
+def _with_matrices(layer, weights, shape):
+    """P depends on the weights alone, so that it need not be made again for every batch."""
+    if layer.encoding == "matrices":
+        return None
+    exact = PositionalSpatialGating.from_config(layer.get_config() | {"dtype": "float64"})
+    exact.build((None, *shape[1:]))
+    for variable in exact.weights:
+        variable.assign(weights[variable.name])
+    config = layer.get_config() | {"encoding": "matrices", "token_weight": False}
+    bias = weights["bias"] if layer.use_bias or layer.encoding == "relative" else 0 * weights["bias"]
+    matrices = ops.convert_to_numpy(exact._mixing())
+    return [(PositionalSpatialGating.from_config(config), {"matrices": matrices, "bias": bias})]
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

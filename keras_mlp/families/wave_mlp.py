@@ -94,7 +94,9 @@ class WaveAggregation(layers.Layer):
         amplitude, phase = waves
         parts = ops.concatenate([amplitude * ops.cos(phase), amplitude * ops.sin(phase)], axis=-1)
         sums = ops.depthwise_conv(parts, self.kernel, padding="same", data_format="channels_last")
-        return ops.sum(ops.reshape(sums, (*ops.shape(amplitude), 2)), axis=-1)
+        # A sum over an axis of two takes TensorFlow three times as long.
+        first, second = ops.unstack(ops.reshape(sums, (*ops.shape(amplitude), 2)), axis=-1)
+        return first + second
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

@@ -68,7 +68,8 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
     to `(L K) x` where that has no more numbers than both.
 
     **Layers that hold such sums inside** have a simpler form: RaftMLP's patches of several sizes are one convolution of
-    the largest size, and a convolution inside SWAT's tokens is part of the linear layer beside it.
+    the largest size, a convolution inside SWAT's tokens is part of the linear layer beside it, and PosMLP's mixing
+    matrices, which follow from a few weights, are computed once: the model gets larger by them.
 
     **Dropout**, which stochastic depth is a kind of, does nothing in inference and is left out.
 

@@ -26,6 +26,7 @@ from keras import ops
 
 from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.normalization import at_least_float32
+from keras_mlp.layers.products import stacked_product
 
 ITEMS = ("tokens", "channels")
 
@@ -369,9 +370,9 @@ class MixtureOfExperts(keras.layers.Layer):
         return noisy
 
     def _experts(self, x, training):
-        y = ops.matmul(x, self.fc1_kernel) + ops.expand_dims(self.fc1_bias, 1)
+        y = stacked_product(x, self.fc1_kernel) + ops.expand_dims(self.fc1_bias, 1)
         y = self.dropout(self.activation(y), training=training)
-        return ops.matmul(y, self.fc2_kernel) + ops.expand_dims(self.fc2_bias, 1)
+        return stacked_product(y, self.fc2_kernel) + ops.expand_dims(self.fc2_bias, 1)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.products import stacked_product
 
 
 class _Tiles(keras.layers.Layer):
@@ -172,7 +173,7 @@ class ChannelPerceptron(keras.layers.Layer):
         share_sets, positions, _ = self.kernel.shape
         rows = ops.transpose(ops.reshape(x, (-1, positions, groups, share_sets)), (3, 0, 2, 1))
         # One large product for each share-set: the batch beside the groups, the kernel read once.
-        mixed = ops.matmul(ops.reshape(rows, (share_sets, -1, positions)), self.kernel)
+        mixed = stacked_product(ops.reshape(rows, (share_sets, -1, positions)), self.kernel)
         if self.use_bias:
             mixed = mixed + self.bias[:, None]
         mixed = ops.transpose(ops.reshape(mixed, (share_sets, -1, groups, positions)), (1, 3, 2, 0))

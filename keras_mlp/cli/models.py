@@ -101,7 +101,7 @@ def _open_tflite(path):
     from keras_mlp.export import Runner
 
     runner = Runner(path)
-    classes = runner(np.zeros(runner.input_shape, runner.input_dtype)).shape[-1]
+    classes = runner(np.zeros((1, *runner.input_shape[1:]), runner.input_dtype)).shape[-1]
     whole_pixels = runner.input_dtype != np.float32
     return lambda images: runner(np.rint(images) if whole_pixels else images), runner.input_shape[1:], classes
 

@@ -8,6 +8,7 @@ import re
 import keras
 import numpy as np
 
+from keras_mlp.export.operators import slow_in_integers
 from keras_mlp.export.quiet import quiet
 
 IMAGES = 16
@@ -47,7 +48,9 @@ class Quantised:
 
         lite = tf.lite.experimental
         self._debugger = lite.QuantizationDebugger(converter=converter)
-        batch = network.inputs[0].shape[0]
+        if keep := slow_in_integers(self._debugger.quant_model):
+            self._debugger.options = lite.QuantizationDebugOptions(denylisted_ops=keep)
+        batch = network.inputs[0].shape[0] or 1
         # The one made from a converter does not keep the tensors that are to be compared.
         comparison = lite.QuantizationDebugger(
             quant_debug_model_content=self._debugger.quant_model,

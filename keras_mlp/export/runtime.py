@@ -13,6 +13,8 @@ import numpy as np
 from keras_mlp.export.quiet import quiet
 from keras_mlp.extras import need
 
+_PORTION = 32  # images in a call, where the file takes any number: more would only take more memory
+
 
 class Runner:
     """A .tflite file, loaded and callable on NumPy batches.
@@ -22,7 +24,7 @@ class Runner:
         threads: threads the interpreter computes with.
 
     Attributes:
-        input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`.
+        input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`; `None` for a batch of any number.
         input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
 
     Raises:
@@ -47,11 +49,12 @@ class Runner:
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(f"Only one input and one output are handled; {path} has {len(inputs)} and {len(outputs)}.")
         (self._input,), (self._output,) = inputs, outputs
-        self.input_shape = tuple(int(side) for side in self._input["shape"])
+        batch, *shape = (None if side < 0 else int(side) for side in self._input["shape_signature"])
+        self.input_shape = (batch, *shape)
         self.input_dtype = np.dtype(self._input["dtype"])
 
     def __call__(self, images) -> np.ndarray:
-        """Answer for a batch of any length, in portions of the file's own batch.
+        """Answer for a batch of any length, in portions of the file's own batch, or where it takes any of 32.
 
         Args:
             images: array `(n, ...)`, in the units the Keras model takes. Where the file's input is uint8 they must be
@@ -70,7 +73,8 @@ class Runner:
                 f"Received: shape={images.shape}"
             )
         images = self._encode(images)
-        size = self.input_shape[0]
+        size = self.input_shape[0] or min(len(images), _PORTION)
+        self._take(size)
         answers = []
         for start in range(0, len(images), size):
             portion = images[start : start + size]
@@ -79,6 +83,13 @@ class Runner:
             self._interpreter.invoke()
             answers.append(self._interpreter.get_tensor(self._output["index"])[: len(portion)])
         return self._decode(np.concatenate(answers))
+
+    def _take(self, size):
+        """Make ready for batches of a size."""
+        if size != self._input["shape"][0]:
+            self._interpreter.resize_tensor_input(self._input["index"], (size, *self.input_shape[1:]))
+            self._interpreter.allocate_tensors()
+            (self._input,) = self._interpreter.get_input_details()
 
     def _encode(self, images):
         scale, zero = self._input["quantization"]
@@ -143,7 +154,8 @@ def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs
     if not threads:
         raise ValueError(f"`threads` must name at least one thread count. Received: threads={threads!r}")
     runners = [Runner(path, count) for count in threads]
-    image = np.random.default_rng(0).integers(0, 256, runners[0].input_shape)
+    batch, *shape = runners[0].input_shape
+    image = np.random.default_rng(0).integers(0, 256, (batch or 1, *shape))
     seconds = [[] for _ in runners]
     for runner in runners:
         runner(image)
@@ -158,7 +170,7 @@ def time_tflite(path: str | os.PathLike, threads: tuple[int, ...] = (1, 2), runs
             threads=count,
             median_ms=1e3 * float(np.median(times)),
             p90_ms=1e3 * float(np.percentile(times, 90)),
-            batch_size=runners[0].input_shape[0],
+            batch_size=len(image),
             runs=runs,
             size_bytes=os.path.getsize(path),
             peak_bytes=_in_own_process("peak_memory", path, count, 2),

@@ -1,5 +1,6 @@
 """Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
 
+import contextlib
 import dataclasses
 import functools
 import numbers
@@ -15,12 +16,13 @@ from keras_mlp import fusion
 from keras_mlp.export.checks import checked_path, checked_shape
 from keras_mlp.export.layer_errors import IMAGES, LayerError, Quantised
 from keras_mlp.export.metadata import attach_metadata
-from keras_mlp.export.operators import float_operators, operators
+from keras_mlp.export.operators import float_operators, operators, slow_in_integers
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.export.runtime import Runner
 from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
 from keras_mlp.files import atomic_path
+from keras_mlp.layers import products
 
 PRECISIONS = tuple(LIMITS)
 # These have their activations' ranges measured on images.
@@ -67,7 +69,7 @@ def to_tflite(
     path: str | os.PathLike,
     precision: str = "float32",
     representative=None,
-    batch_size: int = 1,
+    batch_size: int | None = 1,
     input_dtype: str = "float32",
     input_shape: tuple[int, ...] | None = None,
     verify_with=None,
@@ -76,7 +78,7 @@ def to_tflite(
     fuse: bool = True,
     max_accuracy_drop: float | None = None,
 ) -> Exported:
-    """Write a model as a .tflite file of built-in operators and static shapes.
+    """Write a model as a .tflite file of built-in operators.
 
     The file holds the model in float32, whatever dtype policy it was trained under, and then:
 
@@ -85,8 +87,10 @@ def to_tflite(
     - "dynamic_int8": weights in eight bits, activations quantised as they come; about a quarter of the size, usually
       the fastest on a CPU, needs no images;
     - "int8": weights and activations in eight bits, with scales measured on `representative`; for devices that
-      compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
-      keeps more of its answer without the softmax (`classifier_activation=None`);
+      compute in integers. Products of two activations, such as attention's, and softmax beside them stay in float32,
+      for which LiteRT has far faster kernels, unless `input_dtype` is "int8". Probabilities come in steps of 1/256
+      then: a model of many classes that is seldom sure keeps more of its answer without the softmax
+      (`classifier_activation=None`);
     - "int16x8": as "int8", but activations in sixteen bits: near the model's own answers, and slow on CPUs, for which
       LiteRT has no fast kernels of it.
 
@@ -104,7 +108,8 @@ def to_tflite(
         precision: "float32", "float16", "dynamic_int8", "int8" or "int16x8".
         representative: for "int8" and "int16x8", images `(n, height, width, channels)` in the units `model` takes, a
             hundred or more that look like those it will see.
-        batch_size: images in a call.
+        batch_size: images in a call; `None` for as many as the caller likes each time, who resizes the input first, as
+            `Runner` does. A size that is not known costs some operators more.
         input_dtype: what the file takes: "float32"; "uint8" for pixels 0–255 as bytes, in models that normalise them
             themselves; "int8", with that precision, for quantised input and output.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
@@ -135,8 +140,10 @@ def to_tflite(
     """
     path = checked_path(path, ".tflite")
     shape = checked_shape(model, "TFLite", input_shape)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size!r}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(
+            f"`batch_size` must be a positive integer, or None for any number. Received: batch_size={batch_size!r}"
+        )
     shape = (batch_size, *shape)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: precision={precision!r}")
@@ -158,7 +165,7 @@ def to_tflite(
         )
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
-        if len(representative) < batch_size:
+        if len(representative) < (batch_size or 1):
             raise ValueError(
                 f"`representative` must hold at least one batch of {batch_size}. Received: {len(representative)}"
             )
@@ -247,7 +254,7 @@ def quantization_errors(
 
 
 def _network(model, shape, fuse):
-    """What is converted: `model` in float32 and with a static shape."""
+    """What is converted: `model` in float32, its height and width static."""
     network = portable(model, shape)
     if not fuse:
         return network
@@ -258,7 +265,7 @@ def _network(model, shape, fuse):
 
 def _quantised(network, representative, input_dtype) -> Quantised:
     dtype = "uint8" if input_dtype == "uint8" else "float32"
-    images = representative[: max(IMAGES, network.inputs[0].shape[0])].astype(dtype)
+    images = representative[: max(IMAGES, network.inputs[0].shape[0] or 1)].astype(dtype)
     make = functools.partial(Quantised, network=network, images=images)
     return _convert(network, "int8", representative, input_dtype, make)
 
@@ -302,11 +309,12 @@ def _convert(model, precision, representative, input_dtype, finish=None):
     dtype = "uint8" if input_dtype == "uint8" else "float32"
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serve",
-        lambda image: model(keras.ops.cast(image, "float32"), training=False),
-        input_signature=[keras.InputSpec(shape=shape, dtype=dtype)],
-    )
+
+    def serve(image):
+        with products.unrolled() if precision in CALIBRATED else contextlib.nullcontext():
+            return model(keras.ops.cast(image, "float32"), training=False)
+
+    archive.add_endpoint("serve", serve, input_signature=[keras.InputSpec(shape=shape, dtype=dtype)])
     with tempfile.TemporaryDirectory() as folder, quiet() as written:
         try:
             archive.write_out(folder, verbose=False)
@@ -319,10 +327,17 @@ def _convert(model, precision, representative, input_dtype, finish=None):
             if precision in CALIBRATED:
                 # What has no integer kernel stays in float32; `Exported.float_operators` tells.
                 converter.target_spec.supported_ops.insert(0, getattr(tf.lite.OpsSet, _INTEGER_KERNELS[precision]))
-                converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0])
+                converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0] or 1)
             if input_dtype == "int8":
                 converter.inference_input_type = converter.inference_output_type = tf.int8
-            return finish(converter) if finish else converter.convert()
+            if finish:
+                return finish(converter)
+            content = converter.convert()
+            if precision == "int8" and input_dtype != "int8" and (keep := slow_in_integers(content)):
+                options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=keep)
+                debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+                content = debugger.get_nondebug_quantized_model()
+            return content
         except Exception as error:  # the converter raises whatever its passes do
             raise ExportError(f"TFLite's converter refused the model: {error}\n{written()[-2000:]}") from error
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_mlp
 from keras_mlp import export
 
 
@@ -142,7 +143,7 @@ def test_integer_input_and_output(model, images, tmp_path):
     assert result.verification.agreement >= 0.9
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("batch_size", [1, 5, None])
 def test_batch_of_any_length_runs(model, images, batch_size, tmp_path):
     result = export.to_tflite(model, tmp_path / "model.tflite", batch_size=batch_size)
     runner = export.Runner(result.path, threads=2)
@@ -151,6 +152,32 @@ def test_batch_of_any_length_runs(model, images, batch_size, tmp_path):
     assert answers.shape == (7, 10)
     assert answers.dtype == "float32"
     np.testing.assert_allclose(answers, model.predict(images[:7].astype("float32"), verbose=0), atol=1e-6)
+
+
+def test_products_of_activations_stay_in_float_where_eight_bits_would_be_slower(images, tmp_path):
+    """Attention's, that is. Integers throughout are had if asked for."""
+    keras.utils.set_random_seed(0)
+    attention = keras_mlp.SPACH(
+        8, 16, ((("attention", 1),),), heads=2, input_shape=(32, 32, 3), classes=10, classifier_activation=None
+    )
+    head = attention.get_layer("head").kernel
+    head.assign(keras.random.normal(head.shape))
+    given = dict(precision="int8", representative=images, verify_with=images)
+    mixed = export.to_tflite(attention, tmp_path / "mixed.tflite", **given)
+    assert mixed.float_operators["BATCH_MATMUL"] == mixed.operators["BATCH_MATMUL"] == 2
+    assert "FULLY_CONNECTED" not in mixed.float_operators
+    labels = attention.predict(images.astype("float32"), verbose=0).argmax(-1)
+    searched = export.to_tflite(
+        attention,
+        tmp_path / "searched.tflite",
+        "int8",
+        images,
+        verify_with=(images, labels),
+        max_accuracy_drop=1.0,
+    )
+    assert searched.float_operators["BATCH_MATMUL"] == 2 and searched.float_layers == ()
+    whole = export.to_tflite(attention, tmp_path / "whole.tflite", **given, input_dtype="int8")
+    assert "BATCH_MATMUL" not in whole.float_operators
 
 
 def test_features_nested_and_sequential_models(mixer, images, tmp_path):

@@ -181,6 +181,19 @@ def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_
     assert np.abs(answer - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("case", golden.chosen(CASES, (), *golden.HUGE))
+def test_exports_to_tflite_for_batches_of_any_size(case, tmp_path):
+    from keras_mlp import export
+
+    model = golden.build(case)
+    export.to_tflite(model, tmp_path / "model.tflite", batch_size=None)
+    runner = export.Runner(tmp_path / "model.tflite")
+    images = np.tile(case.images(), (3, *[1] * (case.images().ndim - 1)))
+    for count in (1, 3):
+        expected = np.asarray(model(images[:count]))
+        assert np.abs(runner(images[:count]) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if takes(case, "activation")], ids=golden.family)
 def test_both_forms_of_gelu_can_be_asked_for(case):
     exact, tanh = (golden.build(case, activation=form, load=False) for form in activations.GELU_FORMS)

@@ -61,7 +61,9 @@ def define_flags(flags):
     absl_flags.DEFINE_integer(
         "samples", 200, "How many representative images to take.", lower_bound=1, flag_values=flags
     )
-    absl_flags.DEFINE_integer("batch_size", 1, "Images in a call of a .tflite file.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "batch_size", 1, "Images in a call of a .tflite file; 0 for any number.", lower_bound=0, flag_values=flags
+    )
     absl_flags.DEFINE_enum(
         "input_dtype",
         "float32",
@@ -141,7 +143,7 @@ def _to_tflite(flags, model, shape):
         flags.output,
         flags.precision,
         representative=pixels if flags.precision in CALIBRATED else None,
-        batch_size=flags.batch_size,
+        batch_size=flags.batch_size or None,
         input_dtype=flags.input_dtype,
         input_shape=shape,
         verify_with=verify_with,
@@ -154,7 +156,8 @@ def _to_tflite(flags, model, shape):
     floats = sum(exported.float_operators.values())
     print(
         f"{flags.output}: {exported.precision}, {'fused' if exported.fused else 'not fused'}, "
-        f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} {(flags.batch_size, *shape)}"
+        f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} "
+        f"{(flags.batch_size or 'batch', *shape)}"
     )
     print(
         f"compared with the model on {found.images} {kind} images: "

@@ -87,15 +87,15 @@ def test_the_binary_form_learns_the_digits(accuracy_after):
 
 @pytest.mark.slow
 @pytest.mark.huge
-def test_the_binary_form_learns_from_a_teacher_and_few_images(accuracy_after):
-    """Three runs alone and three with a teacher, on a tenth of the images, of which the teacher has seen all.
+def test_the_binary_form_learns_more_with_a_teacher_where_images_are_few(accuracy_after):
+    """Three runs alone and three with a teacher, on a twentieth of the images, of which the teacher has seen all.
 
-    That the teacher makes it better is not shown: runs differ among themselves by more than it changes.
+    On all of them the student alone is nearly as good as its teacher, which then has little to add.
     """
     keras.utils.set_random_seed(0)
     teacher = keras_mlp.MLPMixer(patch_size=2, dim=64, depth=3, input_shape=(8, 8, 1), classes=10)
     accuracy_after(teacher, "teacher", RECIPE)
-    recipe = dataclasses.replace(RECIPE, epochs=300, mixup=1.0)
+    recipe = dataclasses.replace(RECIPE, epochs=200, mixup=1.0)
     found = {"alone": [], "distilled": []}
     for seed in range(3):
         for name, accuracies in found.items():
@@ -103,7 +103,7 @@ def test_the_binary_form_learns_from_a_teacher_and_few_images(accuracy_after):
             student = keras_mlp.BiMLP(**STUDENT)
             if name == "distilled":
                 student = Distiller(student, teacher, "soft", temperature=1.0, share=1.0)
-            accuracies.append(accuracy_after(student, f"{name}, seed {seed}", recipe, "train[:10%]"))
+            accuracies.append(accuracy_after(student, f"{name}, seed {seed}", recipe, "train[:5%]"))
     alone, distilled = (np.mean(accuracies) for accuracies in found.values())
     print(f"in the mean {alone:.2%} alone, {distilled:.2%} distilled")
-    assert min(found["alone"] + found["distilled"]) >= 0.9
+    assert distilled > alone + 0.01

@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
+import types
 
 import golden
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_mlp
+from keras_mlp import export
 from keras_mlp.training import data, recipes
 from keras_mlp.training.train import evaluate, fit
 from keras_mlp.zoo import FAMILIES
@@ -64,41 +67,59 @@ def still(data, frames):
     return dataclasses.replace(data, dataset=videos)
 
 
+def arrays(data):
+    """All images, and all labels."""
+    batches = [(images.numpy(), labels.numpy()) for images, labels in data.dataset]
+    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+
+
 @pytest.fixture(scope="module")
-def accuracy(tmp_path_factory):
-    """Train a family's small model in a precision, once; its share of the test images after the last epoch."""
+def trained(tmp_path_factory):
+    """Train a family's small model in a precision, once: the model, plain data, the share of the test it reads."""
     folder = tmp_path_factory.mktemp("digits")
 
     @functools.cache
-    def accuracy(family, precision):
+    def trained(family, precision):
         recipe = dataclasses.replace(recipes.digits(), epochs=35, precision=precision)
         options = dict(image_size=SIZE, batch_size=recipe.batch_size, seed=0, data_dir=folder)
         train = data.load("digits", "train", recipe=recipe, **options)
-        test = data.load("digits", "test", **options)
+        plain, test = (data.load("digits", split, **options) for split in ("train", "test"))
         shape = (SIZE, SIZE, 3)
         if FAMILIES[family].input == "video":
             shape = (4, *shape)
-            train, test = still(train, 4), still(test, 4)
+            train, plain, test = (still(images, 4) for images in (train, plain, test))
         keras.utils.set_random_seed(0)
         builder, config = SMALL[family]
         model = getattr(keras_mlp, builder)(**config, input_shape=shape, classes=10, dtype=precision)
         fit(model, train, None, recipe, folder / f"{family}_{precision}", verbose=0)
         found = evaluate(model, test, verbose=0)["top1"]
         print(f"{family}, {precision}: {found:.2%} of the test images, {model.count_params():,} parameters")
-        return found
+        return types.SimpleNamespace(model=model, plain=arrays(plain), test=arrays(test), accuracy=found)
 
-    return accuracy
+    return trained
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, pytest.mark.huge))
-def test_every_family_learns_the_digits(family, accuracy):
+def test_every_family_learns_the_digits(family, trained):
     """One recipe for all, in float32 at 16 x 16 pixels."""
-    assert accuracy(family, "float32") >= GOAL
+    assert trained(family, "float32").accuracy >= GOAL
 
 
 @pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), (), *golden.HUGE))
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_the_bits_read_them_as_well(family, precision, accuracy):
+def test_half_the_bits_read_them_as_well(family, precision, trained):
     """To within one point: what lower precision loses, not what another order of sums changes."""
-    assert accuracy(family, precision) >= accuracy(family, "float32") - 0.01
+    assert trained(family, precision).accuracy >= trained(family, "float32").accuracy - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, pytest.mark.huge))
+def test_a_quarter_of_the_bits_reads_them_as_well_on_a_phone(family, trained, tmp_path):
+    """The int8 file, whose ranges were measured on a hundred training images, loses at most one point."""
+    digits = trained(family, "float32")
+    found = export.to_tflite(
+        digits.model, tmp_path / "digits.tflite", "int8", digits.plain[0][:100], verify_with=digits.test
+    ).verification
+    print(f"{family}, int8: {found.tflite_accuracy:.2%} of {found.images}, float32 {found.keras_accuracy:.2%}")
+    assert found.tflite_accuracy >= found.keras_accuracy - 0.01

@@ -11,6 +11,7 @@ from absl import app, flags
 
 from benchmarks import machine
 from benchmarks.contender import Contender, Unavailable
+from benchmarks.machine import PEAK_SIZE
 from benchmarks.models import FORMS, PRECISIONS, named
 from benchmarks.worker import Worker
 
@@ -28,7 +29,6 @@ _THREADS = flags.DEFINE_integer("threads", _CORES, "Threads, and cores, for each
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Height and width in pixels; the model's own by default.")
 _JSON = flags.DEFINE_string("json", None, "File to write the rows to, as a JSON list.")
 
-PEAK_SIZE = 4096
 # Multiply-adds of the forward pass in one image: a training step has two more products of the same size for each.
 PASSES = {"inference": 1, "training": 3}
 

@@ -4,6 +4,9 @@ import pathlib
 import platform
 import re
 
+PEAK_SIZE = 4096
+"""Rows and columns of the matrices whose product is the measure of a machine's peak."""
+
 
 def cpuinfo() -> str:
     """What Linux tells of the processor; nothing elsewhere."""

@@ -32,10 +32,11 @@ _THREADS = flags.DEFINE_integer("threads", 1, "Threads of the interpreter.", low
 
 OURS = """
 import sys, numpy as np, keras_mlp
+from keras_mlp import export
 name, precision, path, images = sys.argv[1:]
 model = keras_mlp.create_model(name, weights=None)
 kwargs = {"representative": np.load(images)} if precision == "int8" else {}
-keras_mlp.export.to_tflite(model, path, precision, **kwargs)
+export.to_tflite(model, path, precision, **kwargs)
 """
 THEIRS = """
 import operator, sys, numpy as np, tensorflow as tf, keras_cv_attention_models

@@ -6,7 +6,7 @@ All compute the same: logits, without preprocessing.
 import importlib.util
 import operator
 
-from benchmarks import on_tensorflow, on_torch
+from benchmarks import on_jax, on_tensorflow, on_torch
 from benchmarks.contender import Unavailable
 
 # Where the peers have our models: timm's name, and the builder in keras_cv_attention_models.
@@ -32,18 +32,21 @@ PEERS = {
 }
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
-FORMS = {"keras_mlp": ("graph", "xla"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
+FORMS = {"keras_mlp": ("graph", "xla", "jax"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
 TFLITE_PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 PRECISIONS = {"keras_mlp": ("float32", "bfloat16"), "timm": ("float32", "bfloat16"), "kecam": ("float32",)}
 
 
 def keras_mlp(contender):
-    tf = on_tensorflow.setup(contender.threads)
+    if contender.form != "jax":
+        tf = on_tensorflow.setup(contender.threads)
     import keras
 
     import keras_mlp
 
     training = contender.task == "training"
+    if training and contender.form == "jax":
+        raise Unavailable("a training step is measured on TensorFlow only")
     low = "mixed_bfloat16" if training else "bfloat16"  # training keeps its weights in float32, inference need not
     size = contender.image_size
     model = keras_mlp.create_model(
@@ -54,6 +57,8 @@ def keras_mlp(contender):
         include_preprocessing=False,
         dtype="float32" if contender.precision == "float32" else low,
     )
+    if contender.form == "jax":
+        return on_jax.inference_step(model)
     xla = contender.form == "xla"
     if not training:
         return on_tensorflow.inference_step(tf, model, jit_compile=xla)

@@ -6,15 +6,20 @@
 TensorFlow's own trace of each operator, summed over the steps, in a frozen graph in float32. "moved" is what the
 operators write, and "GB/s" that over their time. With one thread between operators they run one after the other, so
 that shares are shares of the whole; an operator itself may use all threads.
+
+The roof of a model is the time that it would take if all its multiply-adds were done at the speed of a large matrix
+product, and all other operators wrote at the speed at which a sum of two arrays is written; both are measured here.
 """
 
 import os
 import sys
+import time
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow
+from benchmarks.machine import PEAK_SIZE
 from benchmarks.models import named
 
 _MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], 'Models of the zoo, by name; or "smallest": of each family.')
@@ -25,6 +30,9 @@ _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads inside an op
 _FUSE = flags.DEFINE_bool("fuse", False, "Profile `keras_mlp.fuse(model)`.")
 
 # What only brings data to the operators. Weights are constants of a frozen graph.
+_VIEWS = ("Reshape", "ExpandDims", "Squeeze", "Identity")
+_PRODUCTS = ("MatMul", "Conv", "Einsum")
+SUM_SIZE = 2**22  # floats: about what a block's activations are, for a batch of 8
 _NO_WORK = {"Const", "Placeholder", "_Arg", "_Retval", "_SOURCE", "_SINK", "NoOp"}
 
 
@@ -74,6 +82,24 @@ def traced(tf, model, images, steps: int, threads: int) -> dict:
     return found
 
 
+def speeds(tf) -> tuple[float, float]:
+    """Operations a second of a matrix product, and bytes a second that a sum of two arrays writes, at their best."""
+    square, flat = tf.random.normal((PEAK_SIZE, PEAK_SIZE)), tf.random.normal((SUM_SIZE,))
+    best = []
+    for step, amount in (
+        (tf.function(lambda: tf.matmul(square, square)[0, 0]), 2 * PEAK_SIZE**3),
+        (tf.function(lambda: (flat + flat)[0]), 4 * SUM_SIZE),
+    ):
+        step()
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            step().numpy()
+            times.append(time.perf_counter() - start)
+        best.append(amount / min(times))
+    return tuple(best)
+
+
 def main(argv):
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -94,7 +120,7 @@ def main(argv):
         shape = (_BATCH.value, *model.input_shape[1:])
         images = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
         rows = traced(tf, model, images, _STEPS.value, _THREADS.value)
-        total = sum(time for time, _, _ in rows.values())
+        total = sum(spent for spent, _, _ in rows.values())
         rate = 2 * card.macs * _BATCH.value / total / 1e3
         print(
             f"\n{name}, batch {_BATCH.value}, {_THREADS.value} threads: {total / 1e3:.1f} ms a step, {rate:.0f} GFLOP/s"
@@ -102,9 +128,20 @@ def main(argv):
         print(f"{'operator':<26} {'count':>6} {'ms':>8} {'share':>7} {'moved MB':>9} {'GB/s':>6}")
         ordered = sorted(rows.items(), key=lambda row: -row[1][0])
         rest = np.sum([row for _, row in ordered[_TOP.value :]], axis=0) if len(ordered) > _TOP.value else None
-        for kind, (time, moved, count) in ordered[: _TOP.value] + ([("others", rest)] if rest is not None else []):
-            row = f"{kind:<26} {count:>6.0f} {time / 1e3:>8.2f} {time / total:>7.1%} {moved / 1e6:>9.1f}"
-            print(f"{row} {moved / max(time, 1e-9) / 1e3:>6.1f}", flush=True)
+        for kind, (spent, moved, count) in ordered[: _TOP.value] + ([("others", rest)] if rest is not None else []):
+            row = f"{kind:<26} {count:>6.0f} {spent / 1e3:>8.2f} {spent / total:>7.1%} {moved / 1e6:>9.1f}"
+            print(f"{row} {moved / max(spent, 1e-9) / 1e3:>6.1f}")
+        peak, bandwidth = speeds(tf)
+        products = 2e6 * card.macs * _BATCH.value / peak
+        others = sum(
+            moved for kind, (_, moved, _) in rows.items() if not any(word in kind for word in (*_PRODUCTS, *_VIEWS))
+        )
+        roof = products + 1e6 * others / bandwidth
+        print(
+            f"roof: products at {peak / 1e9:.0f} GFLOP/s {products / 1e3:.1f} ms, the others' {others / 1e6:.0f} MB at "
+            f"{bandwidth / 1e9:.0f} GB/s {others / bandwidth * 1e3:.1f} ms; {roof / total:.0%} of it reached",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import time
 from absl import app, flags
 
 from benchmarks import on_tensorflow
+from benchmarks.machine import PEAK_SIZE
 
 _MODEL = flags.DEFINE_string("model", "mlp_mixer_b16", "Model of the zoo, by name.")
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 12, "Turns of everyone.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads.", lower_bound=1)
-PEAK_SIZE = 4096
 
 
 def products(tf, model, images):

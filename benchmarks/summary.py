@@ -37,7 +37,7 @@ def table(rows) -> str:
         if ours is None:
             continue
         cells = [keras_mlp.model_card(model).title, precision, str(batch), f"{ours['images_per_second']:.1f}"]
-        cells += ["XLA" if ours["form"] == "xla" else "graph", f"{ours['peak_share']:.0%}"]
+        cells += [{"xla": "XLA", "jax": "JAX"}.get(ours["form"], "graph"), f"{ours['peak_share']:.0%}"]
         for who, form in forms:
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")

@@ -221,6 +221,11 @@ def profile_tflite(path: str | os.PathLike, threads: int = 1, runs: int = 50) ->
     return sorted((OperatorTime(**row) for row in rows), key=lambda row: -row.share)
 
 
+def check_loads(path: str | os.PathLike):
+    """Raise a `RuntimeError` if LiteRT cannot load a file; in a process of its own, which it may end."""
+    _in_own_process("load", path, threads=1, runs=0)
+
+
 def _check_runs(runs):
     if not isinstance(runs, int) or runs < 1:
         raise ValueError(f"`runs` must be a positive integer. Received: runs={runs!r}")

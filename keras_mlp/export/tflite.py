@@ -19,7 +19,7 @@ from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators, slow_in_integers
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
-from keras_mlp.export.runtime import Runner
+from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
 from keras_mlp.files import atomic_path
 from keras_mlp.layers import products
@@ -205,6 +205,14 @@ def to_tflite(
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
             raise ExportError(f"The model needs operators that LiteRT does not have: {', '.join(flex)}.")
+        if precision in CALIBRATED:
+            try:
+                check_loads(temporary)
+            except RuntimeError as error:
+                raise ExportError(
+                    f"LiteRT cannot load the {precision} file, for ranges that lie too far apart: some activations are "
+                    f"far larger than others, as in models that were not trained. {path} was not written. ({error})"
+                ) from error
         found = None
         if verify_with is not None:
             found = verify(model, temporary, images, labels)

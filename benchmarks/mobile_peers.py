@@ -79,7 +79,7 @@ def times(paths: dict[str, pathlib.Path]) -> dict[str, list[float]]:
     from keras_mlp.export import Runner
 
     runners = {who: Runner(path, _THREADS.value) for who, path in paths.items()}
-    images = {who: np.zeros(runner.input_shape, runner.input_dtype) for who, runner in runners.items()}
+    images = {who: np.zeros((1, *runner.input_shape[1:]), runner.input_dtype) for who, runner in runners.items()}
     found = {who: [] for who in paths}
     for turn in range(_RUNS.value + 1):
         for who, runner in runners.items():

@@ -7,6 +7,7 @@ import keras
 
 from keras_mlp.cards import operations
 from keras_mlp.layers.binary import BINARY_PRODUCT
+from keras_mlp.layers.products import SUM_BY_PRODUCT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
         tf.config.run_functions_eagerly(inlined)
     macs, activations, binary_macs = {}, 0, 0
     for operation in graph.get_operations():
-        if operation.type in _INNER:
+        if operation.type in _INNER and SUM_BY_PRODUCT not in operation.name:
             output = math.prod(operation.outputs[0].shape)
             count = output * _INNER[operation.type](operation)
             macs[operation.type] = macs.get(operation.type, 0) + count

@@ -122,15 +122,16 @@ def to_tflite(
         max_accuracy_drop: for "int8", how much less than `model`'s the top-1 accuracy of the file may be, in [0, 1]; it
             needs labels in `verify_with`. Where it would be more, the layers that eight bits cost most
             (`quantization_errors`) stay in float32, so many of them as it takes: the file gets larger, slower and is no
-            longer integer throughout. Without it all layers are quantised, whatever they lose within `LIMITS`.
+            longer integer throughout. Without it all layers are quantised, whatever they lose within `LIMITS`. Where
+            that is too much, a model can also be trained for it: `keras_mlp.training.quantization.QuantizationAware`.
 
     Returns:
         What was written.
 
     Raises:
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
-        ExportError: the model holds something that TFLite's built-in operators cannot express, or the file failed
-            its verification.
+        ExportError: the model holds something that TFLite's built-in operators cannot express, LiteRT cannot load the
+            file, or the file failed its verification.
 
     Example:
         exported = to_tflite(

@@ -20,6 +20,7 @@ from keras_mlp.layers import (
     mixing_block,
     overlapping_patches,
     padded_conv,
+    short_sum,
     stages,
 )
 
@@ -94,9 +95,7 @@ class WaveAggregation(layers.Layer):
         amplitude, phase = waves
         parts = ops.concatenate([amplitude * ops.cos(phase), amplitude * ops.sin(phase)], axis=-1)
         sums = ops.depthwise_conv(parts, self.kernel, padding="same", data_format="channels_last")
-        # A sum over an axis of two takes TensorFlow three times as long.
-        first, second = ops.unstack(ops.reshape(sums, (*ops.shape(amplitude), 2)), axis=-1)
-        return first + second
+        return short_sum(ops.reshape(sums, (*ops.shape(amplitude), 2)))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

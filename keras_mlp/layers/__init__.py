@@ -19,7 +19,7 @@ from keras_mlp.layers.perceptrons import (
     TilePartition,
     locality_injection,
 )
-from keras_mlp.layers.products import stacked_product
+from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.scaling import Affine, LayerScale, PositionAffine
 from keras_mlp.layers.shifts import AxialShift, CycleShift
@@ -72,6 +72,7 @@ __all__ = [
     "mixing_block",
     "overlapping_patches",
     "padded_conv",
+    "short_sum",
     "stacked_product",
     "stages",
     "stochastic_depth",

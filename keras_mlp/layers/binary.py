@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_mlp.layers import initializers
 from keras_mlp.layers.dense import leading
+from keras_mlp.layers.products import short_sum
 
 # Both have their thresholds where the nearest level changes; zero is a level of the ternary ones.
 _ROUND = {
@@ -267,7 +268,7 @@ class BinaryAggregation(BinaryLayer):
             y = ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")
         if self.inputs == 1:
             return y
-        return ops.sum(ops.reshape(y, (*ops.shape(x)[:-1], x.shape[-1] // self.inputs, self.inputs)), axis=-1)
+        return short_sum(ops.reshape(y, (*ops.shape(x)[:-1], x.shape[-1] // self.inputs, self.inputs)))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.inputs)

@@ -1,8 +1,12 @@
-"""Products of several matrices with as many kernels."""
+"""Products of several matrices with as many kernels, and a sum that is faster as a product."""
 
 import contextlib
 
+import keras
 from keras import ops
+
+SUM_BY_PRODUCT = "sum_by_product"
+"""Part of the names of products that stand for sums; costs leave them out."""
 
 _unrolled = False
 
@@ -35,3 +39,16 @@ def stacked_product(x, kernels):
         return ops.matmul(x, kernels)
     pairs = zip(ops.unstack(x, axis=-3), ops.unstack(kernels), strict=True)
     return ops.stack([ops.matmul(rows, kernel) for rows, kernel in pairs], axis=-3)
+
+
+def short_sum(x):
+    """The sum over a short last axis: TensorFlow and LiteRT take twice as long for it as for a product with ones.
+
+    Args:
+        x: `(..., n)`.
+
+    Returns:
+        A tensor of the shape `(...)`.
+    """
+    with keras.name_scope(SUM_BY_PRODUCT):
+        return ops.squeeze(ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype)), -1)

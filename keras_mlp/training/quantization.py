@@ -37,7 +37,7 @@ class QuantizationAware(keras.Model):
     Example:
 
     ```python
-    aware = keras_mlp.training.quantization.QuantizationAware(model, images[:128])
+    aware = QuantizationAware(model, images[:128])
     aware.compile(keras.optimizers.AdamW(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     aware.fit(images, labels, epochs=5)
     keras_mlp.export.to_tflite(model, "model.tflite", "int8", images[:128], verify_with=(images, labels))

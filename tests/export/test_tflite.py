@@ -348,3 +348,16 @@ def test_import_is_light():
     environment = os.environ | {"KERAS_BACKEND": "jax"}  # under TensorFlow Keras itself imports it
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_that_litert_would_die_of_is_refused(images, tmp_path):
+    """The difference of numbers ten million times as large: LiteRT aborts where it should multiply them back."""
+    image = keras.Input((32, 32, 3))
+    large = keras.layers.DepthwiseConv2D(1, use_bias=False, name="large")(image)
+    other = keras.layers.DepthwiseConv2D(1, use_bias=False, name="other")(image)
+    model = keras.Model(image, keras.layers.Add()([keras.layers.ReLU()(large), keras.layers.ReLU()(other) * -1.0]))
+    for name in ("large", "other"):
+        model.get_layer(name).kernel.assign(np.full((1, 1, 3, 1), 1e7))
+    with pytest.raises(export.ExportError, match="LiteRT cannot load the int8 file"):
+        export.to_tflite(model, tmp_path / "model.tflite", "int8", images)
+    assert not list(tmp_path.iterdir())

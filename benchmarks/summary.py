@@ -13,7 +13,9 @@ import sys
 
 from absl import app, flags
 
-_JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote.", required=True)
+_JSON = flags.DEFINE_list(
+    "json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.", required=True
+)
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the picture into.")
 
 
@@ -91,9 +93,13 @@ def main(argv):
     if argv[1:]:
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
     try:
-        rows = [row for path in _JSON.value for row in json.loads(pathlib.Path(path).read_text())]
+        rows = {}
+        for path in _JSON.value:  # what a later file has, too, is measured anew
+            for row in json.loads(pathlib.Path(path).read_text()):
+                rows[tuple(row[key] for key in ("model", "who", "form", "precision", "batch"))] = row
     except (OSError, ValueError) as error:
         sys.exit(f"error: --json: {error}")
+    rows = sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"]))
     print(table(rows))
     if _PICTURE.value:
         draw(rows, _PICTURE.value)

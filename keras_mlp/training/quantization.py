@@ -114,11 +114,13 @@ def _rounded_kernel(layer, variable):
     """The variable's value; of a kernel, which TFLite keeps in eight bits, the value rounded in each output channel."""
     if len(variable.shape) < 2:
         return variable.value
-    value = variable * 1  # a tensor: TensorFlow's own kind of variable is none
-    axis = len(variable.shape) - (2 if isinstance(layer, keras.layers.DepthwiseConv2D) else 1)
-    others = [other for other in range(len(variable.shape)) if other != axis]
-    most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(value), others), keras.config.epsilon()))
-    return keras.quantizers.fake_quant_with_min_max_vars(value, -most, most, narrow_range=True, axis=axis)
+    channels = variable.shape[-1]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        channels *= variable.shape[-2]
+    kernel = ops.reshape(variable, (-1, channels))
+    most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), 0), keras.config.epsilon()))
+    kernel = keras.quantizers.fake_quant_with_min_max_vars(kernel, -most, most, narrow_range=True, axis=1)
+    return ops.reshape(kernel, variable.shape)
 
 
 def _ranges(model, images):

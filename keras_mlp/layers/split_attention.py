@@ -48,8 +48,8 @@ class SplitAttention(keras.layers.Layer):
         average = sum(ops.mean(x, axis=axes) for x in maps)
         # In the published weights the branch is the fast index.
         weights = ops.softmax(ops.reshape(self.fc2(self.fc1(average)), (-1, channels, len(maps))), axis=-1)
-        weights = ops.expand_dims(weights, axes)
-        return sum(x * weights[..., i] for i, x in enumerate(maps))
+        # Axes are added last: TFLite slices no more than five.
+        return sum(x * ops.expand_dims(weights[..., i], axes) for i, x in enumerate(maps))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

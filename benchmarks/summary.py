@@ -67,7 +67,7 @@ def draw(rows, path):
             max(card.top1.values(), default=None) if len(card.input_shape) == 3 else None
         ),
     }
-    figure, axes = pyplot.subplots(1, 3, figsize=(16, 5), sharey=True)
+    figure, axes = pyplot.subplots(1, 3, figsize=(20, 7), sharey=True)
     for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
         for who, mark in (("keras_mlp", "o"), ("timm", "x"), ("kecam", "+")):
             best = {m: fastest(rows, model=m, who=who, precision="float32", batch=batch) for m in models}
@@ -78,9 +78,11 @@ def draw(rows, path):
             axis.scatter([x for x, _, _ in points], [y for _, y, _ in points], marker=mark, label=who, zorder=3)
             if who == "keras_mlp":
                 for x, y, model in points:
-                    axis.annotate(model, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+                    axis.annotate(model, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=6)
         axis.set_xlabel(label)
         axis.set_yscale("log")
+        if "top-1" not in label:
+            axis.set_xscale("log")
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel(f"images a second, batch {batch}, float32")
     axes[0].legend()

@@ -51,4 +51,5 @@ def short_sum(x):
         A tensor of the shape `(...)`.
     """
     with keras.name_scope(SUM_BY_PRODUCT):
-        return ops.squeeze(ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype)), -1)
+        total = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), ops.ones((x.shape[-1], 1), x.dtype))
+    return ops.reshape(total, ops.shape(x)[:-1])

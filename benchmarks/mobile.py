@@ -100,13 +100,14 @@ def text(rows: list[dict], place: str) -> str:
     table = "\n".join(lines)
     return f"""# Models as .tflite files
 
-Written by `python -m benchmarks.mobile` on: {place}. Other programs ran beside it: the load was {min(loads):.1f} to
-{max(loads):.1f}. `keras-mlp benchmark FILE.tflite` tells the same of one file, and `--profile` where its time goes.
+Written by `python -m benchmarks.mobile` on: {place}.
+The machine's load, this command's own included, was {min(loads):.1f} to {max(loads):.1f}. `keras-mlp benchmark FILE.tflite` tells the same of one file, and `--profile` where its time goes.
 
 Of each family the smallest published variant, fused, for one image or clip in a call. Times are the median of the calls
 (in brackets their 90th percentile). The memory is what a process of its own takes at most for the file, beyond LiteRT
 itself. Weights are random; the difference is the largest from Keras, in standard deviations of the logits: that of
-rounding, not what accuracy a trained model loses.
+rounding, not what accuracy a trained model loses. BiMLP rounds its activations to signs, which the last digit of a sum
+decides where that is near zero: with random weights no two ways of computing it agree.
 
 | model | precision | file (MB) | 1 thread (ms) | 2 threads (ms) | memory (MB) | difference |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -101,7 +101,8 @@ def text(rows: list[dict], place: str) -> str:
     return f"""# Models as .tflite files
 
 Written by `python -m benchmarks.mobile` on: {place}.
-The machine's load, this command's own included, was {min(loads):.1f} to {max(loads):.1f}. `keras-mlp benchmark FILE.tflite` tells the same of one file, and `--profile` where its time goes.
+The machine's load, this command's own included, was {min(loads):.1f} to {max(loads):.1f}.
+`keras-mlp benchmark FILE.tflite` tells the same of one file, and `--profile` where its time goes.
 
 Of each family the smallest published variant, fused, for one image or clip in a call. Times are the median of the calls
 (in brackets their 90th percentile). The memory is what a process of its own takes at most for the file, beyond LiteRT

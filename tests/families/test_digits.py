@@ -116,10 +116,18 @@ def test_half_the_bits_read_them_as_well(family, precision, trained):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, pytest.mark.huge))
 def test_a_quarter_of_the_bits_reads_them_as_well_on_a_phone(family, trained, tmp_path):
-    """The int8 file, whose ranges were measured on a hundred training images, loses at most one point."""
+    """The int8 file, whose ranges were measured on a hundred training images, loses at most one point.
+
+    BiMLP's numbers range too far for that: some of its layers have to stay in float32.
+    """
     digits = trained(family, "float32")
-    found = export.to_tflite(
-        digits.model, tmp_path / "digits.tflite", "int8", digits.plain[0][:100], verify_with=digits.test
-    ).verification
-    print(f"{family}, int8: {found.tflite_accuracy:.2%} of {found.images}, float32 {found.keras_accuracy:.2%}")
+    given = dict(representative=digits.plain[0][:100], verify_with=digits.test)
+    if family == "bimlp":
+        given["max_accuracy_drop"] = 0.01
+    exported = export.to_tflite(digits.model, tmp_path / "digits.tflite", "int8", **given)
+    found = exported.verification
+    print(
+        f"{family}, int8: {found.tflite_accuracy:.2%} of {found.images}, float32 {found.keras_accuracy:.2%}; "
+        f"kept in float32: {', '.join(exported.float_layers) or 'none'}"
+    )
     assert found.tflite_accuracy >= found.keras_accuracy - 0.01

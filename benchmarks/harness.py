@@ -15,10 +15,14 @@ from benchmarks.machine import PEAK_SIZE
 from benchmarks.models import FORMS, PRECISIONS, named
 from benchmarks.worker import Worker
 
-_MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], "Models of the zoo, by name; or smallest: of each family.")
+_MODELS = flags.DEFINE_list(
+    "models", ["mlp_mixer_b16"], "Models of the zoo, by name; smallest and largest: of each family."
+)
 _PEERS = flags.DEFINE_list("peers", ["timm", "kecam"], "Libraries to compare with: timm, kecam. Empty for none.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
-_FORMS = flags.DEFINE_list("forms", ["graph", "xla", "eager", "compiled"], "Ways of running to measure.")
+_FORMS = flags.DEFINE_list(
+    "forms", ["graph", "xla", "eager", "compiled"], "Ways of running to measure: graph, xla, jax, eager, compiled."
+)
 _PRECISIONS = flags.DEFINE_list(
     "precisions", None, "float32, bfloat16. By default both where the processor computes in bfloat16, else float32."
 )

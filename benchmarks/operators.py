@@ -22,7 +22,9 @@ from benchmarks import on_tensorflow
 from benchmarks.machine import PEAK_SIZE
 from benchmarks.models import named
 
-_MODELS = flags.DEFINE_list("models", ["mlp_mixer_b16"], 'Models of the zoo, by name; or "smallest": of each family.')
+_MODELS = flags.DEFINE_list(
+    "models", ["mlp_mixer_b16"], "Models of the zoo, by name; smallest and largest: of each family."
+)
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps that are traced, after two that are not.", lower_bound=1)
 _TOP = flags.DEFINE_integer("top", 8, "Kinds of operators to list.", lower_bound=1)

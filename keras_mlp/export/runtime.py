@@ -54,7 +54,7 @@ class Runner:
         self.input_dtype = np.dtype(self._input["dtype"])
 
     def __call__(self, images) -> np.ndarray:
-        """Answer for a batch of any length, in portions of the file's own batch, or where it takes any of 32.
+        """Answer for a batch of any length, in portions of the file's own batch; of up to 32 where it takes any.
 
         Args:
             images: array `(n, ...)`, in the units the Keras model takes. Where the file's input is uint8 they must be

@@ -211,8 +211,9 @@ def to_tflite(
                 check_loads(temporary)
             except RuntimeError as error:
                 raise ExportError(
-                    f"LiteRT cannot load the {precision} file, for ranges that lie too far apart: some activations are "
-                    f"far larger than others, as in models that were not trained. {path} was not written. ({error})"
+                    f"LiteRT cannot load the {precision} file. Most likely some activations are far larger than those "
+                    f"that they are added up to, as happens in models that were not trained. {path} was not written. "
+                    f"({error})"
                 ) from error
         found = None
         if verify_with is not None:

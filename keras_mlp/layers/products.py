@@ -42,7 +42,7 @@ def stacked_product(x, kernels):
 
 
 def short_sum(x):
-    """The sum over a short last axis: TensorFlow and LiteRT take twice as long for it as for a product with ones.
+    """The sum over a short last axis, as a product with ones: TensorFlow and LiteRT take longer for the sum itself.
 
     Args:
         x: `(..., n)`.

@@ -1,7 +1,5 @@
 """Quantisation-aware training: a model learns with its weights and activations rounded to eight bits."""
 
-import inspect
-
 import keras
 import numpy as np
 from keras import ops
@@ -14,7 +12,7 @@ class QuantizationAware(keras.Model):
     """A model that computes as its int8 file will, to be trained so that it gets used to it.
 
     Where a model loses too much by quantisation after training (`keras_mlp.export.to_tflite` tells), some epochs of
-    this at a small rate bring most of it back. It is compiled and trained as `model` itself would be, and it is
+    this at a small rate can win it back. It is compiled and trained as `model` itself would be, and it is
     `model`'s weights that learn. Kernels are rounded per channel, to 255 steps of the channel's own range; what the
     layers answer to 256 steps of the range that it has on `representative`, and which then follows the batches as a
     moving average. Gradients pass the rounding unchanged, and are zero beyond the range (Jacob et al., Quantization and
@@ -78,7 +76,6 @@ class Rounded(keras.layers.Layer):
     def __init__(self, layer, ends, **options):
         super().__init__(dtype=layer.dtype_policy, **options)
         self.layer = layer
-        self.learns = "training" in inspect.signature(layer.call).parameters
         self.ends = ends and self.add_weight(
             shape=(2,),
             initializer=lambda *_, **__: ops.convert_to_tensor(ends, "float32"),
@@ -90,13 +87,15 @@ class Rounded(keras.layers.Layer):
         self.built = True  # the layer is
 
     def call(self, *arguments, training=None, **options):
-        if self.learns:
-            options["training"] = training
-        trainable = [_rounded_kernel(self.layer, variable) for variable in self.layer.trainable_variables]
-        state = [variable.value for variable in self.layer.non_trainable_variables]
-        answer, state = self.layer.stateless_call(trainable, state, *arguments, **options)
-        for variable, value in zip(self.layer.non_trainable_variables, state, strict=True):
-            variable.assign(value)
+        state = self.layer.non_trainable_variables
+        values = [(variable, _rounded_kernel(self.layer, variable)) for variable in self.layer.trainable_variables]
+        values += [(variable, variable.value) for variable in state]
+        with keras.StatelessScope(values, collect_losses=True) as scope:
+            answer = self.layer(*arguments, **options)
+        for variable in state:
+            variable.assign(scope.get_current_value(variable))
+        for loss in scope.losses:  # such as a router's
+            self.add_loss(ops.sum(loss))
         if self.ends is None:
             return answer
         if training:
@@ -134,12 +133,12 @@ def _ranges(model, images):
         and layer.output is not graph.outputs[0]
         and keras.backend.is_float_dtype(layer.output.dtype)
     ]
-    found = {layer.name: (np.inf, -np.inf) for layer in rounded}
-    answers = keras.Model(graph.inputs, [layer.output for layer in rounded])
+    found = {}
+    answers = keras.Model(graph.inputs, {layer.name: layer.output for layer in rounded})
     for start in range(0, len(images), BATCH):
-        for layer, answer in zip(rounded, answers.predict_on_batch(images[start : start + BATCH]), strict=True):
-            low, high = found[layer.name]
-            found[layer.name] = min(low, float(np.min(answer))), max(high, float(np.max(answer)))
+        for name, answer in answers.predict_on_batch(images[start : start + BATCH]).items():
+            low, high = found.get(name, (np.inf, -np.inf))
+            found[name] = min(low, float(np.min(answer))), max(high, float(np.max(answer)))
     return found
 
 

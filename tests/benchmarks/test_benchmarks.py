@@ -208,3 +208,27 @@ def test_tflite_files_are_measured_once(tmp_path):
     exact, rounded = map(json.loads, kept.read_text().splitlines())
     assert exact["difference"] < 1e-4 < rounded["difference"] and rounded["size_MB"] < 0.5 * exact["size_MB"]
     assert [line.split("|")[2].strip() for line in output.read_text().splitlines()[-2:]] == ["float32", "int8"]
+
+
+def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
+    """A later file's row takes the place of an earlier one's; of each library the fastest form counts."""
+
+    def row(who, form, rate):
+        return dict(zip(KEYS, ("mlp_mixer_s16", who, form, "float32", 8, rate, rate / 100), strict=True))
+
+    files = [tmp_path / "first.json", tmp_path / "second.json"]
+    files[0].write_text(json.dumps([row("keras_mlp", "graph", 90.0), row("timm", "eager", 10.0)]))
+    files[1].write_text(json.dumps([row("keras_mlp", "graph", 30.0), row("keras_mlp", "xla", 40.0)]))
+    done = command("summary", f"--json={files[0]},{files[1]}", f"--picture={tmp_path / 'speed.png'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2] == "| Mixer-S/16 | float32 | 8 | 40.0 | XLA | 40% | 4.00× |"
+    assert (tmp_path / "speed.png").stat().st_size > 5_000
+    assert command("summary", f"--json={tmp_path / 'none.json'}").stderr.splitlines()[-1].startswith("error: --json: ")
+
+
+@pytest.mark.slow
+def test_the_jax_backend_takes_part_when_asked(tmp_path):
+    words = [word for word in SMALL if not word.startswith("--forms")]
+    done = command("inference", *words, "--forms=jax", "--peers=", "--batches=1", f"--json={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr
+    assert [row["form"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["jax"]

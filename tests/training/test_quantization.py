@@ -69,6 +69,18 @@ def test_it_is_the_models_own_weights_that_learn(tmp_path):
     np.testing.assert_array_equal(saved.predict(images, verbose=0), model.predict(images, verbose=0))
 
 
+def test_losses_of_its_layers_are_its_own():
+    regularised = keras.layers.Dense(3, kernel_regularizer="l2", activity_regularizer="l2", name="regularised")
+    model = keras.Sequential([keras.Input((4,)), regularised, keras.layers.Dense(2)])
+    given = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    found = []
+    for network in (model, QuantizationAware(model, given)):
+        network(given, training=True)
+        found.append(sorted(float(loss) for loss in network.losses))
+    assert len(found[0]) == 2
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02)
+
+
 def test_it_wins_back_what_quantisation_loses(tmp_path):
     model, (images, labels) = classifier(), pixels(512)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

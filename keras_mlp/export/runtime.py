@@ -212,11 +212,15 @@ def profile_tflite(path: str | os.PathLike, threads: int = 1, runs: int = 50) ->
         One `OperatorTime` for each kind, the longest first.
 
     Raises:
-        ValueError: as `Runner`, or `runs` less than one.
+        ValueError: as `Runner`, or `runs` less than one, or the file takes batches of any number.
         RuntimeError: the profiler could not be run, as the installed LiteRT's C library is another than that of 2.3.
     """
     _check_runs(runs)
-    Runner(path, threads)  # for its checks
+    if Runner(path, threads).input_shape[0] is None:
+        raise ValueError(
+            f"The profiler needs a known number of images in a call, and {path} takes any. Export it with a "
+            "`batch_size`, such as 1, to profile it."
+        )
     rows = _in_own_process("profile", path, threads, runs)
     return sorted((OperatorTime(**row) for row in rows), key=lambda row: -row.share)
 

@@ -152,6 +152,9 @@ def test_batch_of_any_length_runs(model, images, batch_size, tmp_path):
     assert answers.shape == (7, 10)
     assert answers.dtype == "float32"
     np.testing.assert_allclose(answers, model.predict(images[:7].astype("float32"), verbose=0), atol=1e-6)
+    if batch_size is None:
+        with pytest.raises(ValueError, match="needs a known number of images"):
+            export.profile_tflite(result.path)
 
 
 def test_products_of_activations_stay_in_float_where_eight_bits_would_be_slower(images, tmp_path):

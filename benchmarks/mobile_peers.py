@@ -4,8 +4,10 @@
     python -m benchmarks.mobile_peers --models=mlp_mixer_b16 --precisions=float32,int8
 
 Theirs are made as its documentation tells: `model_surgery.prepare_for_tflite`, which sets the batch to one, then
-TensorFlow's converter, whose optimisations give the other precisions. Every file is made in a process of its own, then
-all of a model's files are called in turns by LiteRT, so that a machine whose speed drifts favours none.
+TensorFlow's converter, whose optimisations give the other precisions. Both have random weights, and noise on what
+begins as zeros or ones, such as biases: of a model that was never trained the converter leaves those out. Every file is
+made in a process of its own, then all of a model's files are called in turns by LiteRT, so that a machine whose speed
+drifts favours none.
 """
 
 import importlib.util
@@ -30,11 +32,19 @@ _PRECISIONS = flags.DEFINE_list("precisions", list(TFLITE_PRECISIONS), "Precisio
 _RUNS = flags.DEFINE_integer("runs", 30, "Turns of every file.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of the interpreter.", lower_bound=1)
 
+TRAINED = """
+import numpy as np
+def as_if_trained(model):
+    rng = np.random.default_rng(0)
+    weights = model.get_weights()
+    model.set_weights([w if np.ptp(w) else w + 0.01 * rng.normal(size=w.shape) for w in weights])
+"""
 OURS = """
 import sys, numpy as np, keras_mlp
 from keras_mlp import export
 name, precision, path, images = sys.argv[1:]
 model = keras_mlp.create_model(name, weights=None)
+as_if_trained(model)
 kwargs = {"representative": np.load(images)} if precision == "int8" else {}
 export.to_tflite(model, path, precision, **kwargs)
 """
@@ -43,6 +53,7 @@ import operator, sys, numpy as np, tensorflow as tf, keras_cv_attention_models
 builder, precision, path, images = sys.argv[1:]
 model = operator.attrgetter(builder)(keras_cv_attention_models)(pretrained=None)
 model = keras_cv_attention_models.model_surgery.prepare_for_tflite(model)
+as_if_trained(model)
 converter = tf.lite.TFLiteConverter.from_keras_model(model)
 if precision != "float32":
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -65,7 +76,7 @@ def files(name: str, precision: str, folder: pathlib.Path) -> dict[str, pathlib.
         print(f"{who}: {model}, {precision} …", file=sys.stderr, flush=True)
         # kecam is written for Keras 2.
         environment = os.environ | {"TF_USE_LEGACY_KERAS": str(int(who == "kecam")), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        words = [sys.executable, "-c", code, model, precision, path, images]
+        words = [sys.executable, "-c", TRAINED + code, model, precision, path, images]
         done = subprocess.run(words, capture_output=True, text=True, env=environment)
         if done.returncode:
             print(f"{who}: left out, {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
@@ -94,9 +105,6 @@ def times(paths: dict[str, pathlib.Path]) -> dict[str, list[float]]:
 def main(argv):
     if argv[1:]:
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
-    for package in ("keras_cv_attention_models", "tf_keras"):
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"error: the package {package} is not installed.")
     try:
         names = named(_MODELS.value)
         for name in names:
@@ -107,6 +115,9 @@ def main(argv):
                 raise ValueError(f"--precisions: {precision!r} is not known. It takes: {', '.join(TFLITE_PRECISIONS)}.")
     except ValueError as error:
         sys.exit(f"error: {error}")
+    for package in ("keras_cv_attention_models", "tf_keras"):
+        if importlib.util.find_spec(package) is None:
+            sys.exit(f"error: the package {package} is not installed.")
     print(f"{machine.processor()}, {_THREADS.value} threads, one image a call, median of {_RUNS.value} calls")
     line = "{:<14} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>16}"
     print(line.format("model", "precision", "MB", "theirs", "ratio", "ms", "theirs", "ratio", "quartiles"))

@@ -20,6 +20,7 @@ from keras_mlp.export.operators import float_operators, operators, slow_in_integ
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.export.runtime import Runner, check_loads
+from keras_mlp.export.sharing import shared
 from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
 from keras_mlp.files import atomic_path
 from keras_mlp.layers import products
@@ -31,6 +32,7 @@ _INTEGER_KERNELS = {
     "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
 }
 CALIBRATED = tuple(_INTEGER_KERNELS)
+_FLOATS = ("float32", "float16")
 INPUT_DTYPES = ("float32", "uint8", "int8")
 
 
@@ -198,7 +200,7 @@ def to_tflite(
         content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
-        temporary.write_bytes(content)
+        temporary.write_bytes(content if precision in _FLOATS else shared(content))
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
         if float_layers:
             given["float_layers"] = float_layers

@@ -190,6 +190,15 @@ def test_the_table_of_tflite_files():
     assert "on: a machine." in text
 
 
+def test_the_peers_tflite_files_are_refused_before_any_is_made():
+    for arguments, message in (
+        (["--models=hire_mlp_tiny"], "keras_cv_attention_models does not have hire_mlp_tiny."),
+        (["--precisions=int4"], "--precisions: 'int4' is not known."),
+    ):
+        done = command("mobile_peers", *arguments)
+        assert done.returncode == 1 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
 def test_families_are_represented_by_their_smallest_and_largest_models():
     assert (models.smallest("g_mlp"), models.largest("g_mlp")) == ("g_mlp_ti16", "g_mlp_b16")
 

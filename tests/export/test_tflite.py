@@ -9,6 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated
 
 import keras_mlp
 from keras_mlp import export
@@ -61,6 +62,24 @@ def test_sizes_follow_the_bits(mixer, images, tmp_path):
     assert 0.49 < size["float16"] / size["float32"] < 0.53
     assert 0.24 < size["dynamic_int8"] / size["float32"] < 0.3
     assert 0.24 < size["int8"] / size["float32"] < 0.3
+
+
+def test_what_a_file_says_of_many_channels_alike_it_says_once(mixer, images, tmp_path, monkeypatch):
+    """Zero points, eight bytes a channel, are all zero. Weights begin where sixteen bytes can be read at once."""
+
+    def file(name):
+        result = export.to_tflite(mixer(dim=128), tmp_path / name, "int8", images)
+        return result.size_bytes, export.Runner(result.path)(images), (tmp_path / name).read_bytes()
+
+    size, answers, content = file("shared.tflite")
+    monkeypatch.setattr("keras_mlp.export.tflite.shared", lambda content: content)
+    whole, expected, _ = file("whole.tflite")
+    assert size < 0.95 * whole
+    np.testing.assert_array_equal(answers, expected)
+    model = schema_py_generated.Model.GetRootAsModel(content, 0)
+    data = [model.Buffers(i).DataAsNumpy() for i in range(model.BuffersLength()) if model.Buffers(i).DataLength()]
+    start = np.frombuffer(content, "uint8").ctypes.data
+    assert len(data) > 10 and not any((weights.ctypes.data - start) % 16 for weights in data)
 
 
 def test_only_built_in_operators(exported):

@@ -55,9 +55,9 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
     layer in a larger layer, such as attention. On the way to the next linear map they pass through what only moves or
     averages positions: windows, regions, average pooling (and so the last norm goes into the classifier). Where zeros
     come in at a border a shift cannot pass, as it would not reach the zeros: norms before a padded convolution stay,
-    those after it go. If several layers read the same norm all of them must be able to take it up. In ResMLP, one
-    before a linear layer across the positions and one after it are one (`PositionAffine`), at the cost of some
-    parameters.
+    those after it go. If several layers read the same norm all of them must be able to take it up. In ResMLP, those
+    before and after a linear layer across the positions stay: together they would be a number for each channel and
+    position, which makes the model larger and no faster.
 
     **Linear maps of the same tensor that are added up** are one map, of the sum of their kernels, smaller windows in
     the middle of larger ones, and the tensor itself is the map with the kernel 1:

@@ -3,10 +3,9 @@
 import dataclasses
 
 import keras
-import numpy as np
 
 from keras_mlp.fusion.graph import Draft
-from keras_mlp.layers import PositionAffine, algebra
+from keras_mlp.layers import algebra
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,36 +120,6 @@ def _forward(graph, call, scale, shift):
     return push(call.outputs[0], scale, shift)
 
 
-def fold_around_mixing(graph):
-    """A scale and shift before positions are mixed and another one after that are one after it, the bias with them."""
-    for call in graph.calls:
-        found = call.draft.ask(algebra.mixes, call.draft.weights) if graph.free(call) else None
-        before = found and graph.producer(call.inputs[0])
-        after = found and next(iter(graph.consumers(call.outputs[0])), None)
-        first, second = _pure_affine(graph, before), _pure_affine(graph, after)
-        if not first or not second or len(graph.consumers(before.outputs[0]) + graph.consumers(call.outputs[0])) != 2:
-            continue
-        if not _holds(call, before) or not _holds(after, before) or not _holds(after, call):
-            continue
-        (scale, shift), (then_scale, then_shift) = first, second
-        matrix, bias, weights = found
-        by_position = np.outer(matrix.sum(axis=1), shift) + np.reshape(bias, (-1, 1))
-        merged = {"alpha": then_scale * scale, "beta": then_scale * by_position + then_shift}
-        layer = after.draft.layer
-        after.draft = Draft(PositionAffine(name=layer.name, dtype=layer.dtype_policy), merged)
-        call.draft.change(weights, use_bias=False)
-        graph.remove(before)
-        return Merge(before.draft.name, "scale and shift", (after.draft.name,))
-
-
-def _pure_affine(graph, call):
-    """`(scale, shift)` of a call that is nothing else, on tensors of one dtype; else `None`."""
-    if call is None or not graph.free(call) or len(call.inputs) != 1 or not _keeps_dtype(call):
-        return None
-    found = call.draft.ask(algebra.affine, call.draft.weights, call.inputs[0].shape[-1])
-    return found[:2] if found and found[2] is None else None
-
-
 def merge_branches(graph):
     """Of several linear maps of one tensor that are added up, one map is made; the tensor itself counts as one."""
     for call in graph.calls:
@@ -255,4 +224,4 @@ def merge_consecutive(graph):
             return Merge(second.name, "consecutive layer", (first.name,))
 
 
-RULES = (drop_idle, simplify, fold_scale, fold_around_mixing, merge_branches, merge_consecutive)
+RULES = (drop_idle, simplify, fold_scale, merge_branches, merge_consecutive)

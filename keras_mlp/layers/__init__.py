@@ -21,7 +21,7 @@ from keras_mlp.layers.perceptrons import (
 )
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
-from keras_mlp.layers.scaling import Affine, LayerScale, PositionAffine
+from keras_mlp.layers.scaling import Affine, LayerScale
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
@@ -49,7 +49,6 @@ __all__ = [
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
-    "PositionAffine",
     "RPReLU",
     "RegionMerge",
     "RegionPartition",

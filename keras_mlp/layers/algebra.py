@@ -12,7 +12,6 @@ subclass may compute something else, so it says with `as_base` that it does not.
     idle        the layer does nothing in inference
     sizes       inputs of which only the size matters
     plus        the same layer, with the answer of another one on the same input added to its own
-    mixes       y = W x + b along the positions, in row-major order, alike for every channel
     then        the same layer, with a dense layer after it made one with it
     simpler     one or several layers that compute the same at less cost
 
@@ -132,7 +131,6 @@ carries = Question("(layer, scale, shift, shape of the input) -> (scale, shift)"
 idle = Question("(layer) -> whether it is")
 sizes = Question("(layer) -> positions of such inputs among the layer's tensors")
 plus = Question("(layer, weights, other or `None` for the input itself, its weights, shape of the input) -> weights")
-mixes = Question("(layer, weights) -> (W, b, the weights without b); `use_bias` is the layer's setting for b")
 then = Question("(layer, weights, what follows, its weights) -> (weights, settings)")
 simpler = Question("(layer, weights, shape of the input) -> list of (layer, weights) that follow each other")
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 from keras_mlp.layers import algebra
-from keras_mlp.layers.grid import GridLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -68,36 +67,6 @@ class LayerScale(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"initial_scale": self.initial_scale}
-
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
-class PositionAffine(GridLayer):
-    """`alpha * x + beta` with one `alpha` a channel, and one `beta` a channel and position.
-
-    This is what `keras_mlp.fuse` leaves of a scale and shift before a linear layer across the positions and another one
-    after it. With `r` the sums of the rows of its matrix `W`,
-
-        g (W (s x + t) + b) + u  =  (g s) (W x) + (g (r t + b) + u).
-
-    Input shape: `(batch, height, width, channels)`, all but the batch known. Output shape: the same.
-    """
-
-    grid_axes = {"beta": ("out", None)}
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        positions, channels = self.grid[0] * self.grid[1], input_shape[-1]
-        self.alpha = self.add_weight(name="alpha", shape=(channels,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(positions, channels), initializer="zeros")
-
-    def call(self, x):
-        return x * self.alpha + keras.ops.reshape(self.beta, x.shape[1:])
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return super().get_config()  # Keras' own cannot write down a `dtype` that is a policy object
 
 
 @algebra.affine.answer(Affine)

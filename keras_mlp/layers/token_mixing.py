@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import activations, algebra
+from keras_mlp.layers import activations
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 
@@ -144,11 +144,6 @@ class TokenDense(_AlongTokens):
 
     def get_config(self):
         return super().get_config() | {"use_bias": self.use_bias}
-
-
-@algebra.mixes.answer(TokenDense)
-def _across_tokens(layer, weights):
-    return weights["fc/kernel"].T, weights.get("fc/bias", 0.0), {"fc/kernel": weights["fc/kernel"]}
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

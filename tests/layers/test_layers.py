@@ -34,7 +34,6 @@ EXAMPLES = {
     layers.BicubicResize: dict(size=(5, 20)),
     layers.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
-    layers.PositionAffine: dict(),
     layers.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),

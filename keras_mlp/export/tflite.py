@@ -1,6 +1,5 @@
 """Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
 
-import contextlib
 import dataclasses
 import functools
 import numbers
@@ -323,7 +322,7 @@ def _convert(model, precision, representative, input_dtype, finish=None):
     archive.track(model)
 
     def serve(image):
-        with products.unrolled() if precision in CALIBRATED else contextlib.nullcontext():
+        with products.for_litert(integers=precision in CALIBRATED):
             return model(keras.ops.cast(image, "float32"), training=False)
 
     archive.add_endpoint("serve", serve, input_signature=[keras.InputSpec(shape=shape, dtype=dtype)])

@@ -8,21 +8,41 @@ from keras import ops
 SUM_BY_PRODUCT = "sum_by_product"
 """Part of the names of products that stand for sums; costs leave them out."""
 
-_unrolled = False
+_litert = None
 
 
 @contextlib.contextmanager
-def unrolled():
-    """While it holds, `stacked_product` takes one product after the other.
+def for_litert(integers: bool):
+    """While it holds, products are spelled as LiteRT has fast kernels for them: with the weights on the right.
 
-    For TFLite's integers: LiteRT has fast kernels for a product with weights, and plain loops for a batch of them.
+    Args:
+        integers: whether the file will compute in integers, of which LiteRT has plain loops only for several products
+            in one, so that `stacked_product` takes one after the other.
     """
-    global _unrolled
-    before, _unrolled = _unrolled, True
+    global _litert
+    before, _litert = _litert, "integers" if integers else "floats"
     try:
         yield
     finally:
-        _unrolled = before
+        _litert = before
+
+
+def across_tokens(dense, x):
+    """What a dense layer makes of the tokens, the same for every channel.
+
+    Its kernel is multiplied from the left, which spares the tokens two transposes.
+
+    Args:
+        dense: Keras' or our dense layer, built and without an activation.
+        x: `(batch, tokens, channels)`.
+
+    Returns:
+        `(batch, units of the layer, channels)`.
+    """
+    if _litert or dense.quantization_mode:
+        return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
+    y = ops.matmul(ops.transpose(dense.kernel), x)
+    return y + ops.expand_dims(dense.bias, -1) if dense.use_bias else y
 
 
 def stacked_product(x, kernels):
@@ -35,7 +55,7 @@ def stacked_product(x, kernels):
     Returns:
         `(..., n, rows, outputs)`.
     """
-    if not _unrolled:
+    if _litert != "integers":
         return ops.matmul(x, kernels)
     pairs = zip(ops.unstack(x, axis=-3), ops.unstack(kernels), strict=True)
     return ops.stack([ops.matmul(rows, kernel) for rows, kernel in pairs], axis=-3)

@@ -6,6 +6,7 @@ from keras import ops
 from keras_mlp.layers import activations
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.products import across_tokens
 
 
 def _tokens_last(x):
@@ -140,7 +141,8 @@ class TokenDense(_AlongTokens):
         self.fc = self._dense("fc", tokens, tokens)
 
     def call(self, x):
-        return _tokens_back(self.fc(_tokens_last(x)), x)
+        tokens = ops.reshape(x, (-1, self.grid[0] * self.grid[1], x.shape[-1]))
+        return ops.reshape(across_tokens(self.fc, tokens), (-1, *x.shape[1:]))
 
     def get_config(self):
         return super().get_config() | {"use_bias": self.use_bias}

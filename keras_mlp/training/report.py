@@ -16,7 +16,8 @@ def text(model, train, validation, recipe, history, settings) -> str:
     """
     model = plain(model)
     best, last = callbacks.best_epoch(history), len(history["loss"]) - 1
-    height, width, channels = model.input_shape[1:]
+    *frames, height, width, channels = model.input_shape[1:]
+    pixels = "".join(f"{count} frames of " for count in frames) + f"{height}×{width} pixels in {channels} channels"
     name = settings.get("model") or model.name
     measured = f", {validation.examples:,} to measure on" if validation else ""
     seconds = callbacks.duration(sum(history["seconds"]))
@@ -27,7 +28,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
     ended = "" if last + 1 == recipe.epochs else f" Training ended early, after {last + 1} of {recipe.epochs} epochs."
     return f"""# {name}
 
-{model.count_params():,} parameters, {len(train.classes)} classes; {height}×{width} pixels in {channels} channels;
+{model.count_params():,} parameters, {len(train.classes)} classes; {pixels};
 {train.examples:,} images to learn from{measured}. {last + 1} epochs of {train.steps} steps took {seconds}.{ended}
 
 | epoch | loss | top-1 | validation loss | validation top-1 | file |

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.layers import activations
+from keras_mlp.layers import activations, products
 
 
 def public_layers():
@@ -147,6 +147,22 @@ def test_token_dense_is_its_equation():
     answer = np.asarray(layer(x)).reshape(2, 12, 7)
     w, b = np.asarray(layer.fc.kernel).T, np.asarray(layer.fc.bias)
     np.testing.assert_allclose(answer, w @ x.reshape(2, 12, 7) + b[:, None], atol=1e-12)
+
+
+def test_token_dense_is_its_equation_in_files_and_with_adapted_or_rounded_weights():
+    """It multiplies from the left, but not for LiteRT, nor by weights that only the dense layer itself can read."""
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 5)).astype("float32")
+    layer = layers.TokenDense(bias_initializer="random_normal")
+    plain = layer(x)
+    with products.for_litert(integers=False):
+        np.testing.assert_allclose(layer(x), plain, atol=1e-5)
+    layer.fc.enable_lora(2, b_initializer="ones")
+    w, b = np.asarray(layer.fc.kernel).T, np.asarray(layer.fc.bias)
+    adapted = (w @ x.reshape(2, 12, 5) + b[:, None]).reshape(x.shape)
+    np.testing.assert_allclose(layer(x), adapted, atol=1e-5)
+    layer.fc.quantize("int8", type_check=False)
+    np.testing.assert_allclose(layer(x), adapted, atol=0.1)
+    assert np.abs(adapted - plain).max() > 0.3
 
 
 @pytest.mark.parametrize("side, equation", [("width", "ji,bhic->bhjc"), ("height", "ji,biwc->bjwc")])

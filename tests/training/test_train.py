@@ -51,6 +51,18 @@ def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain
     assert "| learning_rate | 0.02 |" in report
 
 
+def test_videos_are_trained_on_as_images_are(digits, tmp_path, plain):
+    def still(images):
+        videos = images.dataset.map(lambda images, labels: (tf.repeat(images[:, tf.newaxis], 3, axis=1), labels))
+        return dataclasses.replace(images, dataset=videos)
+
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    model = keras.Sequential([keras.Input((3, 8, 8, 1)), *layers])
+    train.fit(model, still(digits()), still(digits("test")), plain, tmp_path, verbose=0)
+    assert "3 frames of 8×8 pixels in 1 channels" in (tmp_path / "report.md").read_text()
+    assert train.evaluate(model, still(digits("test")), verbose=0)["top1"] > 0.5
+
+
 def test_tensorboard_has_each_epoch_as_soon_as_it_ends(digits, small_model, tmp_path, plain):
     """So that a killed run has lost none."""
     known = []

@@ -15,15 +15,17 @@ import sys
 import numpy as np
 from absl import app, flags
 
-_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s32", "hire_mlp_tiny"], "Models of the zoo, by name.")
-_SIZES = flags.DEFINE_list("sizes", ["224", "320", "448", "640", "1024"], "Heights and widths in pixels.")
-_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes, at the smallest size.")
+from benchmarks.models import named
+
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s32", "hire_mlp_tiny"], "Models, or smallest: of each family.")
+_SIZES = flags.DEFINE_list("sizes", ["224", "320", "448", "640", "1024"], "Heights and widths in pixels; one for none.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes, at the smallest size; one for none.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps that are timed, after one that is not.", lower_bound=1)
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the growth into.")
 _JSON = flags.DEFINE_string("json", None, "File to write the rows to, as a JSON list.")
 
 MEASURE = """
-import json, sys, time
+import ctypes, json, sys, time
 import numpy as np, tensorflow as tf, keras_mlp
 from keras_mlp.analysis import cost
 name, size, batch, rounds = sys.argv[1], *map(int, sys.argv[2:])
@@ -37,6 +39,7 @@ forward = tf.function(lambda x: model(x, training=False))
 forward.get_concrete_function(images)
 def memory(key):
     return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(key))
+ctypes.CDLL(None).malloc_trim(0)  # what building the model took and freed would be taken again, and not be seen
 open("/proc/self/clear_refs", "w").write("5")  # the most that the process had is counted anew from here
 before, times = memory("VmRSS"), []
 for _ in range(rounds + 1):
@@ -93,24 +96,22 @@ def draw(rows, path):
 
 def main(argv):
     del argv
-    import keras_mlp
     from keras_mlp.files import atomic_path
 
     try:
         sizes, batches = sorted(map(int, _SIZES.value)), sorted(map(int, _BATCHES.value))
         if min(sizes + batches) < 1:
             raise ValueError("--sizes and --batches must be positive")
-        for name in _MODELS.value:
-            keras_mlp.model_card(name)
+        names = named(_MODELS.value)
     except ValueError as error:
         sys.exit(f"error: {error}")
     rows, by_size = [], []
     print(
         f"{'model':<20} {'over':<7} {'time':>6} {'memory':>7} {'MACs':>6}   exponents; then the largest: s, MB, G MACs"
     )
-    for name in _MODELS.value:
+    for name in names:
         for over, points in (("pixels", [(s, batches[0]) for s in sizes]), ("batch", [(sizes[0], b) for b in batches])):
-            found = [row for point in points if (row := measured(name, *point))]
+            found = [row for point in points if (row := measured(name, *point))] if len(points) > 1 else []
             if not found:
                 continue
             rows += found

@@ -7,6 +7,7 @@ logarithms: 1 is linear in the tokens, 2 quadratic. Every measurement is a proce
 that it has in the steps, less what it had before (on Linux, from /proc/self/status).
 """
 
+import itertools
 import json
 import pathlib
 import subprocess
@@ -77,19 +78,23 @@ def draw(rows, path):
 
     from keras_mlp.files import atomic_path
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(14, 4.5))
+    figure, axes = pyplot.subplots(1, 3, figsize=(14, 5.5))
+    sizes = sorted({row["size"] for row in rows})
+    names = list(dict.fromkeys(row["model"] for row in rows))
     for axis, (key, label) in zip(
         axes, {"seconds": "time (s)", "megabytes": "memory (MB)", "macs": "multiply-adds"}.items(), strict=True
     ):
-        for name in dict.fromkeys(row["model"] for row in rows):
+        for name, color, marker in zip(names, itertools.cycle(pyplot.cm.tab20.colors), itertools.cycle("os^")):
             chosen = [row for row in rows if row["model"] == name]
             pixels = [row["size"] ** 2 for row in chosen]
-            axis.loglog(pixels, [row[key] for row in chosen], "o-", label=name, base=10)
+            axis.loglog(pixels, [row[key] for row in chosen], "-", marker=marker, color=color, label=name, base=10)
+        axis.set_xticks([size**2 for size in sizes], [f"{size}×{size}" for size in sizes])
+        axis.minorticks_off()
         axis.set_xlabel("pixels of the image")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.17, 1, 1))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=6, fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

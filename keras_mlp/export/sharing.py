@@ -39,7 +39,6 @@ class _Builder(flatbuffers.Builder):
         key = x.dtype.str, x.tobytes()
         if key not in self._written:
             if x.itemsize == 1:
-                # What the vector's own start would align to less is right already.
-                self.Prep(_ALIGNMENT, x.nbytes)
+                self.Prep(_ALIGNMENT, x.nbytes)  # afterwards what the vector aligns itself to is right already
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]

@@ -33,7 +33,7 @@ def across_tokens(dense, x):
     Its kernel is multiplied from the left, which spares the tokens two transposes.
 
     Args:
-        dense: Keras' or our dense layer, built and without an activation.
+        dense: Keras' or our dense layer, built, with a bias and no activation.
         x: `(batch, tokens, channels)`.
 
     Returns:
@@ -41,8 +41,7 @@ def across_tokens(dense, x):
     """
     if _litert or dense.quantization_mode:
         return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
-    y = ops.matmul(ops.transpose(dense.kernel), x)
-    return y + ops.expand_dims(dense.bias, -1) if dense.use_bias else y
+    return ops.matmul(ops.transpose(dense.kernel), x) + ops.expand_dims(dense.bias, -1)
 
 
 def stacked_product(x, kernels):

@@ -124,7 +124,6 @@ class TokenDense(_AlongTokens):
 
     Args:
         kernel_initializer, bias_initializer: of the linear layer.
-        use_bias: whether there is a bias.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: the same.
@@ -132,8 +131,8 @@ class TokenDense(_AlongTokens):
 
     grid_axes = {"fc/kernel": ("in", "out"), "fc/bias": ("out",)}
 
-    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", use_bias=True, **kwargs):
-        super().__init__(kernel_initializer, bias_initializer, use_bias, **kwargs)
+    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+        super().__init__(kernel_initializer, bias_initializer, **kwargs)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -143,9 +142,6 @@ class TokenDense(_AlongTokens):
     def call(self, x):
         tokens = ops.reshape(x, (-1, self.grid[0] * self.grid[1], x.shape[-1]))
         return ops.reshape(across_tokens(self.fc, tokens), (-1, *x.shape[1:]))
-
-    def get_config(self):
-        return super().get_config() | {"use_bias": self.use_bias}
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

@@ -16,6 +16,7 @@ class Contender:
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.
+        remat: whether the hidden layers of MLPs are computed anew in the backward pass.
     """
 
     task: str
@@ -25,6 +26,7 @@ class Contender:
     precision: str
     image_size: int | None
     threads: int
+    remat: bool = False
 
     def __str__(self):
         return f"{self.who} {self.form} {self.precision}"

@@ -1,4 +1,4 @@
-"""What a training step needs in memory for each image: ours, ours with rematerialised activations, and timm.
+"""What a training step needs in memory for each image: ours, ours with rematerialised MLPs, and timm.
 
     python -m benchmarks.memory --models=mlp_mixer_s16,res_mlp_12 --peers=timm
 
@@ -23,18 +23,13 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Height and width in pixe
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads for each.", lower_bound=1)
 
 TRAIN = """
-import contextlib, json, sys, time
+import json, sys, time
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.models import LIBRARIES
-contender, remat, batch, steps = json.loads(sys.argv[1])
+contender, batch, steps = json.loads(sys.argv[1])
 contender = Contender(**contender)
-scope = contextlib.nullcontext()
-if remat:
-    import keras
-    scope = keras.RematScope(mode="activations")
 try:
-    with scope:
-        prepare = LIBRARIES[contender.who](contender)
+    prepare = LIBRARIES[contender.who](contender)
 except Unavailable as error:
     sys.exit(str(error))
 step = prepare(batch)
@@ -57,8 +52,8 @@ def measured(model, who, form, remat, batch) -> tuple[float, float]:
         RuntimeError: the contender cannot take part; the message says why.
     """
     contender = dict(task="training", model=model, who=who, form=form, precision="float32")
-    contender |= dict(image_size=_IMAGE_SIZE.value, threads=_THREADS.value)
-    words = [sys.executable, "-c", TRAIN, json.dumps([contender, remat, batch, _STEPS.value])]
+    contender |= dict(image_size=_IMAGE_SIZE.value, threads=_THREADS.value, remat=remat)
+    words = [sys.executable, "-c", TRAIN, json.dumps([contender, batch, _STEPS.value])]
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

@@ -43,6 +43,7 @@ def keras_mlp(contender):
     import keras
 
     import keras_mlp
+    from keras_mlp.training import remat
 
     training = contender.task == "training"
     if training and contender.form == "jax":
@@ -62,6 +63,8 @@ def keras_mlp(contender):
     xla = contender.form == "xla"
     if not training:
         return on_tensorflow.inference_step(tf, model, jit_compile=xla)
+    if contender.remat:
+        remat.rematerialize(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), loss, jit_compile=xla)
     return on_tensorflow.training_step(tf, model)

@@ -11,6 +11,7 @@ from keras import initializers, layers
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.layers import (
+    Activation,
     AxialShift,
     Dense,
     PadToPatches,
@@ -54,7 +55,7 @@ def axial_shift(x, size, dilation, use_bias, activation, name):
     linear = dict(use_bias=use_bias, kernel_initializer=_UNIFORM)
     dim = x.shape[-1]
     x = image_norm(f"{name}_norm1")(Dense(dim, **linear, name=f"{name}_in")(x))
-    x = layers.Activation(activation, name=f"{name}_act")(x)
+    x = Activation(activation, name=f"{name}_act")(x)
     branches = []
     for side in ("width", "height"):
         y = AxialShift(side, size, dilation, name=f"{name}_along_{side}")(x)

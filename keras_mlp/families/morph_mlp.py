@@ -17,6 +17,7 @@ from keras import initializers, layers, ops
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, Weights
 from keras_mlp.layers import (
+    Activation,
     Dense,
     SplitAttention,
     activations,
@@ -197,7 +198,7 @@ def stem(x, dim, activation):
         x = convolution(x, width, f"stem_conv{i}", frames=3 if i == 1 else 1)
         x = batch_norm(f"stem_norm{i}")(x)
         if i == 1:
-            x = layers.Activation(activation, name="stem_act")(x)
+            x = Activation(activation, name="stem_act")(x)
     return x
 
 

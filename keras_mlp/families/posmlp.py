@@ -14,6 +14,7 @@ from keras import initializers, layers, ops
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.layers import (
+    Activation,
     Dense,
     LayerNormalization,
     PatchEmbedding,
@@ -272,7 +273,7 @@ def conv_stem(x, dim, norm, activation):
     """A quarter of the height and width, by two convolutions, and a linear layer."""
     for i, filters in enumerate((dim // 2, dim)):
         x = padded_conv(x, filters, 3, 2, 1, f"stem_conv{i}", kernel_initializer=_NORMAL.clone())
-        x = layers.Activation(activation, name=f"stem_act{i}")(norm(f"stem_norm{i}")(x))
+        x = Activation(activation, name=f"stem_act{i}")(norm(f"stem_norm{i}")(x))
     return norm("stem_norm2")(Dense(dim, kernel_initializer=_NORMAL, name="stem_conv2")(x))
 
 

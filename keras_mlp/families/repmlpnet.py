@@ -16,6 +16,7 @@ from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.checkpoints.layouts import with_weight
 from keras_mlp.layers import (
+    Activation,
     ChannelPerceptron,
     Dense,
     LocalPerceptron,
@@ -79,7 +80,7 @@ def ffn_block(x, mlp_ratio, activation, dropout_rate, name):
     """The channel MLP, each of its linear layers followed by a batch norm instead of a bias."""
     linear = dict(use_bias=False, kernel_initializer=_UNIFORM)
     y = batch_norm(f"{name}_fc1_norm")(Dense(int(mlp_ratio * x.shape[-1]), **linear, name=f"{name}_fc1")(x))
-    y = layers.Activation(activation, name=f"{name}_act")(y)
+    y = Activation(activation, name=f"{name}_act")(y)
     if dropout_rate:
         y = layers.Dropout(dropout_rate, name=f"{name}_drop1")(y)
     y = batch_norm(f"{name}_fc2_norm")(Dense(x.shape[-1], **linear, name=f"{name}_fc2")(y))

@@ -10,6 +10,7 @@ from keras import layers
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.layers import (
+    Activation,
     AxisDense,
     Dense,
     LayerNormalization,
@@ -52,7 +53,7 @@ family = Family(
 def norm_act(x, activation, name):
     """Batch norm and activation, with which both steps of token mixing begin."""
     x = batch_norm(f"{name}_norm")(x)
-    return layers.Activation(activation, name=f"{name}_act")(x)
+    return Activation(activation, name=f"{name}_act")(x)
 
 
 def smlp_block(x, channel_dim, activation, drop_path_rate, dropout_rate, name):

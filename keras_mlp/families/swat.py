@@ -13,6 +13,7 @@ from keras import initializers, layers, ops
 from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.layers import (
+    Activation,
     Affine,
     Dense,
     GridLayer,
@@ -188,14 +189,14 @@ class StructuredTokenMixing(GridLayer):
             self.fc2 = Dense(tokens, dtype=self.dtype_policy, name="fc2")
             self.fc2.build((None, hidden))
 
-    def call(self, x):
+    def call(self, x, training=None):
         (height, width, channels), p = x.shape[1:], self.sub_grid
         tokens = height * width
         y = ops.swapaxes(ops.reshape(x, (-1, tokens, channels)), 1, 2)
         y = self.fc1(ops.reshape(y, (-1, p, p, tokens)))
         y = ops.depthwise_conv(y, self.depthwise_kernel[..., None], padding="same") + self.depthwise_bias
         if self.hidden_dim:
-            y = self.fc2(self.activation(y))
+            y = self.fc2(activations.applied(self.activation, y, training))
         y = ops.swapaxes(ops.reshape(y, (-1, channels, tokens)), 1, 2)
         return ops.reshape(y, (-1, height, width, channels))
 
@@ -384,7 +385,7 @@ def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation):
         x = PeriodicPositionEmbedding(sub_grid * stem_patch, name="stem_position")(x)
     else:
         x = PatchEmbedding(stem_dim, 2, name="stem_conv")(x)
-    x = layers.Activation(activation, name="stem_act")(x)
+    x = Activation(activation, name="stem_act")(x)
     if kind == "swin":
         x = LayerNormalization(epsilon=1e-5, name="stem_conv_norm")(x)
     x = PatchEmbedding(segments, stem_patch, name="stem")(x)
@@ -399,7 +400,7 @@ def channel_mixing(x, hidden_dim, kernel_size, activation, dropout_rate, name):
     dim = x.shape[-1]
     x = Dense(hidden_dim, activation=activation, name=f"{name}_fc1")(x)
     x = layers.DepthwiseConv2D(kernel_size, padding="same", name=f"{name}_conv")(x)
-    x = layers.Activation(activation, name=f"{name}_act")(x)
+    x = Activation(activation, name=f"{name}_act")(x)
     if dropout_rate:
         x = layers.Dropout(dropout_rate, name=f"{name}_drop1")(x)
     x = Dense(dim, name=f"{name}_fc2")(x)

@@ -1,6 +1,6 @@
 """Building blocks that families share."""
 
-from keras_mlp.layers.activations import gelu, gelu_tanh
+from keras_mlp.layers.activations import Activation, gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
@@ -30,6 +30,7 @@ from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
+    "Activation",
     "Affine",
     "AxialShift",
     "AxisDense",

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_mlp.layers import initializers
 from keras_mlp.layers.dense import leading
+from keras_mlp.layers.gradients import passed_on, with_slope
 from keras_mlp.layers.products import short_sum
 
 # Both have their thresholds where the nearest level changes; zero is a level of the ternary ones.
@@ -43,17 +44,7 @@ def quantize(x, levels="ternary", gradient="straight_through"):
     Returns:
         A tensor of the same shape.
     """
-    if levels is None:
-        return x
-
-    def rounded(x):
-        def backward(*upstream_and_x, upstream=None):
-            upstream = upstream_and_x[0] if upstream is None else upstream
-            return upstream * _SLOPE[gradient](x)
-
-        return _ROUND[levels](x), backward
-
-    return ops.custom_gradient(rounded)(x)
+    return x if levels is None else with_slope(_ROUND[levels], _SLOPE[gradient])(x)
 
 
 def scale_of(kernel, axis):
@@ -71,9 +62,9 @@ def scale_of(kernel, axis):
 def _signs(kernel, scale):
     """1 where `kernel >= 0`, else -1; the gradient of these signs times `scale` passes to `kernel` unchanged."""
 
-    def backward(*upstream_and_inputs, upstream=None):
-        upstream = upstream_and_inputs[0] if upstream is None else upstream
-        return ops.divide_no_nan(upstream, scale), ops.zeros_like(scale)  # all weights of a scale may be zero
+    def backward(*arguments, upstream=None):
+        # All weights of a scale may be zero.
+        return ops.divide_no_nan(passed_on(arguments, upstream), scale), ops.zeros_like(scale)
 
     return _ROUND["binary"](kernel), backward
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import algebra, initializers
+from keras_mlp.layers import activations, algebra, initializers
 
 
 @algebra.as_base
@@ -15,6 +15,9 @@ class Dense(keras.layers.Dense):
     the reshapes are free, and TensorFlow fuses bias and activation into a product of matrices only if nothing stands
     between them, as the reshape inside Keras' own layer does for inputs of higher rank.
 
+    With `layer.rematerialize = True` a training step keeps of the layer nothing but its input, and computes product,
+    bias and activation once more for the gradient.
+
     Args:
         units: width of the output.
         kernel_initializer, bias_initializer: may be shared between layers; each draws its own.
@@ -23,13 +26,23 @@ class Dense(keras.layers.Dense):
 
     def __init__(self, units, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         kernel_initializer, bias_initializer = initializers.own(kernel_initializer), initializers.own(bias_initializer)
+        self.rematerialize = False
         super().__init__(units, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer, **kwargs)
 
     def call(self, inputs, training=None):
-        if len(inputs.shape) == 2:
-            return super().call(inputs, training=training)
-        outputs = super().call(ops.reshape(inputs, (-1, inputs.shape[-1])), training=training)
-        return ops.reshape(outputs, (*leading(inputs), self.units))
+        def compute(x, kernel, bias=None):
+            x = ops.matmul(x, kernel)
+            if bias is not None:
+                x = ops.add(x, bias)
+            return x if self.activation is None else activations.applied(self.activation, x, training)
+
+        if training and self.rematerialize:
+            compute = keras.remat(compute)
+        flat = len(inputs.shape) == 2
+        x = inputs if flat else ops.reshape(inputs, (-1, inputs.shape[-1]))
+        # As tensors, in the precision of the moment: what is computed anew later would read variables in their own.
+        x = compute(x, *(ops.convert_to_tensor(weight) for weight in (self.kernel, self.bias) if weight is not None))
+        return x if flat else ops.reshape(x, (*leading(inputs), self.units))
 
 
 def leading(x):

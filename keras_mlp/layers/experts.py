@@ -371,7 +371,7 @@ class MixtureOfExperts(keras.layers.Layer):
 
     def _experts(self, x, training):
         y = stacked_product(x, self.fc1_kernel) + ops.expand_dims(self.fc1_bias, 1)
-        y = self.dropout(self.activation(y), training=training)
+        y = self.dropout(activations.applied(self.activation, y, training), training=training)
         return stacked_product(y, self.fc2_kernel) + ops.expand_dims(self.fc2_bias, 1)
 
     def compute_output_shape(self, input_shape):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.gradients import passed_on
 
 
 def at_least_float32(dtype) -> str:
@@ -37,15 +38,35 @@ class LayerNormalization(keras.layers.LayerNormalization):
         if self.axis not in (-1, [-1]) or self.rms_scaling:
             raise ValueError(f"Only the last axis is normalised, by mean and variance. Received: axis={self.axis}")
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         x = ops.cast(inputs, at_least_float32(inputs.dtype))
-        d = x - ops.mean(x, axis=-1, keepdims=True)
-        y = d * ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
+        y = self._normalized_in_training(x) if training else self._normalized(x)[0]
         if self.scale:
             y = y * ops.cast(self._by_channel(self.gamma), y.dtype)
         if self.center:
             y = y + ops.cast(self._by_channel(self.beta), y.dtype)
         return ops.cast(y, self.compute_dtype)
+
+    def _normalized(self, x):
+        """`x` with mean 0 and variance 1, and what it was multiplied by."""
+        d = x - ops.mean(x, axis=-1, keepdims=True)
+        factor = ops.rsqrt(ops.mean(d * d, axis=-1, keepdims=True) + self.epsilon)
+        return d * factor, factor
+
+    def _normalized_in_training(self, x):
+        """The same, of which the answer is kept for the gradient, and no other array of its size."""
+
+        def pair(x):
+            y, factor = self._normalized(x)
+
+            def backward(*arguments, upstream=None):
+                g = passed_on(arguments, upstream)
+                along = ops.mean(g * y, axis=-1, keepdims=True)
+                return factor * (g - ops.mean(g, axis=-1, keepdims=True) - y * along)
+
+            return y, backward
+
+        return ops.custom_gradient(pair)(x)
 
     def _by_channel(self, weight):
         """`weight` in the order of the channels, which a subclass may keep in another."""

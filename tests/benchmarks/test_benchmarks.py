@@ -147,7 +147,7 @@ def test_growth_is_fitted_and_drawn(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.huge
-def test_memory_of_an_image_is_less_with_rematerialised_activations():
+def test_memory_of_an_image_is_less_with_rematerialised_mlps():
     done = command("memory", "--models=mlp_mixer_s32", "--peers=timm", "--batches=2,34", "--steps=1")
     assert done.returncode == 0, done.stderr
     plain, remat, *_ = (line.split() for line in done.stdout.splitlines()[1:])

@@ -15,6 +15,7 @@ def public_layers():
 
 
 EXAMPLES = {
+    layers.Activation: dict(activation=layers.gelu),
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),
     layers.ChannelPerceptron: dict(use_bias=True),
@@ -289,6 +290,41 @@ def test_the_two_forms_of_gelu_differ_as_they_should():
     np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
     assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
     assert activations.gelu_form(activations.get("relu")) is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.Activation(layers.gelu, dtype="float64"),
+        lambda: layers.Activation(layers.gelu_tanh, dtype="float64"),
+        lambda: layers.Dense(7, activation=layers.gelu, dtype="float64"),
+        lambda: layers.LayerNormalization(epsilon=1e-5, center=False, dtype="float64"),
+    ],
+    ids=["gelu", "gelu_tanh", "dense", "layer_norm"],
+)
+def test_in_training_the_gradient_is_the_same_and_keeps_fewer_arrays(make):
+    layer = make()
+    x, upstream = (tf.constant(3 * np.random.RandomState(seed).standard_normal((5, 7))) for seed in (0, 1))
+    layer.build(x.shape)
+
+    def gradient(training):
+        @tf.function
+        def compute():
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.identity(layer(x, training=training), name="answer")
+            # What a branch takes from outside is what the gradient needs of the forward pass.
+            return tf.cond(tf.reduce_all(y < 99), lambda: tape.gradient(y, x, upstream), lambda: x)
+
+        branch = next(op for op in compute.get_concrete_function().graph.get_operations() if op.type.endswith("If"))
+        names = ("Placeholder", "Const", "Identity", "IdentityN")  # further names of arrays that are there anyway
+        kept = [tensor for tensor in branch.inputs if tensor.shape == x.shape and tensor.op.type not in names]
+        return compute(), len(kept)
+
+    (plain, several), (own, few) = gradient(training=False), gradient(training=True)
+    # TensorFlow rounds a constant of the tanh form to float32.
+    np.testing.assert_allclose(own, plain, rtol=1e-6, atol=1e-8)
+    assert few <= 1 < several, (few, several)
 
 
 def test_bicubic_resizing_keeps_constants_and_ramps():

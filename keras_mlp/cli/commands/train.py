@@ -11,7 +11,6 @@ see. The commands are in docs/scaling.md.
 """
 
 import ast
-import contextlib
 import dataclasses
 import pathlib
 import re
@@ -99,7 +98,7 @@ def define_flags(flags):
     absl_flags.DEFINE_bool(
         "remat",
         False,
-        "Compute activations anew in the backward pass instead of keeping them: less memory, more time "
+        "Compute the hidden layers of MLPs anew in the backward pass instead of keeping them: less memory, more time "
         "(`python -m benchmarks.memory` measures both).",
         flag_values=flags,
     )
@@ -220,10 +219,9 @@ def described(flags):
 
 def build(flags, recipe, shape, **arguments):
     """The model that the flags name, as the recipe wants it; further arguments are its builder's."""
-    import keras
-
     from keras_mlp import zoo
     from keras_mlp.training import precision
+    from keras_mlp.training.remat import rematerialize
 
     arguments |= dict(
         weights=flags.weights,
@@ -232,13 +230,11 @@ def build(flags, recipe, shape, **arguments):
         drop_path_rate=recipe.drop_path_rate,
         dropout_rate=recipe.dropout_rate,
     )
-    # Keras' mode "full" fails on TensorFlow, whose gradient of a recomputed call takes no keywords in a graph.
-    scope = keras.RematScope(mode="activations") if flags.remat else contextlib.nullcontext()
     try:
-        with scope:
-            return zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
+        model = zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
+    return rematerialize(model) if flags.remat else model
 
 
 def _with_teacher(flags, model, classes):

@@ -11,7 +11,7 @@ from absl import app, flags
 
 from benchmarks import machine
 from benchmarks.contender import Contender, Unavailable
-from benchmarks.machine import PEAK_SIZE
+from benchmarks.machine import PEAK_SIZES
 from benchmarks.models import FORMS, PRECISIONS, named
 from benchmarks.worker import Worker
 
@@ -92,7 +92,7 @@ def measure(contenders, batches, rounds, seconds, macs) -> list[dict]:
     peaks = [_peak(contender, library) for contender in contenders for library in _libraries(contender)]
     workers = _start([*dict.fromkeys(peaks), *contenders])
     try:
-        rates = {}  # {(contender, batch): images a second in each round}
+        rates = {}  # {(contender, batch): images a second in each round, or operations a second of the peak}
         turns = [(worker, batch) for batch in batches for worker in list(workers)]
         for turn, (worker, batch) in enumerate(turns):
             _progress(f"warming up {turn + 1}/{len(turns)}: {worker.contender}, batch {batch}")
@@ -119,12 +119,13 @@ def measure(contenders, batches, rounds, seconds, macs) -> list[dict]:
 
 
 def _turn(workers, worker, batch, seconds):
-    """Images a second, or `None` from a process that died, which is said once."""
+    """Images a second, of the peak operations a second; `None` from a process that died, which is said once."""
     if worker not in workers:
         return None
     try:
-        # A matrix product is one, whatever the batch it stands beside.
-        return worker.run(1 if worker.contender.form == "matmul" else batch, seconds)
+        if worker.contender.form == "matmul":  # the same, whatever the batch that it stands beside
+            return max(2 * size**2 * worker.run(size, seconds / len(PEAK_SIZES)) for size in PEAK_SIZES)
+        return worker.run(batch, seconds)
     except Unavailable as error:
         _say(f"{worker.contender}: left out, {error}")
         workers.remove(worker)
@@ -137,9 +138,9 @@ def _report(contenders, batches, rates, best, macs):
     print(f"\n{first.model}, {first.task}: {macs / 1e9:.2f} G multiply-adds an image")
     print(f"{first.threads} threads, {machine.processor()}")
     for precision in dict.fromkeys(precision for precision, _ in best):
-        turns = [2 * PEAK_SIZE**3 * turn / 1e9 for key in best if key[0] == precision for turn in best[key]]
+        turns = [turn / 1e9 for key in best if key[0] == precision for turn in best[key]]
         spread = f"{statistics.median(turns):.0f} GFLOP/s ({min(turns):.0f} to {max(turns):.0f})"
-        print(f"peak, a {PEAK_SIZE}-cube matrix product in {precision}: {spread}")
+        print(f"peak, a product of square matrices in {precision}: {spread}")
     line = "{:<10} {:<9} {:<9} {:>5} {:>9} {:>19} {:>6}"
     print(line.format("who", "form", "precision", "batch", "images/s", "slowest to fastest", "peak"))
     rows = []
@@ -150,8 +151,7 @@ def _report(contenders, batches, rates, best, macs):
             turns = rates[contender, batch]
             # Each round against the peak of the same round.
             shares = [
-                macs * rate / (PEAK_SIZE**3 * peak)
-                for rate, peak in zip(turns, best[contender.precision, batch], strict=True)
+                2 * macs * rate / peak for rate, peak in zip(turns, best[contender.precision, batch], strict=True)
             ]
             row = {
                 "model": contender.model,

@@ -43,8 +43,17 @@ def training_step(tf, model):
 
 
 def matmul(contender):
-    """`batch size -> step` for the machine's measure: one product of two 4096 x 4096 matrices."""
+    """`size -> step` for the machine's measure: one product of two square matrices of that size."""
     tf = setup(contender.threads)
-    a = images(tf, 4096, (4096,), contender.precision)
-    product = tf.function(lambda: tf.matmul(a, a)[0, 0])
-    return lambda batch: lambda: product().numpy()
+
+    def prepare(size):
+        product = square_product(tf, size, contender.precision)
+        return lambda: product().numpy()
+
+    return prepare
+
+
+def square_product(tf, size: int, dtype="float32"):
+    """A function that multiplies two square matrices of that size."""
+    a = images(tf, size, (size,), dtype)
+    return tf.function(lambda: tf.matmul(a, a)[0, 0])

@@ -84,15 +84,19 @@ def training_step(torch, model, contender):
 
 
 def matmul(contender):
-    """`batch size -> step` for the machine's measure: one product of two 4096 x 4096 matrices."""
+    """`size -> step` for the machine's measure: one product of two square matrices of that size."""
     torch = setup(contender.threads)
-    a = torch.randn(4096, 4096, dtype=getattr(torch, contender.precision))
 
-    def step():
-        with torch.inference_mode():
-            return a @ a
+    def prepare(size):
+        a = torch.randn(size, size, dtype=getattr(torch, contender.precision))
 
-    return lambda batch: step
+        def step():
+            with torch.inference_mode():
+                return a @ a
+
+        return step
+
+    return prepare
 
 
 def _size(model, contender):

@@ -26,8 +26,8 @@ class Dense(keras.layers.Dense):
 
     def __init__(self, units, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         kernel_initializer, bias_initializer = initializers.own(kernel_initializer), initializers.own(bias_initializer)
-        self.rematerialize = False
         super().__init__(units, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer, **kwargs)
+        self.rematerialize = False
 
     def call(self, inputs, training=None):
         def compute(x, kernel, bias=None):

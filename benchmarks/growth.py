@@ -129,9 +129,9 @@ def main(argv):
                 f"{last['seconds']:.2f}, {last['megabytes']:.0f}, {last['macs'] / 1e9:.1f}",
                 flush=True,
             )
-    if _JSON.value:
-        with atomic_path(_JSON.value) as temporary:
-            pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")
+        if _JSON.value:  # after each model: what has been measured is not lost if the next ends the command
+            with atomic_path(_JSON.value) as temporary:
+                pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")
     if _PICTURE.value and by_size:
         draw(by_size, _PICTURE.value)
 

@@ -15,7 +15,9 @@ import sys
 
 from absl import app, flags
 
-_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s16"], "Models of the zoo, by name.")
+from benchmarks.models import named
+
+_MODELS = flags.DEFINE_list("models", ["mlp_mixer_s16"], "Models, by name; smallest and largest: of each family.")
 _PEERS = flags.DEFINE_list("peers", ["timm"], "Libraries to compare with: timm. Empty for none.")
 _BATCHES = flags.DEFINE_list("batches", ["8", "24"], "Two batch sizes.")
 _STEPS = flags.DEFINE_integer("steps", 3, "Steps that are timed.", lower_bound=1)
@@ -68,10 +70,14 @@ def main(argv):
             raise ValueError
     except ValueError:
         sys.exit(f"error: --batches must be two batch sizes, as 8,24. Received: {','.join(_BATCHES.value)}")
+    try:
+        names = named(_MODELS.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     contenders = [("keras_mlp", "graph", False), ("keras_mlp", "graph", True)]
     contenders += [(who, "eager", False) for who in _PEERS.value]
     print(f"{'model':<18} {'who':<18} {'MB an image':>11} {'ratio':>6} {'ms a step of ' + str(large):>18} {'ratio':>6}")
-    for model in _MODELS.value:
+    for model in names:
         first = None
         for who, form, remat in contenders:
             name = f"{who}, remat" if remat else who

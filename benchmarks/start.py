@@ -1,7 +1,7 @@
 """How long it takes until there is a model: imports, listing, building, saving and loading.
 
     python -m benchmarks.start
-    python -m benchmarks.start --models=hire_mlp_large,mlp_mixer_h14
+    python -m benchmarks.start --models=smallest,mlp_mixer_h14
 
 Every time is taken in processes of their own, one after the other, and the median is printed. A model is built with
 random weights and its first operations of TensorFlow are counted in; "load" reads the same model from a `.keras` file.
@@ -13,9 +13,9 @@ import sys
 
 from absl import app, flags
 
-from benchmarks.models import largest
+from benchmarks.models import named
 
-_MODELS = flags.DEFINE_list("models", None, "Models of the zoo, by name; by default the largest of each family.")
+_MODELS = flags.DEFINE_list("models", ["largest"], "Models of the zoo, by name; smallest and largest: of each family.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
 
 CLOCK = "import time\nstart = time.perf_counter()\n"
@@ -55,12 +55,14 @@ def times(code: str, *arguments: str) -> list[float]:
 
 def main(argv):
     del argv
-    from keras_mlp import zoo
-
+    try:
+        names = named(_MODELS.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     for what, code in IMPORTS.items():
         print(f"{what:<30} {times(code)[0]:7.3f} s", flush=True)
     print(f"\n{'model':<26} {'layers':>6} {'parameters (M)':>14} {'build s':>8} {'load s':>7}")
-    for name in _MODELS.value or map(largest, sorted(zoo.FAMILIES)):
+    for name in names:
         built, loaded, layers, parameters = times(MODEL, name)
         print(f"{name:<26} {layers:>6.0f} {parameters / 1e6:>14.1f} {built:>8.2f} {loaded:>7.2f}", flush=True)
 

@@ -52,7 +52,7 @@ def draw(rows, path):
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     import keras_mlp
     from keras_mlp.files import atomic_path
@@ -77,13 +77,21 @@ def draw(rows, path):
                 continue
             axis.scatter([x for x, _, _ in points], [y for _, y, _ in points], marker=mark, label=who, zorder=3)
             if who == "keras_mlp":
-                for x, y, model in points:
-                    axis.annotate(model, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=6)
+                for number, (x, y, model) in enumerate(sorted(points, key=lambda point: point[1])):
+                    way, side = ((4, 4), "left") if number % 2 else ((-4, -8), "right")  # neighbours, out of the way
+                    axis.annotate(model, (x, y), xytext=way, textcoords="offset points", ha=side, fontsize=6)
         axis.set_xlabel(label)
         axis.set_yscale("log")
+        scaled = [axis.yaxis]
         if "top-1" not in label:
             axis.set_xscale("log")
-        axis.grid(alpha=0.3, which="both")
+            scaled.append(axis.xaxis)
+        for scale in scaled:
+            scale.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            scale.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            scale.set_minor_formatter(ticker.NullFormatter())
+        axis.margins(x=0.15)
+        axis.grid(alpha=0.3)
     axes[0].set_ylabel(f"images a second, batch {batch}, float32")
     axes[0].legend()
     figure.tight_layout()

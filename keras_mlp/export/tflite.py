@@ -1,5 +1,6 @@
 """Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
 
+import contextlib
 import dataclasses
 import functools
 import numbers
@@ -278,7 +279,8 @@ def _quantised(network, representative, input_dtype) -> Quantised:
     dtype = "uint8" if input_dtype == "uint8" else "float32"
     images = representative[: max(IMAGES, network.inputs[0].shape[0] or 1)].astype(dtype)
     make = functools.partial(Quantised, network=network, images=images)
-    return _convert(network, "int8", representative, input_dtype, make)
+    with _converter(network, "int8", representative, input_dtype) as converter:
+        return make(converter)
 
 
 def _accurate(quantised, model, images, labels, most) -> tuple[bytes, tuple[str, ...]]:
@@ -311,8 +313,22 @@ def _accurate(quantised, model, images, labels, most) -> tuple[bytes, tuple[str,
         return quantised.content(worst[:count]), worst[:count]
 
 
-def _convert(model, precision, representative, input_dtype, finish=None):
-    """The content of the file, or what `finish` makes of the converter. `model` is portable."""
+def _convert(model, precision, representative, input_dtype) -> bytes:
+    """The content of the file of a portable model."""
+    import tensorflow as tf
+
+    with _converter(model, precision, representative, input_dtype) as converter:
+        content = converter.convert()
+        if precision == "int8" and input_dtype != "int8" and (keep := slow_in_integers(content)):
+            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=keep)
+            debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+            content = debugger.get_nondebug_quantized_model()
+        return content
+
+
+@contextlib.contextmanager
+def _converter(model, precision, representative, input_dtype):
+    """TFLite's converter of a portable model, for use within the block; what it raises there is an `ExportError`."""
     import tensorflow as tf
 
     shape = model.inputs[0].shape
@@ -341,14 +357,7 @@ def _convert(model, precision, representative, input_dtype, finish=None):
                 converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0] or 1)
             if input_dtype == "int8":
                 converter.inference_input_type = converter.inference_output_type = tf.int8
-            if finish:
-                return finish(converter)
-            content = converter.convert()
-            if precision == "int8" and input_dtype != "int8" and (keep := slow_in_integers(content)):
-                options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=keep)
-                debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
-                content = debugger.get_nondebug_quantized_model()
-            return content
+            yield converter
         except Exception as error:  # the converter raises whatever its passes do
             raise ExportError(f"TFLite's converter refused the model: {error}\n{written()[-2000:]}") from error
 

@@ -2,6 +2,10 @@
 
 import dataclasses
 
+# By task, how often the multiply-adds of the forward pass are done: a training step has two more products of the same
+# size for each.
+PASSES = {"inference": 1, "training": 3}
+
 
 @dataclasses.dataclass(frozen=True)
 class Contender:

@@ -10,7 +10,7 @@ import sys
 from absl import app, flags
 
 from benchmarks import machine
-from benchmarks.contender import Contender, Unavailable
+from benchmarks.contender import PASSES, Contender, Unavailable
 from benchmarks.machine import PEAK_SIZES
 from benchmarks.models import FORMS, PRECISIONS, named
 from benchmarks.worker import Worker
@@ -32,9 +32,6 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 _THREADS = flags.DEFINE_integer("threads", _CORES, "Threads, and cores, for each.", lower_bound=1)
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Height and width in pixels; the model's own by default.")
 _JSON = flags.DEFINE_string("json", None, "File to write the rows to, as a JSON list.")
-
-# Multiply-adds of the forward pass in one image: a training step has two more products of the same size for each.
-PASSES = {"inference": 1, "training": 3}
 
 
 def main(task: str):

@@ -2,6 +2,7 @@
 
     python -m benchmarks.operators --models=hire_mlp_tiny,wave_mlp_t --batch=8
     python -m benchmarks.operators --models=smallest            # the smallest variant of each family
+    python -m benchmarks.operators --models=g_mlp_ti16 --task=training    # forward and backward, without an optimiser
 
 TensorFlow's own trace of each operator, summed over the steps, in a frozen graph in float32. "moved" is what the
 operators write, and "GB/s" that over their time. With one thread between operators they run one after the other, so
@@ -11,6 +12,7 @@ The roof of a model is the time that it would take if all its multiply-adds were
 product, and all other operators wrote at the speed at which a sum of two arrays is written; both are measured here.
 """
 
+import functools
 import os
 import sys
 import time
@@ -19,6 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow
+from benchmarks.contender import PASSES
 from benchmarks.machine import PEAK_SIZES
 from benchmarks.models import named
 
@@ -29,6 +32,7 @@ _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 5, "Steps that are traced, after two that are not.", lower_bound=1)
 _TOP = flags.DEFINE_integer("top", 8, "Kinds of operators to list.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads inside an operator.", lower_bound=1)
+_TASK = flags.DEFINE_enum("task", "inference", list(PASSES), "A call, or a call and its gradients.")
 _FUSE = flags.DEFINE_bool("fuse", False, "Profile `keras_mlp.fuse(model)`.")
 
 # What only brings data to the operators. Weights are constants of a frozen graph.
@@ -38,12 +42,29 @@ SUM_SIZE = 2**22  # floats: about what a block's activations are, for a batch of
 _NO_WORK = {"Const", "Placeholder", "_Arg", "_Retval", "_SOURCE", "_SINK", "NoOp"}
 
 
-def traced(tf, model, images, steps: int, threads: int) -> dict:
+def gradients(tf, model):
+    """A function of the images: the mean of the answer, its gradients by the weights, and what training updates."""
+
+    def step(x):
+        weights, state = (
+            [tf.convert_to_tensor(v) for v in group]
+            for group in (model.trainable_variables, model.non_trainable_variables)
+        )
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            y, state = model.stateless_call(weights, state, x, training=True)  # a frozen graph has no variables to set
+            loss = tf.reduce_mean(y)
+        return [loss, *tape.gradient(loss, weights), *state]
+
+    return step
+
+
+def traced(tf, function, images, steps: int, threads: int) -> dict:
     """Time and bytes by kind of operator.
 
     Args:
         tf: TensorFlow.
-        model: a Keras model.
+        function: what is called.
         images: what it is asked, `(batch, …)`.
         steps: steps to trace.
         threads: threads inside an operator.
@@ -53,7 +74,7 @@ def traced(tf, model, images, steps: int, threads: int) -> dict:
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = tf.function(lambda x: model(x, training=False), autograph=False)
+    function = tf.function(function, autograph=False)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec(images.shape, tf.float32)))
     v1 = tf.compat.v1
     found = {}
@@ -63,7 +84,7 @@ def traced(tf, model, images, steps: int, threads: int) -> dict:
         config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
         options = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
         with v1.Session(graph=graph, config=config) as session:
-            feed, fetch = {frozen.inputs[0].name: images}, frozen.outputs[0].name
+            feed, fetch = {frozen.inputs[0].name: images}, [output.name for output in frozen.outputs]
             for _ in range(2):
                 session.run(fetch, feed)
             for _ in range(steps):
@@ -120,9 +141,12 @@ def main(argv):
                 variable.assign(1 + np.random.default_rng(0).random(variable.shape))
         shape = (_BATCH.value, *model.input_shape[1:])
         images = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
-        rows = traced(tf, model, images, _STEPS.value, _THREADS.value)
+        training = _TASK.value == "training"
+        function = gradients(tf, model) if training else functools.partial(model, training=False)
+        rows = traced(tf, function, images, _STEPS.value, _THREADS.value)
         total = sum(spent for spent, _, _ in rows.values())
-        rate = 2 * card.macs * _BATCH.value / total / 1e3
+        macs = PASSES[_TASK.value] * card.macs * _BATCH.value
+        rate = 2 * macs / total / 1e3
         print(
             f"\n{name}, batch {_BATCH.value}, {_THREADS.value} threads: {total / 1e3:.1f} ms a step, {rate:.0f} GFLOP/s"
         )
@@ -133,7 +157,7 @@ def main(argv):
             row = f"{kind:<26} {count:>6.0f} {spent / 1e3:>8.2f} {spent / total:>7.1%} {moved / 1e6:>9.1f}"
             print(f"{row} {moved / max(spent, 1e-9) / 1e3:>6.1f}")
         peak, bandwidth = speeds(tf)
-        products = 2e6 * card.macs * _BATCH.value / peak
+        products = 2e6 * macs / peak
         others = sum(
             moved for kind, (_, moved, _) in rows.items() if not any(word in kind for word in (*_PRODUCTS, *_VIEWS))
         )

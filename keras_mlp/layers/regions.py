@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.parts import part
 
 _BORDERS = ("circular", "replicate", "zeros")
 
@@ -61,23 +62,23 @@ class RegionPartition(keras.layers.Layer):
         length = ops.shape(x)[self.axis]
         missing = -length % self.size
 
-        def cut(start=None, stop=None):
-            return x[(slice(None),) * self.axis + (slice(start, stop),)]
+        def cut(x, start, length):
+            return part(x, {self.axis: (start, length)})
 
-        parts, circular = [cut()], self.shift_border == "circular"
+        parts, circular = [x], self.shift_border == "circular"
         if self.shift:
-            parts = [cut(-self.shift) if circular else ops.zeros_like(cut(None, self.shift)), cut(None, -self.shift)]
+            left = cut(x, length - self.shift, self.shift) if circular else ops.zeros_like(cut(x, 0, self.shift))
+            parts = [left, cut(x, 0, length - self.shift)]
         if not isinstance(missing, int) or missing:
             # One concatenation for both: the moved map's start is the start of what has been put there.
             moved = ops.concatenate(parts, self.axis) if len(parts) > 1 else x
-            start = moved[(slice(None),) * self.axis + (slice(None, missing),)]
+            start = cut(moved, 0, missing)
             if self.border == "circular":
                 parts.append(start)
             elif self.border == "zeros":
                 parts.append(ops.zeros_like(start))
             else:
-                last = moved[(slice(None),) * self.axis + (slice(-1, None),)]
-                parts.append(ops.zeros_like(start) + last)
+                parts.append(ops.zeros_like(start) + cut(moved, length - 1, 1))
         x = ops.concatenate(parts, self.axis) if len(parts) > 1 else x
         _, height, width, channels = ops.shape(x)
         if self.side == "width":  # neighbours already lie side by side
@@ -137,11 +138,11 @@ class RegionMerge(keras.layers.Layer):
             x = ops.reshape(regions, (-1, height, width, self.size, channels))
             x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4)), (-1, height * self.size, width, channels))
 
-        def cut(start, stop):
-            return x[(slice(None),) * self.axis + (slice(start, stop),)]
+        def cut(start, length):
+            return part(x, {self.axis: (start, length)})
 
         if self.shift:
-            return ops.concatenate([cut(self.shift, length), cut(0, self.shift)], self.axis)
+            return ops.concatenate([cut(self.shift, length - self.shift), cut(0, self.shift)], self.axis)
         return cut(0, length)
 
     def compute_output_shape(self, input_shape):

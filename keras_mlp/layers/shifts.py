@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.parts import part
 
 
 class _Shift(keras.layers.Layer):
@@ -20,14 +21,12 @@ class _Shift(keras.layers.Layer):
 
     def _windows(self, x, most):
         """What is seen `shift` positions before each position, as a function of the shift, -most ≤ shift ≤ most."""
-        along = (most, most)
-        pads = ((0, 0), along, (0, 0), (0, 0)) if self.side == "height" else ((0, 0), (0, 0), along, (0, 0))
-        padded = ops.pad(x, pads)
+        axis = 1 if self.side == "height" else 2
+        pads = [(most, most) if i == axis else (0, 0) for i in range(4)]
+        padded, length = ops.pad(x, pads), ops.shape(x)[axis]
 
-        def window(shift, channels=slice(None)):
-            # The end counts from the end, so that the length need not be known.
-            cut = slice(most - shift, -(most + shift) or None)
-            return padded[(slice(None), *((cut,) if self.side == "height" else (slice(None), cut)), ..., channels)]
+        def window(shift, channels=(0, -1)):
+            return part(padded, {axis: (most - shift, length), 3: channels})
 
         return window
 
@@ -68,10 +67,8 @@ class AxialShift(_Shift):
             return x
         half, channels = self.size // 2, x.shape[-1]
         window, width = self._windows(x, half * self.dilation), -(-channels // self.size)
-        groups = enumerate(range(0, channels, width))
-        return ops.concatenate(
-            [window((g - half) * self.dilation, slice(start, min(start + width, channels))) for g, start in groups], -1
-        )
+        groups = [(start, min(width, channels - start)) for start in range(0, channels, width)]
+        return ops.concatenate([window((g - half) * self.dilation, group) for g, group in enumerate(groups)], -1)
 
     def get_config(self):
         return super().get_config() | {"dilation": self.dilation}

@@ -415,6 +415,37 @@ def test_regions_are_neighbours_of_the_moved_map_side_by_side(known, side, axis,
         np.testing.assert_array_equal(back, x if shift_border == "circular" else moved)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.AxialShift("height", 3),
+        layers.CycleShift("width", 3),
+        layers.RegionPartition("width", 4, shift=2),
+        layers.RegionPartition("height", 4, shift=1, shift_border="zeros", border="replicate"),
+        lambda x: layers.RegionMerge("height", 2, shift=2)([x, tf.repeat(x, 2, axis=1)[:, :-1]]),
+    ],
+    ids=["axial", "cycle", "regions around the border", "regions of a continued map", "merge"],
+)
+def test_gradients_of_shifts_and_regions_have_no_strided_slices(layer, known):
+    """TensorFlow is several times slower at the gradient of a strided slice; and `w · L z = (Lᵀ w) · z`."""
+    x, z = (np.random.RandomState(seed).standard_normal((2, 6, 7, 6)).astype("float32") for seed in (0, 1))
+
+    def weighted(x):
+        y = layer(x)
+        return tf.reduce_sum(y * tf.reshape(tf.cos(tf.range(tf.size(y), dtype="float32")), tf.shape(y)))
+
+    @tf.function(input_signature=[tf.TensorSpec(x.shape if known else (None, None, None, 6))])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            answer = weighted(x)
+        return tape.gradient(answer, x)
+
+    np.testing.assert_allclose(tf.reduce_sum(gradient(x) * z), weighted(tf.constant(z)), rtol=1e-4)
+    assert "StridedSliceGrad" not in {op.type for op in gradient.get_concrete_function().graph.get_operations()}
+
+
 def test_regions_tell_what_they_cannot_do():
     for wrong in (dict(side="depth", size=3), dict(side="width", size=0), dict(side="width", size=2, border="mirror")):
         with pytest.raises(ValueError, match="must be"):

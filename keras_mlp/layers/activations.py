@@ -67,6 +67,8 @@ _IN_TRAINING = {
 def applied(activation, x, training):
     """`activation(x)`; in training a GELU keeps its input for the gradient, and not the three or more arrays between.
 
+    (In a graph, TensorFlow finds that the slope begins as the answer does, and may keep one more.)
+
     Outside of training it stays as it is, which TensorFlow knows to fuse, and converters to read.
     """
     return (_IN_TRAINING.get(activation, activation) if training else activation)(x)

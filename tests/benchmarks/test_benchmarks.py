@@ -126,8 +126,7 @@ def test_operators_are_told_by_their_time(task):
     assert done.returncode == 0, done.stderr
     assert "mlp_mixer_s32, batch 1" in done.stdout
     *_, roof = lines = done.stdout.splitlines()
-    assert roof.startswith("roof: products at ")
-    assert 0 < int(roof.split("%")[0].split()[-1]) < 200  # what is written to a cache is faster than the roof's sum
+    assert roof.startswith("roof: products at ") and 0 < int(roof.split("%")[0].split()[-1]) <= 100
     rows = [line.split() for line in lines[-5:-1]]
     assert rows[-1][0] == "others" and any("MatMul" in row[0] for row in rows)
     assert sum(float(row[3].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.3)

@@ -5,6 +5,7 @@ map (batch, H, W, C)`, or of videos `(batch, frames, H, W, C)`, and the public f
 signatures and docstrings, are made here.
 """
 
+import contextlib
 import difflib
 import functools
 import inspect
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_mlp import cards
+from keras_mlp import cards, names
 from keras_mlp.checkpoints import layouts, load
 from keras_mlp.checkpoints.layouts import Layout
 from keras_mlp.checkpoints.published import load_published
@@ -40,6 +41,7 @@ class Family:
         best: what the best published checkpoint with that many classes is called; variants load it by default.
         preprocessing: what models without published weights assume.
         recipe: the published training recipe, or `None`.
+        per_stage: which arguments of its builder hold one value for each stage.
         at_least_float32: whether its layers compute in float32 under policies of 16 bits, too.
     """
 
@@ -54,12 +56,13 @@ class Family:
         best: str = BEST,
         preprocessing: cards.Preprocessing,
         recipe: cards.Recipe | None = None,
+        per_stage: tuple[str, ...] = (),
         at_least_float32: bool = False,
     ):
         self.name, self.title, self.paper = name, title, paper
         self.default_shape, self.classes, self.best = default_shape, classes, best
         self.preprocessing, self.recipe = preprocessing, recipe
-        self.at_least_float32 = at_least_float32
+        self.per_stage, self.at_least_float32 = per_stage, at_least_float32
         self.variants: dict[str, dict] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
         self._texts: dict[str, str] = {}
@@ -216,6 +219,7 @@ def _arguments(
     *,
     new_head=False,
     dtype=None,
+    layer_prefix=None,
 ):
     """The arguments that all builders share: only the signature and this documentation are used.
 
@@ -238,6 +242,9 @@ def _arguments(
         name: name of the model; it does not change what is loaded.
         new_head: keep the published backbone and start the classifier fresh, with any number of `classes`.
         dtype: dtype policy of the model's layers, such as "mixed_bfloat16". By default the global one.
+        layer_prefix: put before the name of every layer, with a dot between: "left" makes "left.stem" of "stem". Give
+            each of several models on one `input_tensor` another, and one `keras.Model` can hold them all. It does not
+            change what is loaded.
     """
 
 
@@ -271,6 +278,7 @@ def _application(
     name,
     new_head,
     dtype,
+    layer_prefix,
 ):
     published = _resolve_weights(family, model_name, weights)
     if not isinstance(include_top, bool):
@@ -282,6 +290,8 @@ def _application(
             f'If using weights="{weights}" with `include_top=True`, `classes` should be {published.classes}. '
             f"Received: classes={classes}. To keep the published backbone and start a fresh head, pass `new_head=True`."
         )
+    names.check("name", name)
+    names.check("layer_prefix", layer_prefix)
     if pooling not in (None, *_POOLINGS):
         raise ValueError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
     activation = keras.activations.get(classifier_activation)
@@ -299,6 +309,9 @@ def _application(
         if rate in config and not 0 <= config[rate] < 1:
             raise ValueError(f"`{rate}` must be in [0, 1). Received: {rate}={config[rate]!r}")
 
+    defaults = {parameter.name: parameter.default for parameter in family.architecture}
+    _check_stages({argument: (defaults | config)[argument] for argument in family.per_stage})
+
     policy = keras.config.dtype_policy()
     try:
         if dtype is not None:
@@ -307,11 +320,15 @@ def _application(
             keras.config.set_dtype_policy(_at_least_float32())
         inputs, sources = _inputs(input_tensor, input_shape, default_shape)
         x = inputs
-        if include_preprocessing:
-            preprocessing = published.preprocessing if published else _default_preprocessing(family, model_name)
-            x = _normalise(preprocessing, x)
-        x = family.trunk(x, **config)
-        outputs = _top(x, include_top, pooling, classes, activation)
+        with keras.name_scope(layer_prefix) if layer_prefix else contextlib.nullcontext():
+            if include_preprocessing:
+                preprocessing = published.preprocessing if published else _default_preprocessing(family, model_name)
+                x = _normalise(preprocessing, x)
+            x = family.trunk(x, **config)
+            outputs = _top(x, include_top, pooling, classes, activation)
+        if layer_prefix:
+            for operation in _between(inputs, outputs):
+                operation.name = names.prefixed(layer_prefix, operation.name)
     finally:
         keras.config.set_dtype_policy(policy)
     model = keras.Model(sources, outputs, name=name)
@@ -342,6 +359,22 @@ def _resolve_weights(family, model_name, weights) -> cards.Weights | None:
     )
 
 
+def _check_stages(lists):
+    """Refuse `{name: value}` of arguments that do not hold one value for each stage; `None` is not looked at."""
+    lists = {name: values for name, values in lists.items() if values is not None}
+    for name, values in lists.items():
+        if not isinstance(values, tuple | list) or not len(values):
+            raise ValueError(
+                f"`{name}` must be a tuple or list of one value for each stage. Received: {name}={values!r}"
+            )
+    if len({len(values) for values in lists.values()}) > 1:
+        received = ", ".join(f"{name}={values!r} of length {len(values)}" for name, values in lists.items())
+        raise ValueError(
+            f"{', '.join(f'`{name}`' for name in lists)} must have the same length, one value for each stage; give all "
+            f"of them to change the number of stages. Received: {received}"
+        )
+
+
 def _inputs(input_tensor, input_shape, default_shape):
     """The images as a tensor of the graph, and the inputs of the model to be."""
     if input_shape is not None:
@@ -369,6 +402,18 @@ def _inputs(input_tensor, input_shape, default_shape):
         )
     sources = keras.utils.get_source_inputs(input_tensor)
     return input_tensor, sources[0] if len(sources) == 1 else sources
+
+
+def _between(inputs, outputs) -> list:
+    """The layers and operations that make the tensor `outputs` of the tensor `inputs`."""
+    found, tensors = {}, [outputs]
+    while tensors:
+        tensor = tensors.pop()
+        operation, node, _ = tensor._keras_history
+        if tensor is not inputs and operation not in found:
+            found[operation] = None
+            tensors += operation._inbound_nodes[node].input_tensors
+    return list(found)
 
 
 def _default_preprocessing(family, model_name):

@@ -5,6 +5,8 @@ import re
 
 import keras
 
+from keras_mlp import names
+
 _DOWN = re.compile(r"down_(\d+)(_.*)?")
 """Families name what stands between two levels "down_1", "down_2", …, and what belongs to it "down_1_norm" or so."""
 
@@ -49,7 +51,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
         )
     ends, seen = [], set()
     for layer in model.layers:
-        match = _DOWN.fullmatch(layer.name)
+        match = _DOWN.fullmatch(names.local(layer.name))
         if match and match[1] not in seen:
             seen.add(match[1])
             ends.append(layer.input)

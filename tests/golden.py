@@ -215,7 +215,7 @@ def _mlp_mixer(case):
 def _repmlpnet(case):
     config = case.config
     return keras_mlp.RepMLPNet, dict(
-        patch_size=config["patch_size"][0],
+        patch_size=config["patch_size"],
         dims=config["channels"],
         depths=config["num_blocks"],
         tiles=list(zip(config["hs"], config["ws"], strict=True)),

@@ -67,6 +67,12 @@ def test_builders_are_public_functions_with_a_real_signature_and_documentation(n
         (dict(weights=None, drop_path_rate=1.0), r"`drop_path_rate` must be in \[0, 1\).*1.0"),
         (dict(weights=None, dropout_rate=-0.1), r"`dropout_rate` must be in \[0, 1\).*-0.1"),
         (dict(weights=None, activation="no_such"), r"no_such"),
+        (dict(weights=None, name="my model"), r"`name` must begin with a letter or digit.*name='my model'"),
+        (dict(weights=None, name="_mine"), r"Received: name='_mine'"),
+        (dict(weights=None, name="modèle"), r"only letters, digits.*Received: name='modèle'"),
+        (dict(weights=None, name=5), r"Received: name=5"),
+        (dict(weights=None, layer_prefix="a/b"), r"Received: layer_prefix='a/b'"),
+        (dict(weights=None, layer_prefix=""), r"Received: layer_prefix=''"),
     ],
 )
 def test_wrong_arguments_are_refused_with_what_is_allowed(arguments, message):
@@ -125,6 +131,43 @@ def test_the_name_is_the_users_and_changes_nothing_else():
     model = keras_mlp.MLPMixerS32(weights=None, name="mine")
     assert model.name == "mine"
     assert keras_mlp.MLPMixerS32(weights=None).name == "mlp_mixer_s32"
+
+
+LISTS = [(family, argument) for family in zoo.FAMILIES.values() for argument in family.per_stage]
+
+
+@pytest.mark.parametrize("family, argument", LISTS, ids=[f"{family.name}-{argument}" for family, argument in LISTS])
+def test_lists_that_do_not_fit_the_stages_are_refused_by_name(family, argument):
+    build = family.builders[family.name]
+    defaults = {parameter.name: parameter.default for parameter in family.architecture}
+    stages = next(len(defaults[name]) for name in family.per_stage if defaults[name])
+    given = {name: defaults[name] or (1,) * stages for name in family.per_stage}
+    for wrong in (3, "twice", ()):
+        with pytest.raises(ValueError, match=f"`{argument}` must be a tuple or list.*Received: {argument}="):
+            build(**given | {argument: wrong})
+    if len(given) > 1:
+        for wrong in (given[argument][:1] * (stages - 1), given[argument] * 2):
+            with pytest.raises(ValueError, match=f"`{argument}`.*must|must.*{argument}=.* of length {len(wrong)}"):
+                build(**given | {argument: wrong})
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(heads=(1, 1), merge_kernels=()), r"`merge_kernels` must have one value between.* 2 stages.*=\(\)"),
+        (dict(heads=None, merge_kernels=(3,)), r"`heads` must have one value for each stage.*swin"),
+    ],
+)
+def test_swat_asks_for_the_lists_that_its_kind_of_block_needs(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        keras_mlp.SWAT(kind="swin", depths=(1, 1), token_kernels=(1, 1), channel_kernels=(3, 3), **arguments)
+
+
+def test_every_list_that_is_one_a_stage_says_so():
+    """A default of four values is one for each of the four stages that the families of pyramids have."""
+    for family in zoo.FAMILIES.values():
+        lists = {p.name for p in family.architecture if isinstance(p.default, tuple) and len(p.default) == 4}
+        assert lists <= set(family.per_stage), family.name
 
 
 def random_head(model):

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_mlp import names
+
 
 def weighted_layers(model: keras.Model):
     """Every layer of `model` that holds weights, nested models opened, in order."""
@@ -14,19 +16,25 @@ def weighted_layers(model: keras.Model):
 
 def path_in_layer(layer: keras.layers.Layer, variable) -> str:
     """Path of `variable` inside `layer`, such as "kernel" or "fc1/kernel", whatever model the layer was built in."""
-    return f"/{variable.path}".rpartition(f"/{layer.name}/")[2]
+    if layer.path and variable.path.startswith(f"{layer.path}/"):
+        return variable.path[len(layer.path) + 1 :]
+    return f"/{variable.path}".rpartition(f"/{layer.name}/")[2]  # built before what it is in now
 
 
 def named_variables(model: keras.Model) -> dict:
     """`{our name: (layer, variable)}` of all weights of `model`, such as "blocks_0_token_mixing/fc1/kernel".
 
+    A `layer_prefix` that all layers have is left out.
+
     Raises:
         ValueError: two layers have one name (possible in nested models).
     """
-    named = {}
-    for layer in weighted_layers(model):
+    named, layers = {}, list(weighted_layers(model))
+    one_prefix = len({names.prefix(layer.name) for layer in layers}) == 1
+    for layer in layers:
+        layer_name = names.local(layer.name) if one_prefix else layer.name
         for variable in layer.weights:
-            name = f"{layer.name}/{path_in_layer(layer, variable)}"
+            name = f"{layer_name}/{path_in_layer(layer, variable)}"
             if name in named:
                 raise ValueError(f"Two variables of the model are called {name!r}; give its layers different names.")
             named[name] = (layer, variable)

@@ -47,6 +47,7 @@ family = Family(
         gradient_clip_norm=5.0,
         drop_path_rate=0.2,
     ),
+    per_stage=("depths",),
 )
 
 

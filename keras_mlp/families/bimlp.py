@@ -56,6 +56,7 @@ family = Family(
         weight_decay=0.0,
     ),
     at_least_float32=True,
+    per_stage=("dims", "depths", "transitions"),
 )
 
 

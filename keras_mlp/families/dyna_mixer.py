@@ -45,6 +45,7 @@ family = Family(
         drop_path_rate=0.1,
         ema_decay=0.99996,
     ),
+    per_stage=("dims", "depths", "heads", "reduced_dims", "transitions", "mlp_ratios"),
 )
 
 

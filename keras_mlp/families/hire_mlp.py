@@ -47,6 +47,7 @@ family = Family(
         random_erasing=0.25,
         repeated_augmentation=3,
     ),
+    per_stage=("dims", "depths", "region_sizes", "shift_periods", "shift_sizes", "mlp_ratios"),
 )
 
 

@@ -42,6 +42,7 @@ family = Family(
         "https://arxiv.org/abs/2111.12527",
     ),
     preprocessing=Preprocessing(),
+    per_stage=("dims", "depths", "chunks", "mlp_ratios", "transitions"),
 )
 
 _GREY = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225), interpolation="bilinear")
@@ -75,6 +76,7 @@ video = Family(
         gradient_clip_norm=20.0,
         drop_path_rate=0.1,
     ),
+    per_stage=family.per_stage,
 )
 
 

@@ -57,6 +57,7 @@ family = Family(
         drop_path_rate=0.1,
         ema_decay=0.99992,
     ),
+    per_stage=("dims", "depths", "windows", "groups", "mlp_ratios"),
 )
 
 

@@ -51,6 +51,7 @@ family = Family(
         random_resized_crop=None,
         drop_path_rate=0.1,
     ),
+    per_stage=("patch_sizes", "dims", "depths", "kernel_sizes", "raft_sizes"),
 )
 
 

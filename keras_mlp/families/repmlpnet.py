@@ -55,6 +55,7 @@ family = Family(
         rand_augment=(2, 15),
         gradient_clip_norm=5.0,
     ),
+    per_stage=("dims", "depths", "tiles", "share_sets"),
 )
 
 
@@ -99,25 +100,26 @@ def check_size(size, patch_size, tiles):
 
     Args:
         size: `(height, width)` of the input in pixels.
-        patch_size: of the stem in pixels; each stage after the first halves the map, both rounding down.
+        patch_size: `(height, width)` of the stem's patches in pixels; each stage after the first halves the map, both
+            rounding down.
         tiles: `(height, width)` of each stage's tiles in positions.
 
     Raises:
         ValueError: names the nearest sides that work.
     """
 
-    def works(side, lengths):
-        sides = (side // patch_size // 2**stage for stage in range(len(lengths)))
+    def works(side, patch, lengths):
+        sides = (side // patch // 2**stage for stage in range(len(lengths)))
         return all(n and n % length == 0 for n, length in zip(sides, lengths, strict=True))
 
-    stride = patch_size * 2 ** (len(tiles) - 1)
-    for side, lengths in zip(size, zip(*tiles, strict=True), strict=True):
-        if side is None or works(side, lengths):
+    for side, patch, lengths in zip(size, patch_size, zip(*tiles, strict=True), strict=True):
+        if side is None or works(side, patch, lengths):
             continue
+        stride = patch * 2 ** (len(tiles) - 1)
         period = stride * int(np.lcm.reduce(lengths))
         whole = side // stride * stride
-        below = [near for near in range(whole, 0, -stride) if works(near, lengths)][:1]
-        above = [near for near in range(whole + stride, whole + period + 1, stride) if works(near, lengths)][:1]
+        below = [near for near in range(whole, 0, -stride) if works(near, patch, lengths)][:1]
+        above = [near for near in range(whole + stride, whole + period + 1, stride) if works(near, patch, lengths)][:1]
         raise ValueError(
             f"The height and width of each stage's map must be multiples of its tile's, {tuple(tiles)}. Received: the "
             f"input size {tuple(size)}. The nearest to {side} that work: {', '.join(map(str, below + above))}."
@@ -147,7 +149,7 @@ def RepMLPNet(
     A larger image has several tiles that share all weights; nothing is resampled.
 
     Args:
-        patch_size: side of the stem's patches in pixels.
+        patch_size: side of the stem's patches in pixels, or `(height, width)`.
         dims: width of each stage; each is at half the height and width of the one before.
         depths: number of blocks of each stage.
         tiles: side of the tiles in each stage in positions, or `(height, width)`; in published models, the whole map.
@@ -164,7 +166,7 @@ def RepMLPNet(
         dropout_rate: dropout after the channel MLP's activation and at its end. The authors have none.
     """
     activation = activations.get(activation or "gelu")
-    tiles = [(tile, tile) if isinstance(tile, int) else tuple(tile) for tile in tiles]
+    patch_size, *tiles = ((side, side) if isinstance(side, int) else tuple(side) for side in (patch_size, *tiles))
     check_size(x.shape[1:3], patch_size, tiles)
     x, block = embedding(x, dims[0], patch_size, "stem"), 0
     for stage, (dim, depth, tile, sets) in enumerate(zip(dims, depths, tiles, share_sets, strict=True)):

@@ -47,6 +47,7 @@ family = Family(
         repeated_augmentation=3,
         ema_decay=0.99996,
     ),
+    per_stage=("depths",),
 )
 
 

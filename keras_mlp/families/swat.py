@@ -54,6 +54,7 @@ family = Family(
         gradient_clip_norm=1.0,
         ema_decay=0.99992,
     ),
+    per_stage=("depths", "heads", "token_kernels", "channel_kernels"),
 )
 
 
@@ -467,6 +468,13 @@ def SWAT(
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+    if kind == "swin" and len(merge_kernels) != len(depths) - 1:
+        raise ValueError(
+            f"`merge_kernels` must have one value between each two of the {len(depths)} stages. "
+            f"Received: merge_kernels={merge_kernels!r}"
+        )
+    if kind in ("deit", "swin") and heads is None:
+        raise ValueError(f'`heads` must have one value for each stage where kind is "{kind}". Received: heads=None')
     unit = 2 * stem_patch * sub_grid * (2 ** (len(depths) - 1) * window if kind == "swin" else 1)
     sides = x.shape[1:3]
     if None in sides or any(side % unit for side in sides):

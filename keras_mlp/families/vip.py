@@ -56,6 +56,7 @@ family = Family(
         random_erasing=0.25,
         drop_path_rate=0.1,
     ),
+    per_stage=("dims", "depths", "segments", "transitions", "mlp_ratios"),
 )
 
 

@@ -50,6 +50,7 @@ family = Family(
         drop_path_rate=0.1,
         ema_decay=0.99996,
     ),
+    per_stage=("dims", "depths", "transitions", "mlp_ratios"),
 )
 
 

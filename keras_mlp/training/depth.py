@@ -6,6 +6,8 @@ import re
 
 import keras
 
+from keras_mlp import names
+
 
 def groups(model) -> list[list]:
     """Return the layers that have weights, block by block from the input to the classifier.
@@ -15,7 +17,8 @@ def groups(model) -> list[list]:
     another (the norm and the head). In a model without such names each layer is a group.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    blocks = [match and match[0] for match in (re.match(r"\D*\d+(_\d+)*", layer.name) for layer in layers)]
+    matches = (re.match(r"\D*\d+(_\d+)*", names.local(layer.name)) for layer in layers)
+    blocks = [match and match[0] for match in matches]
     if not any(blocks):
         return [[layer] for layer in layers]
     last = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block)

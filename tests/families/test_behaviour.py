@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 
 import keras_mlp
+from keras_mlp.checkpoints import naming
 from keras_mlp.layers import activations
+from keras_mlp.training import depth
 from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
@@ -123,6 +125,18 @@ def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     assert case.error(model(case.images())) < 1e-4
     draws = np.stack([model(case.images(), training=True) for _ in range(4)])
     assert draws.std(axis=0).max() > 1e-2
+
+
+@family
+def test_models_on_one_input_tensor_are_joined_where_a_prefix_tells_their_layers_apart(case):
+    images = keras.Input(case.images().shape[1:])
+    plain, left = (golden.build(case, input_tensor=images, layer_prefix=prefix) for prefix in (None, "left"))
+    for answer in keras.Model(images, [plain.output, left.output])(case.images()):
+        assert case.error(answer) < 1e-4
+    assert all(layer.name.startswith("left.") for layer in left.layers[1:])
+    assert list(naming.named_variables(left)) == list(naming.named_variables(plain))
+    assert [len(group) for group in depth.groups(left)] == [len(group) for group in depth.groups(plain)]
+    assert list(keras_mlp.feature_pyramid(left).output) == list(keras_mlp.feature_pyramid(plain).output)
 
 
 @few

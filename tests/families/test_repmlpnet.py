@@ -98,3 +98,14 @@ def test_openmmlabs_copies_load_by_their_own_names():
     model = golden.build(CASE, load=False)
     assert keras_mlp.load_checkpoint(model, state).layout == "repmlpnet/mmpretrain"
     assert CASE.error(model(CASE.images())) < 1e-4
+
+
+def test_patches_need_not_be_square():
+    model = keras_mlp.RepMLPNet(**SMALL, patch_size=(2, 4), input_shape=(16, 32, 3), include_preprocessing=False)
+    stem = keras.Model(model.input, model.get_layer("stem").output)
+    images = np.random.RandomState(0).standard_normal((2, 16, 32, 3)).astype("float32")
+    kernel = keras.ops.convert_to_numpy(model.get_layer("stem").kernel)
+    patches = images.reshape(2, 8, 2, 8, 4, 3)
+    np.testing.assert_allclose(stem(images), np.einsum("nhywxc,yxcd->nhwd", patches, kernel), atol=1e-5)
+    with pytest.raises(ValueError, match="nearest to 20 that work: 16, 32"):
+        keras_mlp.RepMLPNet(**SMALL, patch_size=(2, 4), input_shape=(16, 20, 3))

@@ -2,13 +2,14 @@
 
 `models/` has the small configuration of every family, with dropout and stochastic depth. Each of its weights is filled
 with one number that follows from the variable's path, so that a weight in a wrong place shows and the files are small.
-`variables.json` lists the variables of these models in their order, by which the states of runs are numbered. `run/` is
-a run of `keras-mlp train` that was stopped after two epochs and a step of four; what resuming does not read was left
+`variables.json` lists the variables of these models in their order, by which the states of runs are numbered, seed
+generators without the number that counts them in a process. `run/` is a run of `keras-mlp train` that was stopped after two epochs and a step of four; what resuming does not read was left
 out.
 """
 
 import json
 import pathlib
+import re
 import shutil
 import zlib
 
@@ -26,7 +27,8 @@ VARIABLES = json.loads((SAVED / "variables.json").read_text())
 @pytest.mark.parametrize("family", sorted(VARIABLES))
 def test_models_load_with_every_weight_in_its_place_and_variables_in_their_order(family):
     model = keras.saving.load_model(SAVED / "models" / f"{family}.keras")
-    assert [variable.path for variable in model.variables] == VARIABLES[family]
+    paths = [re.sub(r"seed_generator_\d+", "seed_generator", variable.path) for variable in model.variables]
+    assert paths == VARIABLES[family]
     for variable in model.weights:
         if "float" in variable.dtype:
             value = zlib.crc32(variable.path.encode()) % 1000 / 1000 + 0.5

@@ -2,9 +2,9 @@
 
 `models/` has the small configuration of every family, with dropout and stochastic depth. Each of its weights is filled
 with one number that follows from the variable's path, so that a weight in a wrong place shows and the files are small.
-`variables.json` lists the variables of these models in their order, by which the states of runs are numbered, seed
-generators without the number that counts them in a process. `run/` is a run of `keras-mlp train` that was stopped after two epochs and a step of four; what resuming does not read was left
-out.
+`variables.json` lists the variables of these models in their order, by which the states of runs are numbered; seed
+generators are without the number that counts them in a process. `run/` is a run of `keras-mlp train` that was stopped
+after two epochs and a step of four; what resuming does not read was left out.
 """
 
 import json

@@ -8,8 +8,8 @@ import pkgutil
 import keras
 
 from keras_mlp import families
-from keras_mlp.application import Family
 from keras_mlp.cards import INPUTS, ModelCard, natural_order
+from keras_mlp.family import Family
 
 FAMILIES = {
     found.name: found

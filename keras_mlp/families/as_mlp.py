@@ -8,8 +8,8 @@ norm with one group, not layer norm.
 
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     AxialShift,

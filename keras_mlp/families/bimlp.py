@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     BinaryAggregation,
     BinaryDense,
@@ -27,6 +27,7 @@ from keras_mlp.layers import (
     batch_norm,
     image_norm,
     overlapping_patches,
+    precision,
     stages,
     stochastic_depth,
 )
@@ -55,7 +56,6 @@ family = Family(
         warmup_epochs=5,
         weight_decay=0.0,
     ),
-    at_least_float32=True,
     per_stage=("dims", "depths", "transitions"),
 )
 
@@ -240,6 +240,7 @@ def max_pools(x, name):
 
 
 @family.builder
+@precision.in_float32
 def BiMLP(
     x,
     patch_size=4,

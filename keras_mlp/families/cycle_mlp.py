@@ -9,8 +9,8 @@ import functools
 
 from keras import initializers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     CycleShift,
     Dense,

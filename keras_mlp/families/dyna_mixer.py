@@ -11,9 +11,9 @@ import math
 import keras
 from keras import initializers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
+from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
 from keras_mlp.layers.initializers import own
 

@@ -7,8 +7,8 @@ nor weights for images; the S/16 is timm's.
 
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
 
 _NEAR_ZERO = initializers.RandomNormal(stddev=1e-6)

@@ -8,8 +8,8 @@ form of GELU, PyTorch's copies of them run with the exact one; what runs here fo
 
 from keras import layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, stochastic_depth
 
 _INCEPTION = Preprocessing(

@@ -14,8 +14,8 @@ import math
 import keras
 from keras import initializers, layers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     Dense,

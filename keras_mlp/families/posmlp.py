@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     Dense,

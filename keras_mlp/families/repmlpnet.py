@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.checkpoints.layouts import with_weight
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     ChannelPerceptron,

@@ -7,8 +7,8 @@ what is here, is B24/8: patches of 8 pixels.
 
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, stochastic_depth
 
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")

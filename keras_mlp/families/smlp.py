@@ -7,8 +7,8 @@ after those. Every position thus sees the whole image after two blocks, at the c
 
 from keras import layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     AxisDense,

@@ -8,8 +8,8 @@ hybrids convolve first and attend later.
 
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     LayerNormalization,
     LayerScale,

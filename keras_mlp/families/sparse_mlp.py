@@ -24,9 +24,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.families.mlp_mixer import mixer_block
+from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, stochastic_depth
 
 family = Family(

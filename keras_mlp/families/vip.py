@@ -14,8 +14,8 @@ import functools
 
 from keras import initializers, layers
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     AxisDense,
     Dense,

@@ -10,8 +10,8 @@ import functools
 import keras
 from keras import initializers, layers, ops
 
-from keras_mlp.application import Family
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.family import Family
 from keras_mlp.layers import (
     Dense,
     SplitAttention,

@@ -41,8 +41,9 @@ def test_levels_are_options_of_every_builder():
 
 
 def test_mixed_precision_leaves_the_thresholds_in_float32():
-    model = keras_mlp.BiMLP(**ONE_BLOCK, dtype="mixed_bfloat16")
-    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    for top in (dict(), dict(include_top=False, pooling="avg")):
+        model = keras_mlp.BiMLP(**ONE_BLOCK, **top, dtype="mixed_bfloat16")
+        assert {layer.compute_dtype for layer in model.layers[1:]} == {"float32"}
 
 
 @pytest.mark.parametrize(

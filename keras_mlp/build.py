@@ -1,0 +1,144 @@
+"""From the arguments of a builder to a model: input, preprocessing, trunk, head, weights."""
+
+import contextlib
+import difflib
+import types
+
+import keras
+
+from keras_mlp import arguments, names
+from keras_mlp.cards import Weights
+from keras_mlp.checkpoints import layouts, load
+from keras_mlp.checkpoints.published import load_published
+from keras_mlp.layers import precision
+from keras_mlp.layers.normalization import at_least_float32
+
+_POOLS = {"avg": "Average", "max": "Max"}
+
+
+def build(family, model_name: str | None, config: dict, default_shape: tuple, shared: dict) -> keras.Model:
+    """Build a model of a family.
+
+    Args:
+        family: the `Family`.
+        model_name: the published variant; `None` for the family's generic builder.
+        config: arguments of the family's trunk by name; for those left out it has its defaults.
+        default_shape: shape of the input if no argument tells.
+        shared: the arguments that all builders share (`arguments.shared`), by name.
+
+    Returns:
+        A functional model with its weights.
+
+    Raises:
+        ValueError: an argument is wrong, or the weights do not fit.
+    """
+    given = types.SimpleNamespace(**shared)
+    published = _published(family, model_name, given.weights)
+    arguments.check(given, published)
+    arguments.check_rates(config)
+    defaults = {parameter.name: parameter.default for parameter in family.architecture}
+    arguments.check_stages({name: (defaults | config)[name] for name in family.per_stage})
+
+    preprocessing = None
+    if given.include_preprocessing:
+        preprocessing = published.preprocessing if published else family.preprocessing_of(model_name)
+    with precision.policy(given.dtype):
+        inputs, sources = _inputs(given.input_tensor, given.input_shape, default_shape)
+        with keras.name_scope(given.layer_prefix) if given.layer_prefix else contextlib.nullcontext():
+            x = _normalised(preprocessing, inputs) if preprocessing else inputs
+            x = family.trunk(x, **config)
+            if given.include_top:
+                outputs = family.head(x, given.classes, keras.activations.get(given.classifier_activation))
+            else:
+                outputs = _pooled(x, given.pooling, x.dtype) if given.pooling else x
+        if given.layer_prefix:
+            for operation in _between(inputs, outputs):
+                operation.name = names.prefixed(given.layer_prefix, operation.name)
+    model = keras.Model(sources, outputs, name=given.name)
+
+    options = dict(new_head=given.new_head, keep_activation=config.get("activation") is not None)
+    if published:
+        load_published(model, published, layouts.REGISTRY[family.name][published.layout], **options)
+    elif given.weights is not None:
+        load.load_checkpoint(model, given.weights, family=family.name, **options)
+    return model
+
+
+def average_and_classify(x, classes: int, activation):
+    """The head of most families: the average over the positions, and one dense layer from zero, at least in float32.
+
+    Args:
+        x: map `(batch, …, channels)`.
+        classes: number of classes.
+        activation: of the dense layer.
+
+    Returns:
+        A tensor `(batch, classes)`.
+    """
+    dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
+    x = _pooled(x, "avg", dtype)
+    return keras.layers.Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=load.HEAD)(
+        x
+    )
+
+
+def _published(family, model_name, weights) -> Weights | None:
+    """The published checkpoint that `weights` means; `None` for no weights and for a path that exists."""
+    if weights is None or load.is_file(weights):
+        return None
+    tags = family.weights(model_name) if model_name else {}
+    if isinstance(weights, str) and weights in tags:
+        return tags[weights]
+    what = model_name or f"{family.title} of any other size"
+    exist = f"For {what} there are: {', '.join(map(repr, tags))}." if tags else f"For {what} no weights are published."
+    near = difflib.get_close_matches(str(weights), tags, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(
+        "The `weights` argument should be either `None` (random initialization), the tag of published weights, or the "
+        f"path of an existing weights file. {exist}{hint} Received: weights={weights!r}"
+    )
+
+
+def _inputs(input_tensor, input_shape, default_shape):
+    """The images as a tensor of the graph, and the inputs of the model to be."""
+    if input_shape is not None:
+        input_shape = arguments.check_shape(input_shape, default_shape)
+    if input_tensor is None:
+        images = keras.Input(input_shape or default_shape, dtype="float32")
+        return images, images
+    if not keras.utils.is_keras_tensor(input_tensor):
+        raise ValueError(f"Argument `input_tensor` must be a KerasTensor. Received: {type(input_tensor).__name__}")
+    shape = tuple(input_tensor.shape[1:])
+    if input_shape is not None and shape != input_shape:
+        raise ValueError(
+            "`input_tensor` and `input_shape` contradict each other; pass one of them, or the same shape. "
+            f"Received: input_tensor of shape {shape}, input_shape={input_shape}"
+        )
+    sources = keras.utils.get_source_inputs(input_tensor)
+    return input_tensor, sources[0] if len(sources) == 1 else sources
+
+
+def _between(inputs, outputs) -> list:
+    """The layers and operations that make the tensors `outputs` of the tensor `inputs`."""
+    found, tensors = {}, keras.tree.flatten(outputs)
+    while tensors:
+        tensor = tensors.pop()
+        operation, node, _ = tensor._keras_history
+        if tensor is not inputs and operation not in found:
+            found[operation] = None
+            tensors += operation._inbound_nodes[node].input_tensors
+    return list(found)
+
+
+def _normalised(preprocessing, x):
+    scale, offset = preprocessing.for_channels(x.shape[-1]).scale_and_offset
+    x = keras.ops.flip(x, axis=-1) if preprocessing.bgr else x
+    # In 16 bits the difference of a pixel and its mean would lose digits.
+    dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
+    return keras.layers.Rescaling(scale, offset, dtype=dtype, name="preprocessing")(x)
+
+
+def _pooled(x, pooling, dtype):
+    """The average or maximum of a map over its positions, computed in a precision."""
+    pool = getattr(keras.layers, f"Global{_POOLS[pooling]}Pooling{len(x.shape) - 2}D")
+    return pool(dtype=dtype, name=f"{pooling}_pool")(x)

@@ -1,5 +1,19 @@
-"""The names of layers: what a builder's `layer_prefix` puts before them, and names without it."""
+"""The convention of layer names, and the only place that takes a name apart.
 
+The name of a layer tells where in the network it is:
+
+    stem…, position                     before the first block
+    blocks_i…, stages_s_i…, levels_s_i… block `i`, of stage `s` where a family numbers them by stage
+    down_s…                             between two stages, where the height and width are halved or the width changes
+    norm, level_s_…                     after the last block
+    head…                               the classifier
+
+What follows the numbers says what the layer does, such as "stages_0_1_token_mixing". A `layer_prefix` stands before all
+of it, with a dot between: "left.stem". Names are part of what is saved: weights are loaded, learning rates fall and
+feature pyramids are cut by them.
+"""
+
+import dataclasses
 import re
 
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -32,3 +46,34 @@ def prefix(name: str) -> str:
 def local(name: str) -> str:
     """A layer's name without its prefix: what it is called in every model of its family."""
     return name.rpartition(".")[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in its network a layer is.
+
+    Attributes:
+        part: "stem", "block", "down", "top" or "head".
+        numbers: of a block `(i,)` or `(stage, i)`, of "down" `(stage,)`; else empty.
+    """
+
+    part: str
+    numbers: tuple[int, ...] = ()
+
+
+_PLACES = (
+    (re.compile(r"(?:stem|position)(?:_.*)?"), "stem"),
+    (re.compile(r"blocks_(\d+)(?:_.*)?"), "block"),
+    (re.compile(r"(?:stages|levels)_(\d+)_(\d+)(?:_.*)?"), "block"),
+    (re.compile(r"down_(\d+)(?:_.*)?"), "down"),
+    (re.compile(r"norm|level_\d+_.*"), "top"),
+    (re.compile(r"head(?:_.*)?"), "head"),
+)
+
+
+def parse(name: str) -> Place | None:
+    """Where in its network the layer called `name` is; `None` if the name does not follow the convention."""
+    for pattern, part in _PLACES:
+        if match := pattern.fullmatch(local(name)):
+            return Place(part, tuple(map(int, match.groups())))
+    return None

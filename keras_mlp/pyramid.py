@@ -1,14 +1,10 @@
 """Feature pyramids: the maps that a model passes through, for detection and segmentation."""
 
 import math
-import re
 
 import keras
 
 from keras_mlp import names
-
-_DOWN = re.compile(r"down_(\d+)(_.*)?")
-"""Families name what stands between two levels "down_1", "down_2", …, and what belongs to it "down_1_norm" or so."""
 
 _SAMPLE = 448
 """Side in pixels to measure strides at where the model's own size is unknown: 64 * 7, so that all patches fit."""
@@ -51,9 +47,9 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
         )
     ends, seen = [], set()
     for layer in model.layers:
-        match = _DOWN.fullmatch(names.local(layer.name))
-        if match and match[1] not in seen:
-            seen.add(match[1])
+        place = names.parse(layer.name)
+        if place and place.part == "down" and place not in seen:
+            seen.add(place)
             ends.append(layer.input)
     ends.append(maps[-1].output)
     sides = [size or _SAMPLE for size in source.shape[1:-1]]

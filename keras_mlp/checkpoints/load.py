@@ -8,13 +8,13 @@ import warnings
 import keras
 import numpy as np
 
-from keras_mlp import files
+from keras_mlp import files, names
 from keras_mlp.checkpoints import layouts, naming, readers, resample
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
 from keras_mlp.layers import activations
 
 HEAD = "head"
-"""Name of the classifier's layer in every model; a layer whose name begins with "head_" belongs to it."""
+"""Name of the classifier's layer in every model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,8 @@ def convert(source, path, layout: Layout, **metadata: str):
 
 
 def _of_head(name: str) -> bool:
-    return name.startswith((f"{HEAD}/", f"{HEAD}_"))
+    place = names.parse(name.partition("/")[0])
+    return place is not None and place.part == "head"
 
 
 def _fit(model, layer, variable, array, input_size):

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 
 import keras
 
@@ -12,22 +11,26 @@ from keras_mlp import names
 def groups(model) -> list[list]:
     """Return the layers that have weights, block by block from the input to the classifier.
 
-    A block is what shares a beginning with numbers in the layers' names, as "stages_1_0_norm" and
-    "stages_1_0_token_mixing"; what comes before the first is one group (the stem), and what comes after the last one is
-    another (the norm and the head). In a model without such names each layer is a group.
+    What comes before the first block is one group (the stem), each block and what is between two stages is another, and
+    what comes after the last block is the last one (the norm and the head): see `keras_mlp.names`. Layers of another
+    name go with the one before them. In a model without such names each layer is a group.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    matches = (re.match(r"\D*\d+(_\d+)*", names.local(layer.name)) for layer in layers)
-    blocks = [match and match[0] for match in matches]
-    if not any(blocks):
+    places = [names.parse(layer.name) for layer in layers]
+    in_blocks = [i for i, place in enumerate(places) if place and place.part in ("block", "down")]
+    if not in_blocks:
         return [[layer] for layer in layers]
-    last = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block)
-    found = {}
-    block = "stem"
-    for i, layer in enumerate(layers):
-        block = "top" if i >= last else blocks[i] or block
-        found.setdefault(block, []).append(layer)
-    return list(found.values())
+    stem, blocks, top = [], {}, []
+    group = stem
+    for i, (layer, place) in enumerate(zip(layers, places, strict=True)):
+        if place and place.part == "stem":
+            group = stem
+        elif i in in_blocks:
+            group = blocks.setdefault(place, [])
+        elif place or i > in_blocks[-1]:
+            group = top
+        group.append(layer)
+    return [group for group in (stem, *blocks.values(), top) if group]
 
 
 def rate_factors(model, decay: float) -> dict[str, float]:

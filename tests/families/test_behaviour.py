@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_mlp
+from keras_mlp import names
 from keras_mlp.checkpoints import naming
 from keras_mlp.layers import activations
 from keras_mlp.training import depth
@@ -125,6 +126,18 @@ def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     assert case.error(model(case.images())) < 1e-4
     draws = np.stack([model(case.images(), training=True) for _ in range(4)])
     assert draws.std(axis=0).max() > 1e-2
+
+
+def test_every_layer_with_weights_says_where_it_is_and_learns_at_the_rate_of_that_place():
+    for case in TINY:
+        model = golden.build(case, load=False)
+        layers = [layer for layer in model.layers if layer.weights]
+        parts = [names.parse(layer.name).part for layer in layers]
+        stem, *_, top = depth.groups(model)
+        assert stem == [layer for layer, part in zip(layers, parts, strict=True) if part == "stem"], case.key
+        assert top == [layer for layer, part in zip(layers, parts, strict=True) if part in ("top", "head")], case.key
+        blocks = {names.parse(layer.name) for layer in layers} - {names.Place(part) for part in ("stem", "top", "head")}
+        assert len(depth.groups(model)) == len(blocks) + 2, case.key
 
 
 @family

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_mlp import files
+from keras_mlp import files, names
 from keras_mlp.checkpoints import naming
 from keras_mlp.extras import need
 from keras_mlp.layers import TokenMLP
@@ -53,12 +53,13 @@ def _choose(layers, layer):
     for number, found in enumerate(layers):
         if layer in (number, found.name):
             return found
-    names = ", ".join(found.name for found in layers)
-    raise ValueError(f"`layer` must be a number below {len(layers)} or one of {names}. Received: layer={layer!r}")
+    known = ", ".join(found.name for found in layers)
+    raise ValueError(f"`layer` must be a number below {len(layers)} or one of {known}. Received: layer={layer!r}")
 
 
 def _label(layer) -> str:
-    return layer.name.removesuffix("_token_mixing").replace("blocks_", "block ")
+    place = names.parse(layer.name)
+    return f"block {'.'.join(map(str, place.numbers))}" if place and place.part == "block" else layer.name
 
 
 def _pictures(layer, units) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Golden cases: what each family's reference implementation answers, as data.
 
-A case is one JSON file. It names every tensor of the reference checkpoint with
+A case is one JSON file in its family's folder, `families/FAMILY/CASE.json`; `reference.py` there says how the
+reference's constructor calls ours. A case names every tensor of the reference checkpoint with
 its shape; the values are not stored but follow from the names (`tensor`), and
 the input image follows from its shape (`image`). The stored logits were
 computed in float64 by the reference implementation that the case names.
@@ -18,6 +19,7 @@ are frozen for ever.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import pathlib
 import re
@@ -27,10 +29,9 @@ import numpy as np
 import pytest
 
 import keras_mlp
-from keras_mlp.families.repmlpnet import inject_locality
 from keras_mlp.zoo import FAMILIES
 
-ROOT = pathlib.Path(__file__).parent / "golden"
+ROOT = pathlib.Path(__file__).parent / "families"
 
 
 def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -92,12 +93,12 @@ class Case:
 
 
 def load(path) -> Case:
-    """Read one case; a relative path counts from this folder."""
+    """Read one case; a relative path counts from the folder of the families."""
     path = pathlib.Path(path)
     if not path.is_absolute():
         path = ROOT / path
     case = Case(json.loads(path.read_text()))
-    case.key = str(path.relative_to(ROOT).with_suffix(""))
+    case.key = f"{path.parent.name}/{path.stem}"
     return case
 
 
@@ -107,9 +108,19 @@ def cases(family: str | None = None) -> list[pathlib.Path]:
     return [p for p in paths if "kind" not in json.loads(p.read_text())]
 
 
+@functools.cache
+def reference(folder: str):
+    """What `reference.py` in the folder of a family says: `translate`, `DIGITS`, `ANY_SIZE` and what it has beside."""
+    return importlib.import_module(f"{ROOT.name}.{folder}.reference")
+
+
+REFERENCES = {path.parent.name: reference(path.parent.name) for path in sorted(ROOT.glob("*/reference.py"))}
+"""All of them by the folder's name, which is what the reference's family is called."""
+
+
 def family(case: Case) -> str:
     """Our family of a case; the reference's may be two of ours, one for images and one for videos."""
-    builder, _ = TRANSLATE[case.family](case)
+    builder, _ = REFERENCES[case.family].translate(case)
     return next(name for name, family in FAMILIES.items() if builder is family.builders[name])
 
 
@@ -149,17 +160,19 @@ def smallest():
     }
 
 
-WITHOUT_REFERENCE = {"sparse_mlp"}
+WITHOUT_REFERENCE = {name for name, found in REFERENCES.items() if getattr(found, "WITHOUT_REFERENCE", False)}
 """Families of which nobody published a reference. Their tiny case (`kind` is "behaviour") holds the answer of a NumPy
 implementation of our own, so that they take part in the behaviour suite; it is no parity case."""
 
-MODELS = json.loads((ROOT / "models.json").read_text())
+MODELS = {}
 """The names that full-size cases have in the package."""
+for _path in sorted(ROOT.glob("*/_models.json")):
+    MODELS |= json.loads(_path.read_text())
 
 
 def arguments(case: Case):
     """The builder of a case and the arguments that make its network, for images that are preprocessed already."""
-    builder, config = TRANSLATE[case.family](case)
+    builder, config = REFERENCES[case.family].translate(case)
     return builder, config | {"input_shape": tuple(case.input_shape[1:]), "include_preprocessing": False}
 
 
@@ -180,291 +193,10 @@ def build(case: Case, load: bool = True, **options):
 
 def loaded(case: Case, builder, **arguments):
     """What `builder` makes, loaded with the case's tensors and in the case's form, and the report of the loading."""
-    forms = vars(case).get("tensors_form"), vars(case).get("form")
-    if "deploy" in forms:
-        arguments["deploy"] = forms[0] == "deploy"
+    in_its_form = getattr(REFERENCES[case.family], "loaded", _loaded)
+    return in_its_form(case, builder, **arguments)
+
+
+def _loaded(case, builder, **arguments):
     model = builder(**arguments)
-    report = keras_mlp.load_checkpoint(model, case.state_dict())
-    return inject_locality(model) if forms == ("train", "deploy") else model, report
-
-
-# How each family's reference calls our arguments: case -> (builder, arguments).
-
-
-def _mlp_mixer(case):
-    config = case.config
-    if case.layout == "flax":
-        return keras_mlp.MLPMixer, dict(
-            patch_size=config["patches_size"][0],
-            dim=config["hidden_dim"],
-            depth=config["num_blocks"],
-            token_dim=config["tokens_mlp_dim"],
-            channel_dim=config["channels_mlp_dim"],
-        )
-    token_ratio, channel_ratio = config["mlp_ratio"]
-    return keras_mlp.MLPMixer, dict(
-        patch_size=config["patch_size"],
-        dim=config["embed_dim"],
-        depth=config["num_blocks"],
-        token_dim=int(token_ratio * config["embed_dim"]),
-        channel_dim=int(channel_ratio * config["embed_dim"]),
-        stem_norm=config.get("stem_norm", False),
-    )
-
-
-def _repmlpnet(case):
-    config = case.config
-    return keras_mlp.RepMLPNet, dict(
-        patch_size=config["patch_size"],
-        dims=config["channels"],
-        depths=config["num_blocks"],
-        tiles=list(zip(config["hs"], config["ws"], strict=True)),
-        share_sets=config["sharesets_nums"],
-        kernel_sizes=config["reparam_conv_k"] or (),
-        gate_reduction=config["globalperceptron_reduce"],
-        deploy=config["deploy"],
-    )
-
-
-def _res_mlp(case):
-    config = case.config
-    ratio = 4 if case.layout == "facebook" else config["mlp_ratio"]
-    return keras_mlp.ResMLP, dict(
-        patch_size=config["patch_size"],
-        dim=config["embed_dim"],
-        depth=config["depth"] if case.layout == "facebook" else config["num_blocks"],
-        channel_dim=int(ratio * config["embed_dim"]),
-        stem_norm=config.get("stem_norm", False),
-    )
-
-
-def _g_mlp(case):
-    config = case.config
-    return keras_mlp.GMLP, dict(
-        patch_size=config["patch_size"],
-        dim=config["embed_dim"],
-        depth=config["num_blocks"],
-        hidden_dim=int(config["mlp_ratio"] * config["embed_dim"]),
-        stem_norm=config.get("stem_norm", False),
-    )
-
-
-def _smlp(case):
-    config = case.config
-    return keras_mlp.SMLPNet, dict(
-        patch_size=config["patch_size"], dim=config["dim"], depths=config["depths"], mlp_ratio=config["alpha"]
-    )
-
-
-def _vip(case):
-    config = case.config
-    return keras_mlp.ViP, _permutator(config) | dict(
-        segments=config["segment_dim"], split_attention=config["mlp_fn"] == "WeightedPermuteMLP"
-    )
-
-
-def _bimlp(case):
-    config = case.config
-    return keras_mlp.BiMLP, dict(
-        dims=config["embed_dims"],
-        depths=config["layers"],
-        transitions=config["transitions"],
-        norm="batch" if config["norm_layer"].startswith("BatchNorm") else "image",
-        embedding_norm=config["ds_use_norm"],
-    )
-
-
-def _cycle_mlp(case):
-    config = case.config
-    return keras_mlp.CycleMLP, _stages(config) | dict(use_bias=config["qkv_bias"], branch_scale=1 / config["skip_lam"])
-
-
-def _hire_mlp(case):
-    config, borders = case.config, {"c": "circular", "replicate": "replicate", "0": "zeros"}
-    return keras_mlp.HireMLP, dict(
-        dims=config["embed_dims"],
-        depths=config["layers"],
-        region_sizes=config["pixel"],
-        shift_periods=config["step_stride"],
-        shift_sizes=config["step_dilation"],
-        mlp_ratios=config["mlp_ratios"],
-        shift_border=borders[config["step_pad_mode"]],
-        region_border=borders[config["pixel_pad_mode"]],
-    )
-
-
-def _posmlp(case):
-    config, norms = case.config, {"BN": "batch", "LN": "layer"}
-    encoding = "relative"
-    if config["quadratic"]:
-        encoding = "quadratic" if config["generalized"] else "isotropic"
-    return keras_mlp.PosMLP, dict(
-        dims=config["embed_dims"],
-        depths=config["depths"],
-        windows=config["win_size"][: len(config["depths"])],
-        groups=config["gamma"][: len(config["depths"])],
-        mlp_ratios=config["mlp_ratio"],
-        gate={"PoSGU": "positional", "SGU": "linear"}[config["gate_unit"]],
-        encoding=encoding,
-        chunks=config["chunks"],
-        symmetric=config["symmetric"],
-        softmax=config["use_softmax"],
-        position_bias=config["absolute_bias"],
-        token_weight=encoding == "relative" and not config["pos_only"],
-        stem={"ConvPatchEmbed": "conv", "PatchEmbed": "patch"}[config["stem"]],
-        stem_norm=norms[config["stem_norm"]],
-        depthwise_downsampling=config["depth_conv"],
-        downsampling_norm=norms[config["downsample_norm"]],
-    )
-
-
-def _wave_mlp(case):
-    config = case.config
-    return keras_mlp.WaveMLP, _stages(config) | dict(
-        norm={"BatchNorm2d": "batch", "MyNorm": "image"}[config["norm_layer"]],
-        embedding_norm=config["ds_use_norm"],
-        phase_conv=config["mode"] == "depthwise",
-        use_bias=config["qkv_bias"],
-    )
-
-
-def _stages(config):
-    return dict(
-        dims=config["embed_dims"],
-        depths=config["layers"],
-        transitions=config["transitions"],
-        mlp_ratios=config["mlp_ratios"],
-    )
-
-
-def _dyna_mixer(case):
-    config = case.config
-    return keras_mlp.DynaMixer, _permutator(config) | dict(
-        heads=config["num_heads"], reduced_dims=config["reduced_dims"], overlap=config["overlap"]
-    )
-
-
-def _permutator(config):
-    return dict(
-        patch_size=config["patch_size"],
-        dims=config["embed_dims"],
-        depths=config["layers"],
-        transitions=config["transitions"],
-        mlp_ratios=config["mlp_ratios"],
-        use_bias=config["qkv_bias"],
-        branch_scale=1 / config["skip_lam"],
-    )
-
-
-def _raft_mlp(case):
-    config = case.config
-    levels = config["layers"]
-    cross = config["embedding_type"] == "emb_cross_mlp"
-    return keras_mlp.RaftMLP, dict(
-        patch_sizes=[level["patch_size"] for level in levels],
-        dims=[level["dim"] for level in levels],
-        depths=[level["depth"] for level in levels],
-        kernel_sizes=[level["embedding_kernels"] for level in levels] if cross else None,
-        raft_sizes=[level.get("raft_size", 1) for level in levels],
-        image_size=config["pretrained_image_size"],
-        mixing="original" if config.get("token_mixing_type") == "original_tm" else "raft",
-        token_expansion=config.get("token_expansion_factor", 2),
-        mlp_ratio=config.get("channel_expansion_factor", 4),
-        shortcut=config["shortcut"],
-    )
-
-
-def _spach(case):
-    config = case.config
-    kinds = {"mlp": "mlp", "pass": "conv", "attn": "attention"}
-    stages = config["net_arch"] if isinstance(config["net_arch"][0][0], list) else [config["net_arch"]]
-    side = config["img_size"] // config["patch_size"]
-    return keras_mlp.SPACH, dict(
-        patch_size=config["patch_size"],
-        dim=config["hidden_dim"],
-        stages=[[(kinds[kind], count) for kind, count in stage] for stage in stages],
-        heads=config["num_heads"],
-        token_dims=[int((side // 2**i) ** 2 * config["token_ratio"]) for i in range(len(stages))],
-        mlp_ratio=config["channel_ratio"],
-        stem_convolutions={"conv1": 1, "conv4": 4}[config["stem_type"]],
-        convolve=config["cpe"],
-        initial_scale=config["init_values"] if config["scaled"] else None,
-        qkv_bias=config["qkv_bias"],
-        share_token_mixing=config["shared_spatial_func"],
-    )
-
-
-def _sparse_mlp(case):
-    return keras_mlp.SparseMLP, case.config
-
-
-def _swat(case):
-    config, constants = case.config, case.config["constants"]
-    kind, stem = config["constructor"], constants["stem"]
-    arguments = dict(kind=kind, segments=stem["c"], sub_grid=stem["p"], stem_dim=stem["dim"], stem_patch=stem["k2"])
-    if kind == "mixer":
-        token_ratio, ratio = config["mlp_ratio"]
-        kernels = dict(token_kernels=[constants["ks1"]], channel_kernels=[constants["ks2"]])
-        arguments |= kernels | dict(token_dim=int(token_ratio * config["embed_dim"]), mlp_ratio=ratio)
-    elif kind == "deit":
-        kernels = dict(token_kernels=[constants["ks"]], channel_kernels=[constants["mlp_ks"]])
-        arguments |= kernels | dict(heads=[config["num_heads"]])
-    elif kind == "swin":
-        arguments |= dict(
-            heads=config["num_heads"],
-            window=config["window_size"],
-            token_kernels=[kernel for *_, kernel in constants["attn"].values()],
-            channel_kernels=list(constants["mlp"].values()),
-            merge_kernels=[kernel for *_, kernel in constants["merge"].values()],
-        )
-    depths = config.get("depths") or [config.get("num_blocks") or config["depth"]]
-    return keras_mlp.SWAT, dict(mlp_ratio=config["mlp_ratio"]) | arguments | dict(depths=depths)
-
-
-def _as_mlp(case):
-    config = case.config
-    return keras_mlp.ASMLP, dict(
-        patch_size=config["patch_size"],
-        dim=config["embed_dim"],
-        depths=config["depths"],
-        shift_size=config["shift_size"],
-        mlp_ratio=config["mlp_ratio"],
-        use_bias=config["as_bias"],
-        stem_norm=config["patch_norm"],
-        dilation=config.get("dilation", 1),
-    )
-
-
-def _morph_mlp(case):
-    config = case.config.get("MORPH", case.config)
-    builder = keras_mlp.MorphMLPVideo if "NUM_FRAMES" in case.config else keras_mlp.MorphMLP
-    return builder, dict(
-        dims=config["EMBED_DIMS"],
-        depths=config["LAYERS"],
-        chunks=config["SEGMENT_DIM"],
-        mlp_ratios=config["MLP_RATIOS"],
-        transitions=config["TRANSITIONS"],
-        use_bias=config["QKV_BIAS"],
-    )
-
-
-TRANSLATE = {
-    "as_mlp": _as_mlp,
-    "bimlp": _bimlp,
-    "cycle_mlp": _cycle_mlp,
-    "dyna_mixer": _dyna_mixer,
-    "g_mlp": _g_mlp,
-    "hire_mlp": _hire_mlp,
-    "mlp_mixer": _mlp_mixer,
-    "morph_mlp": _morph_mlp,
-    "posmlp": _posmlp,
-    "raft_mlp": _raft_mlp,
-    "repmlpnet": _repmlpnet,
-    "res_mlp": _res_mlp,
-    "smlp": _smlp,
-    "spach": _spach,
-    "sparse_mlp": _sparse_mlp,
-    "swat": _swat,
-    "vip": _vip,
-    "wave_mlp": _wave_mlp,
-}
+    return model, keras_mlp.load_checkpoint(model, case.state_dict())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras_mlp
 from keras_mlp import export
 from keras_mlp.training import data, recipes
 from keras_mlp.training.train import evaluate, fit
@@ -18,47 +17,7 @@ from keras_mlp.zoo import FAMILIES
 
 GOAL = 0.95
 SIZE = 16
-_TWO_STAGES = dict(dims=(32, 64), depths=(2, 2), transitions=(True, False), mlp_ratios=(4, 4))
-SMALL = {
-    "as_mlp": ("ASMLP", dict(patch_size=2, dim=32, depths=(2, 2), shift_size=3)),
-    "bimlp": (  # its binary form is tested in test_bimlp.py
-        "BiMLP",
-        dict(patch_size=2, dims=(64,), depths=(1,), transitions=(True,), activation_levels=None, weight_levels=None),
-    ),
-    "cycle_mlp": ("CycleMLP", dict(patch_size=2) | _TWO_STAGES),
-    "dyna_mixer": ("DynaMixer", dict(patch_size=2, dims=(32, 64), depths=(1, 2), heads=(4, 8), reduced_dims=(2, 2))),
-    "g_mlp": ("GMLP", dict(patch_size=2, dim=64, depth=3)),
-    "hire_mlp": (
-        "HireMLP",
-        dict(
-            patch_size=2,
-            dims=(32, 64),
-            depths=(2, 2),
-            region_sizes=(2, 2),
-            shift_periods=(2, 2),
-            shift_sizes=(1, 1),
-            mlp_ratios=(4, 4),
-        ),
-    ),
-    "mlp_mixer": ("MLPMixer", dict(patch_size=2, dim=64, depth=3)),
-    "morph_mlp": ("MorphMLP", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
-    "morph_mlp_video": ("MorphMLPVideo", dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))),
-    "posmlp": ("PosMLP", dict(dims=(32, 64), depths=(2, 2), windows=(4, 2), groups=(4, 8), mlp_ratios=(4, 4))),
-    "raft_mlp": (
-        "RaftMLP",
-        dict(patch_sizes=(2, 2), dims=(32, 64), depths=(2, 2), kernel_sizes=((2, 4), (2,)), raft_sizes=(2, 2)),
-    ),
-    "repmlpnet": ("RepMLPNet", dict(patch_size=2, dims=(32, 64), depths=(2, 2), tiles=(8, 4), share_sets=(4, 16))),
-    "res_mlp": ("ResMLP", dict(patch_size=2, dim=64, depth=3, initial_scale=1.0)),
-    "smlp": ("SMLPNet", dict(patch_size=2, dim=32, depths=(2, 2))),
-    "spach": ("SPACH", dict(patch_size=2, dim=48, stages=((("mlp", 1), ("conv", 1), ("attention", 1)),), heads=4)),
-    "sparse_mlp": ("SparseMLP", dict(patch_size=2, dim=64, depths=(1, 1))),
-    "swat": ("SWAT", dict(segments=4, sub_grid=4, stem_dim=32, depths=(3,))),
-    "vip": ("ViP", dict(patch_size=2, dims=(32, 64), depths=(1, 2), segments=(8, 4))),
-    "wave_mlp": ("WaveMLP", dict(patch_size=2) | _TWO_STAGES),
-}
-for family in ("dyna_mixer", "vip"):
-    SMALL[family][1].update(transitions=(True, False), mlp_ratios=(3, 3))
+SMALL = {name: config for found in golden.REFERENCES.values() for name, config in found.DIGITS.items()}
 
 
 def still(data, frames):
@@ -89,8 +48,8 @@ def trained(tmp_path_factory):
             shape = (4, *shape)
             train, plain, test = (still(images, 4) for images in (train, plain, test))
         keras.utils.set_random_seed(0)
-        builder, config = SMALL[family]
-        model = getattr(keras_mlp, builder)(**config, input_shape=shape, classes=10, dtype=precision)
+        builder = FAMILIES[family].builders[family]
+        model = builder(**SMALL[family], input_shape=shape, classes=10, dtype=precision)
         # On many CPUs TensorFlow's own float16 products take a hundred times as long as XLA's.
         xla = precision == "mixed_float16" or "auto"
         fit(model, train, None, recipe, folder / f"{family}_{precision}", jit_compile=xla, verbose=0)

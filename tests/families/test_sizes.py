@@ -8,12 +8,9 @@ import tensorflow as tf
 
 import keras_mlp
 
-FREE = ("as_mlp", "bimlp", "cycle_mlp", "hire_mlp", "morph_mlp", "morph_mlp_video", "posmlp", "repmlpnet", "wave_mlp")
-"""Families that are free of the grid in all of their cases."""
-
 
 @pytest.mark.parametrize(
-    "case", [case for case in golden.tiny() if golden.family(case) in FREE], ids=lambda case: case.key
+    "case", [case for case in golden.tiny() if golden.REFERENCES[case.family].ANY_SIZE], ids=lambda case: case.key
 )
 def test_a_model_of_unknown_size_answers_as_the_reference(case):
     """With odd and oblong images, too, and on its way to the answer it has passed its pyramid's maps."""

@@ -1,6 +1,7 @@
 """MoCo v3 is what its reference is, on one device and on two."""
 
 import dataclasses
+import pathlib
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from keras_mlp.training.data.views import two_views
 from keras_mlp.training.lars import Lars
 from keras_mlp.training.moco_v3 import ContrastiveLoss, MoCoV3
 
+CASES = pathlib.Path(__file__).parent / "moco_v3"
+
 
 @pytest.fixture
 def float64():
@@ -27,7 +30,7 @@ def float64():
 @pytest.mark.parametrize("name", ["loss_t02", "loss_t1"])
 def test_the_loss_and_its_gradients_are_the_references(name):
     tf = pytest.importorskip("tensorflow")
-    case = golden.load(f"moco_v3/{name}.json")
+    case = golden.load(CASES / f"{name}.json")
     (n, d), seed = case.input_shape, case.input_seed
     q1, q2, n1, n2 = (tf.constant(golden.image((n, d), seed + i), tf.float64) for i in range(4))
     k1, k2 = (tf.cast(tf.cast(noise + query, tf.float32), tf.float64) for noise, query in ((n1, q1), (n2, q2)))
@@ -59,7 +62,7 @@ def by_reference_name(part, prefix):
 
 @pytest.mark.parametrize("heads", ["vit", "resnet"])
 def test_projector_and_predictor_are_the_references(heads, float64):
-    case = golden.load(f"moco_v3/heads_{heads}.json")
+    case = golden.load(CASES / f"heads_{heads}.json")
     config, state, features = case.config, case.state_dict(), case.images().astype("float64")
     encoder = keras.Sequential([keras.Input((config["width"],)), keras.layers.Identity()])
     model = MoCoV3(encoder, config["dim"], config["mlp_dim"], heads=heads)
@@ -88,7 +91,7 @@ STEPS = 1000  # of an epoch
 
 @pytest.mark.parametrize("number", range(3))
 def test_rate_and_momentum_follow_the_references_schedules(number):
-    case = golden.load("moco_v3/schedules.json").schedules[number]
+    case = golden.load(CASES / "schedules.json").schedules[number]
     recipe = Recipe(
         source="test",
         learning_rate=case["lr_after_scaling"],
@@ -105,7 +108,7 @@ def test_rate_and_momentum_follow_the_references_schedules(number):
 
 
 def test_lars_takes_the_references_steps(float64):
-    case = golden.load("moco_v3/schedules.json").lars
+    case = golden.load(CASES / "schedules.json").lars
     weight = keras.Variable(golden.tensor("lars.weight", (4, 5)), dtype="float64")
     bias = keras.Variable(golden.tensor("lars.bias", (4,)), dtype="float64")
     lars = Lars(case["lr"], case["momentum"], case["trust_coefficient"], case["weight_decay"])

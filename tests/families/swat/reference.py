@@ -1,0 +1,34 @@
+"""How the reference's constructor calls ours."""
+
+import keras_mlp
+
+DIGITS = {
+    "swat": {"segments": 4, "sub_grid": 4, "stem_dim": 32, "depths": (3,)},
+}
+"""For each family of these cases a small configuration that reads the digits, of 16 pixels a side."""
+
+ANY_SIZE = False
+"""Whether images of all cases may have any size."""
+
+
+def translate(case):
+    config, constants = case.config, case.config["constants"]
+    kind, stem = config["constructor"], constants["stem"]
+    arguments = dict(kind=kind, segments=stem["c"], sub_grid=stem["p"], stem_dim=stem["dim"], stem_patch=stem["k2"])
+    if kind == "mixer":
+        token_ratio, ratio = config["mlp_ratio"]
+        kernels = dict(token_kernels=[constants["ks1"]], channel_kernels=[constants["ks2"]])
+        arguments |= kernels | dict(token_dim=int(token_ratio * config["embed_dim"]), mlp_ratio=ratio)
+    elif kind == "deit":
+        kernels = dict(token_kernels=[constants["ks"]], channel_kernels=[constants["mlp_ks"]])
+        arguments |= kernels | dict(heads=[config["num_heads"]])
+    elif kind == "swin":
+        arguments |= dict(
+            heads=config["num_heads"],
+            window=config["window_size"],
+            token_kernels=[kernel for *_, kernel in constants["attn"].values()],
+            channel_kernels=list(constants["mlp"].values()),
+            merge_kernels=[kernel for *_, kernel in constants["merge"].values()],
+        )
+    depths = config.get("depths") or [config.get("num_blocks") or config["depth"]]
+    return keras_mlp.SWAT, dict(mlp_ratio=config["mlp_ratio"]) | arguments | dict(depths=depths)

@@ -1,4 +1,4 @@
-"""Write the tables that are generated from the model cards: in README.md and weights/README.md.
+"""Write the tables that are generated from the model cards: in README.md, docs/models.md and weights/README.md.
 
 python -m weights.tables            # rewrite them
 python -m weights.tables --check    # only tell whether they are as the cards say (exit code 1 if not)
@@ -11,6 +11,7 @@ from absl import app, flags
 
 import keras_mlp
 from keras_mlp import files
+from keras_mlp.zoo import FAMILIES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", module_name=__name__)
@@ -19,6 +20,24 @@ _CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", modul
 def _table(*rows) -> str:
     head, *body = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+def families() -> str:
+    """One row a family: its paper, how many models of which sizes, what is published."""
+    rows = [("family", "paper", "models", "parameters (M)", "with published weights")]
+    for family in sorted(FAMILIES.values(), key=lambda family: family.title.lower()):
+        cards = [family.card(name) for name in family.variants]
+        sizes, weights = [card.parameters / 1e6 for card in cards], sum(bool(card.weights) for card in cards)
+        rows.append(
+            (
+                family.title,
+                f"[{family.paper.authors} {family.paper.year}]({family.paper.url})",
+                len(cards),
+                f"{min(sizes):.1f} to {max(sizes):.1f}",
+                {0: "none", len(cards): "all"}.get(weights, weights),
+            )
+        )
+    return _table(*rows)
 
 
 def models() -> str:
@@ -45,7 +64,11 @@ def provenance() -> str:
     return _table(*rows)
 
 
-TABLES = {"README.md": {"models": models}, "weights/README.md": {"provenance": provenance}}
+TABLES = {
+    "README.md": {"families": families},
+    "docs/models.md": {"models": models},
+    "weights/README.md": {"provenance": provenance},
+}
 
 
 def render(path: str) -> str:

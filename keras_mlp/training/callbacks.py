@@ -10,6 +10,7 @@ import time
 import keras
 
 from keras_mlp.files import atomic_path
+from keras_mlp.training import metrics
 from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
@@ -17,13 +18,14 @@ from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progr
 
 
 def scores(history: dict[str, list[float]]) -> list[tuple[float, float]]:
-    """How good the model was after each epoch, the higher the better: top-1 accuracy, if any, and at a tie the loss.
+    """How good the model was after each epoch, the higher the better: the main metric, if any, and at a tie the loss.
 
     They are those on the validation data, or without such on the training data.
     """
     prefix = "val_" if "val_loss" in history else ""
     losses = history[f"{prefix}loss"]
-    return [(top1, -loss) for top1, loss in zip(history.get(f"{prefix}top1", [0] * len(losses)), losses, strict=True)]
+    values = history.get(f"{prefix}{metrics.main(history)}", [0] * len(losses))
+    return [(value, -loss) for value, loss in zip(values, losses, strict=True)]
 
 
 def best_epoch(history: dict[str, list[float]]) -> int:
@@ -369,8 +371,9 @@ class Terminal(keras.callbacks.Callback):
         for prefix, words in (("", ""), ("val_", "validation ")):
             if f"{prefix}loss" in logs:
                 parts.append(f"{words}loss {logs[f'{prefix}loss']:.4f}")
-            if f"{prefix}top1" in logs:
-                parts.append(f"top-1 {100 * logs[f'{prefix}top1']:.2f} %")
+            main = metrics.main(logs)
+            if f"{prefix}{main}" in logs:
+                parts.append(f"{metrics.MAIN[main]} {100 * logs[f'{prefix}{main}']:.2f} %")
         return "  ".join([*parts, f"{logs['images_per_second']:.0f} images/s", f"{duration(left)} left"])
 
     def _show(self, line, end):

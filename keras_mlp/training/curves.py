@@ -2,19 +2,21 @@
 
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
+from keras_mlp.training import metrics
 
 
 def plot(history: dict[str, list[float]], path):
-    """Draw loss and, if any, top-1 accuracy over the epochs.
+    """Draw loss and, if any, the main metric over the epochs.
 
     Args:
-        history: values after each epoch, as in Keras' `History.history`: "loss", "top1", and "val_loss", "val_top1" if
-            there were validation data.
+        history: values after each epoch, as in Keras' `History.history`: "loss", "top1" or another of `metrics.MAIN`,
+            and "val_loss", "val_top1" if there were validation data.
         path: picture to write, e.g. "curves.png".
     """
     figure = need("matplotlib.figure", extra="train").Figure(figsize=(10, 4), layout="constrained")
-    panels = [("loss", "loss", 1), ("top1", "top-1 accuracy in percent", 100)]
-    panels = [panel for panel in panels if panel[0] in history]
+    panels = [("loss", "loss", 1)]
+    if main := metrics.main(history):
+        panels.append((main, f"{metrics.MAIN[main]}{' accuracy' if main == 'top1' else ''} in percent", 100))
     for axes, (key, title, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, label in ((key, "training, augmented"), (f"val_{key}", "validation")):
             if name in history:

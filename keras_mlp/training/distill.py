@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.training.recipes import output_activation
+from keras_mlp.classifiers import EXCLUSIVE, Output
 
 # Temperature and share of the teacher where none are given. The half of "hard" is equation 3's of DeiT; 3 and 0.1 are
 # its text's for "soft", where the command of its code has 1 and 0.5.
@@ -25,16 +25,27 @@ class TeacherLoss(keras.losses.Loss):
     gradients' size at any temperature. "hard" is the cross entropy with the teacher's decision as the label: Touvron
     et al., Training data-efficient image transformers & distillation through attention (DeiT), 2021, equation 3.
 
+    Where classes do not exclude each other, or one unit tells of two of them, each unit is a choice between true and
+    false of its own, `p` the sigmoid and the decision whether it is above 1/2, and the result is the mean over the units.
+
     Args:
         kind: "hard" or "soft".
         temperature: `T` > 0, for "soft".
+        exclusive: whether the units are classes that exclude each other.
 
     Call arguments:
-        y_true: the teacher's logits `(batch, classes)`.
+        y_true: the teacher's logits `(batch, units)`.
         y_pred: the student's, of the same shape.
     """
 
-    def __init__(self, kind: str = "hard", temperature: float = TEMPERATURE, name="teacher_loss", **options):
+    def __init__(
+        self,
+        kind: str = "hard",
+        temperature: float = TEMPERATURE,
+        exclusive: bool = True,
+        name="teacher_loss",
+        **options,
+    ):
         super().__init__(name=name, **options)
         if kind not in SHARES:
             raise ValueError(f'`kind` should be "hard" or "soft". Received: {kind!r}')
@@ -42,16 +53,30 @@ class TeacherLoss(keras.losses.Loss):
             raise ValueError(f"`temperature` should be above 0. Received: {temperature}")
         self.kind = kind
         self.temperature = temperature
+        self.exclusive = exclusive
 
     def call(self, y_true, y_pred):
+        if not self.exclusive:
+            return self._of_units(y_true, y_pred)
         if self.kind == "hard":
             return ops.sparse_categorical_crossentropy(ops.argmax(y_true, -1), y_pred, from_logits=True)
         wanted = ops.log_softmax(y_true / self.temperature)
         found = ops.log_softmax(y_pred / self.temperature)
         return self.temperature**2 * ops.sum(ops.exp(wanted) * (wanted - found), -1)
 
+    def _of_units(self, y_true, y_pred):
+        if self.kind == "hard":
+            decided = ops.cast(y_true > 0, y_pred.dtype)
+            return ops.mean(ops.binary_crossentropy(decided, y_pred, from_logits=True), -1)
+        divergence = 0.0
+        for sign in (1, -1):  # of true, and of false
+            wanted, found = (ops.log_sigmoid(sign * logits / self.temperature) for logits in (y_true, y_pred))
+            divergence += ops.exp(wanted) * (wanted - found)
+        return self.temperature**2 * ops.mean(divergence, -1)
+
     def get_config(self):
-        return {**super().get_config(), "kind": self.kind, "temperature": self.temperature}
+        config = {"kind": self.kind, "temperature": self.temperature, "exclusive": self.exclusive}
+        return {**super().get_config(), **config}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +86,13 @@ class _Lesson:
     student: Any
     teacher: Any
     preprocess: Callable | None
+    output: Output
 
     def logits(self, images):
         """The teacher's answer in inference mode; no gradient passes."""
         images = resize(ops.cast(images, "float32"), self.teacher.input_shape[1:3])
         images = self.preprocess(images) if self.preprocess else images
-        return ops.stop_gradient(logits(self.teacher, self.teacher(images, training=False)))
+        return ops.stop_gradient(self.output.logits(self.teacher(images, training=False)))
 
 
 class Distiller(keras.Model):
@@ -79,7 +105,8 @@ class Distiller(keras.Model):
     teacher is patient and consistent, 2022).
 
     Args:
-        student: a classifier of images, functional or sequential, with the activation softmax or none.
+        student: a classifier of images, functional or sequential: of classes that exclude each other, of two classes
+            with one unit, or multi-label, as its activation and the loss that it is compiled with tell.
         teacher: another one, of the same classes in the same order. It is left as it is: nothing of it is trained and
             its statistics stay.
         kind: what the student learns from it: "hard" for its decisions, "soft" for its probabilities.
@@ -89,10 +116,13 @@ class Distiller(keras.Model):
         preprocess: from the student's images `(batch, height, width, channels)`, resized to the teacher's height and
             width (bilinear, antialiased), to what the teacher takes. By default it takes the images themselves: pixels
             0–255 for models of this package, which normalise them on their own.
+        output, teacher_output: what the outputs of student and teacher mean, where neither their layers nor the losses
+            they are compiled with tell.
 
     Raises:
-        ValueError: an argument is out of its range, the models' classes or channels are not equally many, or one of
-            them answers something from which logits cannot be had.
+        ValueError: an argument is out of its range, the models' classes or channels are not equally many, one of them
+            answers something from which logits cannot be had, or the teacher's classes exclude each other and the
+            student's do not.
 
     Example:
 
@@ -111,26 +141,43 @@ class Distiller(keras.Model):
         temperature: float = TEMPERATURE,
         share: float | None = None,
         preprocess: Callable | None = None,
+        output: Output | None = None,
+        teacher_output: Output | None = None,
     ):
         _check(student, teacher, preprocess)
         super().__init__(student.inputs[0], student.outputs[0], name=student.name)
-        self.teacher_loss = TeacherLoss(kind, temperature)
+        self.teacher_loss = TeacherLoss(kind, temperature)  # or the error comes in `compile` only
         self.share = SHARES[kind] if share is None else share
         if not 0 <= self.share <= 1:
             raise ValueError(f"`share` should be in 0–1. Received: {share}")
-        self.lesson = _Lesson(student, teacher, preprocess)
+        teacher_output = teacher_output or Output.of(teacher)
+        self.lesson = _Lesson(student, teacher, preprocess, teacher_output)
+        self.given = output
+        for name, found in (("student", output or Output.of(student)), ("teacher", teacher_output)):
+            try:
+                found.logits(np.zeros((1, found.units)))  # or the error comes in the first step only
+            except ValueError as error:
+                raise ValueError(f"`{name}` is of no use for distillation: {error}") from error
 
     def compile(self, *arguments, **options):
         """Compile this and the student, with one optimiser; arguments are those of `keras.Model.compile`."""
         super().compile(*arguments, **options)
         self.plain.compile(*arguments, **options)
         self.plain.optimizer = self.optimizer
+        self.student_output = self.given or Output.of(self.plain)
+        exclusive = self.student_output.kind == EXCLUSIVE
+        if self.lesson.output.activation == "softmax" and not exclusive:
+            raise ValueError(
+                f"The teacher's classes exclude each other, for it ends in a softmax; the student's are "
+                f"{self.student_output.kind}. Take a teacher that ends in sigmoids or logits."
+            )
+        self.teacher_loss = TeacherLoss(self.teacher_loss.kind, self.teacher_loss.temperature, exclusive)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
-        student = logits(self.plain, y_pred)
+        student = self.student_output.logits(y_pred)
         return (1 - self.share) * loss + self.share * self.teacher_loss(self.lesson.logits(x), student, sample_weight)
 
     @property
@@ -141,26 +188,6 @@ class Distiller(keras.Model):
     def save(self, *arguments, **options):
         """Save the student; arguments are those of `keras.Model.save`."""
         self.plain.save(*arguments, **options)
-
-
-def logits(model, answers):
-    """Return logits, float32, up to a constant an image, from what a model answers: logits, softmax or sigmoid.
-
-    Raises:
-        ValueError: the model's last activation is another one.
-    """
-    answers = ops.cast(answers, "float32")
-    activation = output_activation(model)
-    if activation == "linear":
-        return answers
-    smallest = 1e-37  # the least that float32 divides one by
-    if activation == "softmax":
-        return ops.log(ops.maximum(answers, smallest))
-    if activation == "sigmoid":
-        return ops.log(ops.maximum(answers, smallest)) - ops.log(ops.maximum(1 - answers, 1e-7))
-    raise ValueError(
-        f"{model.name} should end in softmax, sigmoid or logits, for distillation. Its last activation is {activation}."
-    )
 
 
 def resize(images, size):
@@ -196,7 +223,6 @@ def _check(student, teacher, preprocess):
                 f"`{name}` should be a built functional or sequential classifier, (batch, height, width, channels) to "
                 f"(batch, classes). Received: {model}, {shapes[0]} to {shapes[1]}"
             )
-        logits(model, np.zeros((1, 1)))  # or the error comes in the first step only
     if student.output_shape != teacher.output_shape:
         raise ValueError(
             f"Student and teacher should have the same classes: the student has {student.output_shape[-1]}, the "

@@ -33,16 +33,18 @@ def classifier(encoder, classes: int, *, train_encoder: bool = True, activation:
         classes: how many.
         train_encoder: whether the encoder is trained, too; else it is in inference mode, and what is trained is a
             linear probe.
-        activation: "softmax" or `None`.
+        activation: "softmax"; "sigmoid" for multi-label data, or for two classes with `classes=1`; or `None`.
 
     Returns:
         A model whose last layer is named "head"; its kernel begins with a standard deviation of 0.01.
 
     Raises:
-        ValueError: `classes` is not positive, or the encoder answers no features.
+        ValueError: `classes` is not positive, the encoder answers no features, or one unit has a softmax.
     """
     if classes < 1:
         raise ValueError(f"`classes` should be positive. Received: {classes}")
+    if classes == 1 and activation == "softmax":
+        raise ValueError('A softmax over one unit is always 1: take `activation="sigmoid"`, or classes=2.')
     features = pooled_features(encoder)
     copy = keras.models.clone_model(keras.Model(encoder.inputs[0], features, name=encoder.name))
     copy.set_weights(encoder.get_weights())

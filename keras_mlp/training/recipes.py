@@ -3,11 +3,14 @@
 import dataclasses
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mlp.cards import Recipe
-from keras_mlp.training import depth, precision
+from keras_mlp.classifiers import EXCLUSIVE, MULTI_LABEL, Output
+from keras_mlp.training import depth, metrics, precision
 from keras_mlp.training.lars import Lars
+from keras_mlp.training.plain import plain
 
 # Class and further arguments by name; and the same with rates that fall with depth.
 _OPTIMIZERS = {
@@ -233,12 +236,14 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class SigmoidCrossentropy(keras.losses.Loss):
-    """Binary cross entropy summed over the classes, as papers have it; Keras' own takes the mean.
+    """Binary cross entropy summed over the classes, as papers have it for one-hot labels; Keras' own takes the mean.
 
     Args:
         from_logits: whether predictions are logits; else probabilities.
         label_smoothing: share of each label that is spread evenly over all classes.
     """
+
+    classes = EXCLUSIVE  # which `keras_mlp.classifiers` asks for
 
     def __init__(self, from_logits=False, label_smoothing=0.0, name="sigmoid_crossentropy", **options):
         super().__init__(name=name, **options)
@@ -256,55 +261,58 @@ class SigmoidCrossentropy(keras.losses.Loss):
 _LOSSES = {"softmax": keras.losses.CategoricalCrossentropy, "sigmoid": SigmoidCrossentropy}
 
 
-def loss(recipe: Recipe, model):
-    """Return the recipe's loss for one-hot labels and the model's own output, probabilities or logits.
+def loss(recipe: Recipe, model, multi_label: bool = False):
+    """Return the recipe's loss for the model's own output, probabilities or logits.
+
+    Args:
+        recipe: the recipe. Its loss is that of one-hot labels; a single unit and multi-label data have Keras' binary
+            cross entropy, the mean over the classes.
+        model: a classifier.
+        multi_label: whether labels say of each class whether it is true; else they are one-hot, of a single unit 0 or 1.
 
     Raises:
         ValueError: the model's classifier has the other activation than the recipe's loss.
     """
     _one_of(_LOSSES, "loss", recipe.loss)
-    activation = output_activation(model)
-    if activation not in ("linear", recipe.loss):
+    output = output_of(model, multi_label)
+    if output.kind == EXCLUSIVE and output.activation not in ("linear", recipe.loss):
         raise ValueError(
             f"The recipe's loss is the {recipe.loss} cross entropy, but the model's output has the activation "
-            f"{activation}. Build it with classifier_activation={recipe.loss!r} or None, or change the recipe: "
+            f"{output.activation}. Build it with classifier_activation={recipe.loss!r} or None, or change the recipe: "
             "dataclasses.replace(recipe, loss=…)."
         )
-    return cross_entropy(model, recipe.loss, recipe.label_smoothing)
+    return cross_entropy(output, recipe.loss, recipe.label_smoothing)
 
 
-def cross_entropy(model, kind: str | None = None, label_smoothing: float = 0.0):
-    """Return a loss for one-hot labels and the model's own output.
+def cross_entropy(output: Output, kind: str | None = None, label_smoothing: float = 0.0):
+    """Return a loss for labels as `loss` has them.
 
     Args:
-        model: a classifier, with the activation softmax, sigmoid or none.
-        kind: "softmax" or "sigmoid"; by default what the model's activation is, softmax for logits.
-        label_smoothing: share of each label that is spread evenly over all classes.
+        output: what the model's output means.
+        kind: "softmax" or "sigmoid", for exclusive classes; by default what the model's activation is, softmax for
+            logits.
+        label_smoothing: share of each label that is spread evenly over all classes, or, where they do not exclude each
+            other, over true and false.
+
+    Raises:
+        ValueError: the model's last activation is no softmax, no sigmoid, and not none.
     """
-    activation = output_activation(model)
-    kind = kind or ("softmax" if activation == "linear" else activation)
-    return _one_of(_LOSSES, "loss", kind)(from_logits=activation == "linear", label_smoothing=label_smoothing)
+    output.logits(np.zeros((1, output.units)))  # which tells where there are none
+    options = dict(from_logits=output.activation == "linear", label_smoothing=label_smoothing)
+    if output.kind != EXCLUSIVE:
+        return keras.losses.BinaryCrossentropy(**options)
+    kind = kind or ("softmax" if output.activation == "linear" else output.activation)
+    return _one_of(_LOSSES, "loss", kind)(**options)
 
 
-def output_activation(model) -> str:
-    """Name of the activation of a model's last layer, which may be within a model within it; "linear" for none."""
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
-    if isinstance(last, keras.layers.Softmax):
-        return "softmax"
-    return keras.activations.serialize(getattr(last, "activation", None) or keras.activations.linear)
+def output_of(model, multi_label: bool = False) -> Output:
+    """What a model's output means where labels are one-hot, or multi-label."""
+    return Output.of(plain(model), MULTI_LABEL if multi_label else EXCLUSIVE)
 
 
-def metrics(classes: int) -> list:
-    """Return accuracies for one-hot labels: "top1", and "top5" where there are more than five classes."""
-    result = [keras.metrics.CategoricalAccuracy(name="top1")]
-    if classes > 5:
-        result.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
-    return result
-
-
-def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | None = None) -> dict:
+def compile_arguments(
+    recipe: Recipe, model, steps_per_epoch: int, batch_size: int | None = None, multi_label: bool = False
+) -> dict:
     """Return the arguments of `model.compile`.
 
     Args:
@@ -312,6 +320,7 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
         model: a built classifier, compiled or not.
         steps_per_epoch: batches of one epoch.
         batch_size: global batch, if another than the recipe's: the rates follow by its rule.
+        multi_label: see `loss`.
 
     Returns:
         A dictionary with `optimizer` and, unless the loss is the model's own, `loss` and `metrics`.
@@ -330,7 +339,10 @@ def compile_arguments(recipe: Recipe, model, steps_per_epoch: int, batch_size: i
     arguments = {"optimizer": optimizer(recipe, model, steps_per_epoch, batch_size)}
     if recipe.loss == "contrastive":
         return arguments
-    return arguments | {"loss": loss(recipe, model), "metrics": metrics(model.output_shape[-1])}
+    return arguments | {
+        "loss": loss(recipe, model, multi_label),
+        "metrics": metrics.of(output_of(model, multi_label)),
+    }
 
 
 def _one_of(table, field, value):

@@ -1,6 +1,6 @@
 """The report that a run leaves: what was trained, on what, how, and what came of it."""
 
-from keras_mlp.training import callbacks
+from keras_mlp.training import callbacks, metrics
 from keras_mlp.training.plain import plain
 
 
@@ -21,7 +21,9 @@ def text(model, train, validation, recipe, history, settings) -> str:
     name = settings.get("model") or model.name
     measured = f", {validation.examples:,} to measure on" if validation else ""
     seconds = callbacks.duration(sum(history["seconds"]))
-    rows = "\n".join(_row(word, epoch, history) for word, epoch in (("best", best), ("last", last)))
+    main = metrics.main(history)
+    called = metrics.MAIN.get(main, "top-1")
+    rows = "\n".join(_row(word, epoch, history, main) for word, epoch in (("best", best), ("last", last)))
     broken = "".join(f"\n{data.broken}.\n" for data in (train, validation) if data and data.broken)
     facts = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if value is not None)
     changed = "\n".join(f"| {key} | {_plain(value)} |" for key, value in vars(recipe).items())
@@ -31,7 +33,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
 {model.count_params():,} parameters, {len(train.classes)} classes; {pixels};
 {train.examples:,} images to learn from{measured}. {last + 1} epochs of {train.steps} steps took {seconds}.{ended}
 
-| epoch | loss | top-1 | validation loss | validation top-1 | file |
+| epoch | loss | {called} | validation loss | validation {called} | file |
 |---|---:|---:|---:|---:|---|
 {rows}
 {broken}
@@ -46,13 +48,13 @@ def text(model, train, validation, recipe, history, settings) -> str:
 """
 
 
-def _row(word, epoch, history):
+def _row(word, epoch, history, main):
     def shown(key, form):
         return form.format(history[key][epoch]) if key in history else ""
 
     cells = [
         f"{word}, {epoch + 1}",
-        *(shown("loss", "{:.4f}"), shown("top1", "{:.2%}"), shown("val_loss", "{:.4f}"), shown("val_top1", "{:.2%}")),
+        *(shown("loss", "{:.4f}"), shown(main, "{:.2%}"), shown("val_loss", "{:.4f}"), shown(f"val_{main}", "{:.2%}")),
         f"`{word}.keras`",
     ]
     return f"| {' | '.join(cells)} |"

@@ -12,10 +12,11 @@ import warnings
 import keras
 
 from keras_mlp.cards import Recipe
+from keras_mlp.classifiers import Output
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.training import callbacks as ours
-from keras_mlp.training import curves, depth, precision, recipes, report
+from keras_mlp.training import curves, depth, metrics, precision, recipes, report
 from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
@@ -46,7 +47,8 @@ def fit(
 
     The folder `output` gets `recipe.json` (the recipe as it was run, and `settings`), `classes.txt` (a name a line),
     `log.csv` (a row an epoch), `tensorboard` (the same for TensorBoard), `best.keras` (of the epoch with the best top-1
-    accuracy on the validation data, or without such on the training data; without its optimiser), `last.keras` (with
+    accuracy, for a single unit accuracy and for multi-label data mean average precision, on the validation data, or
+    without such on the training data; without its optimiser), `last.keras` (with
     it, to train on), `curves.png` and `report.md`. With a moving average of the weights, validation and `best.keras`
     use it, and so do in the end the model and `last.keras`.
 
@@ -55,7 +57,7 @@ def fit(
     written whole or not at all. Ctrl-C and SIGTERM wait for the end of a step and save; a second one does not wait.
 
     Args:
-        model: a classifier, or for a recipe without labels a `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here.
+        model: a classifier, of one unit for two classes, or for a recipe without labels a `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here.
             Its precision is as it was built, whatever the recipe says. If another is trained beside it, as with
             `keras_mlp.training.distill.Distiller`, what is saved and reported is the plain one.
         train: training data, as `keras_mlp.training.data.load(..., recipe=recipe)` gives them; their batch
@@ -90,8 +92,11 @@ def fit(
         OSError: a file cannot be written, as on a full disk; what was saved before stays.
         keras_mlp.training.resume.Interrupted: a KeyboardInterrupt, after which all is saved.
     """
-    for data in filter(None, (train, validation)):
-        (_check_pairs if recipe.loss == "contrastive" else _check)(model, data)
+    if recipe.loss == "contrastive":
+        for data in filter(None, (train, validation)):
+            _check_pairs(model, data)
+    else:
+        train, validation = (data and _fitting(model, data) for data in (train, validation))
     workers = workers or Alone()
     workers.check(train.batch_size, jit_compile)
     for package in ("matplotlib", "tensorboard"):  # better missed now than after training
@@ -99,7 +104,8 @@ def fit(
     output = pathlib.Path(output)
     recipe = dataclasses.replace(recipes.at_batch_size(recipe, train.batch_size), precision=precision.of(model))
     with workers.scope():
-        model.compile(**recipes.compile_arguments(recipe, model, train.steps), jit_compile=jit_compile)
+        arguments = recipes.compile_arguments(recipe, model, train.steps, multi_label=train.multi_label)
+        model.compile(**arguments, jit_compile=jit_compile)
         model.optimizer.build(model.trainable_variables)
     workers.prepare(model)
     written = json.dumps({**dataclasses.asdict(recipe), **(settings or {})}, indent=2) + "\n"
@@ -293,24 +299,27 @@ def _history(model, history):
     return result
 
 
-def evaluate(model, data: Data, verbose="auto") -> dict[str, float]:
+def evaluate(model, data: Data, verbose="auto", output: Output | None = None) -> dict[str, float]:
     """Measure a classifier.
 
     Args:
         model: a classifier, compiled or not; how it was compiled stays.
         data: evaluation data, as `keras_mlp.training.data.load` gives them without a recipe.
         verbose: of `model.evaluate`.
+        output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
 
     Returns:
-        "loss" (cross entropy, without label smoothing), "top1" and, where there are more than five classes, "top5":
-        shares of the images in 0–1.
+        "loss" (cross entropy, without label smoothing) and `keras_mlp.training.metrics.of` the model, each in 0–1:
+        "top1" and, where there are more than five classes, "top5"; for a single unit "accuracy" and "auc"; for
+        multi-label data "average_precision", "auc" and "f1".
 
     Raises:
         ValueError: the model and the data do not fit together, or too many images cannot be read.
     """
-    _check(model, data)
+    data = _fitting(model, data)
+    output = output or recipes.output_of(model, data.multi_label)
     judge = keras.Model(model.inputs[0], model.outputs[0])
-    judge.compile(loss=recipes.cross_entropy(model), metrics=recipes.metrics(len(data.classes)))
+    judge.compile(loss=recipes.cross_entropy(output), metrics=metrics.of(output))
     with _any_number_of_batches():
         result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
     data.broken.check()
@@ -325,15 +334,19 @@ def _any_number_of_batches():
         yield
 
 
-def _check(model, data):
-    if len(model.output_shape) != 2 or model.output_shape[-1] != len(data.classes):
+def _fitting(model, data):
+    """The data, with labels as the model's output has them."""
+    classes = len(data.classes)
+    one_for_two = model.output_shape[1:] == (1,) and classes == 2 and not data.multi_label
+    if model.output_shape[1:] != (classes,) and not one_for_two:
         raise ValueError(
-            f"The data have {len(data.classes)} classes, the model answers {model.output_shape}. Build it with "
-            f"include_top=True, classes={len(data.classes)}."
+            f"The data have {classes} classes, the model answers {model.output_shape}. Build it with "
+            f"include_top=True, classes={classes}."
         )
     images = data.dataset.element_spec[0].shape[1:]
     if not images.is_compatible_with(model.input_shape[1:]):
         raise ValueError(f"The images are {tuple(images)}, the model takes {model.input_shape[1:]}. Load them alike.")
+    return data.of_the_second_class() if one_for_two else data
 
 
 def _check_pairs(model, data):

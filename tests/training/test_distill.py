@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from keras_mlp.classifiers import Output
 from keras_mlp.training import distill, train
 from keras_mlp.training.distill import Distiller, TeacherLoss
 
@@ -48,7 +49,7 @@ def test_hard_targets_are_the_teachers_decisions():
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_logits_are_had_from_every_kind_of_answer(activation):
     wanted, answers = distributions(3, activation)
-    found = np.asarray(distill.logits(classifier(classes=4, activation=activation), answers))
+    found = np.asarray(Output("exclusive", activation or "linear", 4).logits(answers))
     difference = found - wanted
     np.testing.assert_allclose(difference, np.broadcast_to(difference[:, :1], wanted.shape), atol=1e-4)
 
@@ -123,7 +124,7 @@ def test_the_teacher_takes_another_size_and_other_values_and_stays_as_it_is():
     [
         (dict(teacher=classifier(classes=7)), "the student has 10, the teacher 7"),
         (dict(teacher=classifier(shape=(8, 8, 3))), "of 1 channels, the teacher of 3. Give `preprocess`"),
-        (dict(teacher=classifier(activation="tanh")), "softmax, sigmoid or logits.*last activation is tanh"),
+        (dict(teacher=classifier(activation="tanh")), "`teacher`.*softmax, sigmoid or logits.*last activation is tanh"),
         (dict(teacher=keras.Sequential([keras.layers.Dense(10)])), "`teacher` should be a built functional"),
         (
             dict(teacher=keras.Sequential([keras.Input((8, 8, 1)), keras.layers.ReLU()])),

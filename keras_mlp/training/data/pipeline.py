@@ -40,6 +40,7 @@ class Data:
         broken: the images that could not be read, as far as is known.
         starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
             way than to make them.
+        multi_label: whether labels say of each class whether it is true, in place of which one it is.
     """
 
     dataset: Any
@@ -49,6 +50,7 @@ class Data:
     batch_size: int
     broken: Broken
     starting_at: Callable[[int], Any] | None = None
+    multi_label: bool = False
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
@@ -56,6 +58,15 @@ class Data:
             return self
         dataset = self.starting_at(batches) if self.starting_at else self.dataset.skip(batches)
         return dataclasses.replace(self, dataset=dataset)
+
+    def of_the_second_class(self) -> "Data":
+        """Return the same data of two classes with labels `(batch, 1)`: how much of the second one there is."""
+
+        def second(dataset):
+            return dataset.map(lambda images, labels, *weights: (images, labels[:, 1:], *weights))
+
+        starting_at = self.starting_at and (lambda batches: second(self.starting_at(batches)))
+        return dataclasses.replace(self, dataset=second(self.dataset), starting_at=starting_at)
 
 
 def _augmented(image, seed, size, recipe, interpolation):

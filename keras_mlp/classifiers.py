@@ -46,8 +46,8 @@ class Output:
             )
         if self.activation == "softmax" and self.kind == MULTI_LABEL:
             raise ValueError(
-                "The model's output has the activation softmax: its classes exclude each other, so it is no multi-label "
-                'classifier. Build it with classifier_activation="sigmoid" or None.'
+                "The model's output has the activation softmax: its classes exclude each other, and it is no "
+                'multi-label classifier. Build it with classifier_activation="sigmoid" or None.'
             )
 
     @classmethod
@@ -213,10 +213,6 @@ class Output:
                 f"({count}, {self.classes}), one for each image. Received: shape={given.shape}"
             )
         return labels.astype(int)
-
-    def names(self, names: list[str]) -> list[str]:
-        """Names of the classes, in the order of `probabilities`, where one unit may have one name for two classes."""
-        return [f"not {names[0]}", *names] if self.kind == BINARY and len(names) == 1 else names
 
     def joint(self, probabilities) -> np.ndarray:
         """Probabilities `(classes,)` of several views `(views, classes)` of one image: as if logits were averaged."""

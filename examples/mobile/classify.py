@@ -3,7 +3,8 @@
     python examples/mobile/classify.py model.tflite photo.jpg ...
 
 Needs ai-edge-litert, NumPy and Pillow; neither TensorFlow nor keras_mlp. The file tells the rest: its size, how images
-are resized for it, and the names of its classes.
+are resized for it, the names of its classes, and whether they exclude each other. Of classes that do, the five best are
+shown; of a multi-label model all whose score is above one half.
 """
 
 import json
@@ -27,6 +28,18 @@ def read(path, size, preprocessing):
     return np.asarray(image.crop((left, top, left + width, top + height)))[np.newaxis]
 
 
+def probabilities(numbers, meaning):
+    """Scores of the classes, of what the model gives for an image: `(units,)`, of one unit those of two classes."""
+    exclusive, done = meaning["kind"] == "exclusive", meaning["activation"]
+    if done == "linear":
+        powers = np.exp(numbers - numbers.max())
+        numbers = powers / powers.sum() if exclusive else 1 / (1 + np.exp(-numbers))
+    elif exclusive and done == "sigmoid":
+        odds = numbers / np.maximum(1 - numbers, 1e-7)
+        numbers = odds / odds.sum()
+    return np.append(1 - numbers, numbers) if meaning["kind"] == "binary" else numbers
+
+
 def main(model, *images):
     with zipfile.ZipFile(model) as archive:
         about = json.loads(archive.read("metadata.json"))
@@ -38,8 +51,10 @@ def main(model, *images):
         pixels = read(path, taken["shape"][1:3], about["preprocessing"])
         interpreter.set_tensor(taken["index"], pixels.astype(taken["dtype"]))
         interpreter.invoke()
-        scores = interpreter.get_tensor(given["index"])[0]
-        best = np.argsort(-scores)[:5]
+        numbers, (scale, zero) = interpreter.get_tensor(given["index"])[0].astype("float32"), given["quantization"]
+        scores = probabilities((numbers - zero) * scale if scale else numbers, about["output"])
+        best = np.argsort(-scores)
+        best = [i for i in best if scores[i] > 0.5] if about["output"]["kind"] == "multi_label" else best[:5]
         print(path, *(f"{labels[i]} {100 * scores[i]:.1f} %" for i in best), sep="\n  ")
 
 

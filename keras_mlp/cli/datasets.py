@@ -4,7 +4,8 @@ import contextlib
 import sys
 
 DATASET_HELP = (
-    'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders or TFRecords.'
+    'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders or TFRecords, '
+    "for multi-label models with labels.csv."
 )
 DATA_DIR_HELP = "Where tensorflow-datasets keeps what it has prepared; its own folder by default."
 
@@ -18,9 +19,9 @@ def load(name: str, split: str, **options):
         return data.load(name, split, **options)
 
 
-def check(name: str, splits: list[str], data_dir):
+def check(name: str, splits: list[str], data_dir, multi_label: bool = False):
     """`keras_mlp.training.data.check.check`."""
     from keras_mlp.training.data.check import check
 
     with contextlib.redirect_stdout(sys.stderr):
-        return check(name, splits, data_dir)
+        return check(name, splits, data_dir, multi_label)

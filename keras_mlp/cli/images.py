@@ -91,24 +91,29 @@ def sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Pr
     return np.stack(found)
 
 
-def labelled_sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing):
+def labelled_sample(
+    name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing, multi_label: bool = False
+):
     """Some images of the evaluation part of a data set, evenly spaced, and their labels.
 
     Args:
         name: the data set, or a folder of one folder for each class.
         count: how many images, at most.
         shape, preprocessing: see `read`.
+        multi_label: whether each image may be of several classes.
 
     Returns:
-        float32 array `(n, *shape)`, pixels 0–255, integers `(n,)`, and the names of the classes.
+        float32 array `(n, *shape)`, pixels 0–255, labels, one-hot or of multi-label data 0 or 1 `(n, classes)`, and the
+        names of the classes.
 
     Raises:
         ValueError: there is no such data set.
     """
     *size, channels = shape
     options = dict(image_size=size, batch_size=count, preprocessing=preprocessing, channels=channels)
+    options["multi_label"] = multi_label
     data = datasets.load(name, "evaluation", **options)
     every = max(1, data.examples // count)  # they may be in the order of the classes
     chosen = data.dataset.unbatch().shard(every, 0).take(count)
     images, labels = zip(*chosen.as_numpy_iterator(), strict=True)
-    return np.stack(images), np.stack(labels).argmax(-1), data.classes
+    return np.stack(images), np.stack(labels), data.classes

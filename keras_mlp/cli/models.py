@@ -1,15 +1,18 @@
 """What `--model` and `--weights` mean: a model of the zoo by its name, a `.keras` file or a `.tflite` file."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_mlp.cards import Preprocessing, VideoPreprocessing, kind_of_input
 from keras_mlp.cli import console
+
+if TYPE_CHECKING:
+    from keras_mlp.classifiers import Output
 
 MODEL_HELP = "Name of a model (`keras-mlp list`), or a .keras file. Required."
 WEIGHTS_HELP = (
@@ -17,6 +20,14 @@ WEIGHTS_HELP = (
     '"none".'
 )
 SIZE_HELP = "Height and width in pixels, or one number; the model's own by default."
+MULTI_LABEL_HELP = (
+    "Whether each class is true of an image or not, whatever the others are, or (--nomulti_label) classes exclude each "
+    "other. By default as the model tells by its last activation or its loss."
+)
+THRESHOLD_HELP = (
+    "For multi-label models and for two classes with one score: the score above which a class, or the second of the "
+    "two, is taken to be true. 0.5 by default."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +39,14 @@ class Classifier:
         input_shape: `(height, width, channels)`, of videos `(frames, height, width, channels)`.
         preprocessing: how images are resized for it, and frames of videos chosen.
         classes: `(identifier, name)` of each class.
+        output: what its scores mean; of "exclusive" and "binary" classes those of an image sum to 1.
     """
 
     scores: Callable[[np.ndarray], np.ndarray]
     input_shape: tuple[int, ...]
     preprocessing: Preprocessing
     classes: list[tuple[str, str]]
+    output: "Output"
 
     @property
     def input(self) -> str:
@@ -77,33 +90,92 @@ def open_model(model: str, weights: str | None, image_size: list[str] | None = N
     return keras_mlp.create_model(model, **given)
 
 
-def open_classifier(model: str, weights: str | None, image_size: list[str] | None, batch_size: int) -> Classifier:
-    """A model or an exported file, with what is known of its classes and of how its images are resized."""
+def open_classifier(
+    model: str, weights: str | None, image_size: list[str] | None, batch_size: int, multi_label: bool | None = None
+) -> Classifier:
+    """A model or an exported file, with what is known of its classes and of how its images are resized.
+
+    Args:
+        model, weights, image_size: see `open_model`.
+        batch_size: images at a time.
+        multi_label: whether classes do not exclude each other; `None` for what the model or the file tells.
+    """
     if model.endswith(".tflite"):
         if weights or image_size:
             raise console.UsageError("--weights and --image_size go with a model, not with a .tflite file")
-        answers, shape, classes = _open_tflite(model)
-        resizing, names = _told_by(model, classes)
+        answers, shape, output = _open_tflite(model, _kind(multi_label))
+        resizing, names = _told_by(model, output)
     else:
         network = open_model(model, weights, image_size)
         shape = input_shape(network)
         if len(network.outputs[0].shape) != 2:
             raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
-        classes = network.outputs[0].shape[-1]
-        answers = functools.partial(network.predict, batch_size=batch_size, verbose=0)
-        resizing, names = preprocessing(model, weights), _names(model, weights, classes)
+        output = output_of(model, network, multi_label)
+        resizing, names = preprocessing(model, weights), _names(model, weights, output.classes)
+
+        def answers(images):
+            return network.predict(images, batch_size=batch_size, verbose=0)
+
     if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
         resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
-    return Classifier(_probabilities(answers), shape, resizing, names)
+    return Classifier(lambda images: output.probabilities(answers(images)), shape, resizing, names, output)
 
 
-def _open_tflite(path):
-    from keras_mlp.export import Runner
+def define_decision_flags(flags):
+    """Flags that say what is decided by scores."""
+    from absl import flags as absl_flags
+
+    absl_flags.DEFINE_bool("multi_label", None, MULTI_LABEL_HELP, flag_values=flags)
+    absl_flags.DEFINE_float(
+        "threshold", None, THRESHOLD_HELP, lower_bound=1e-6, upper_bound=1 - 1e-6, flag_values=flags
+    )
+
+
+def threshold(given: float | None, classifier: Classifier) -> float:
+    """`--threshold`, which goes with classifiers that have one."""
+    if given is not None and classifier.output.kind == "exclusive":
+        raise console.UsageError("--threshold goes with two classes of one score and with multi-label models")
+    return 0.5 if given is None else given
+
+
+def output_of(model: str, network, multi_label: bool | None = None) -> "Output":
+    """What the output of a model means that `open_model` has opened.
+
+    Args:
+        model: its name or its file, which may tell the loss that it was trained with.
+        network: the Keras model.
+        multi_label: see `open_classifier`.
+    """
+    from keras_mlp.classifiers import Output, saved_loss
+
+    return Output.of(network, _kind(multi_label), loss=saved_loss(model) if model.endswith(".keras") else None)
+
+
+def _kind(multi_label) -> str | None:
+    return {True: "multi_label", False: "exclusive", None: None}[multi_label]
+
+
+def _open_tflite(path, kind):
+    from keras_mlp.classifiers import ACTIVATIONS, KINDS, Output
+    from keras_mlp.export import Runner, read_metadata
 
     runner = Runner(path)
-    classes = runner(np.zeros((1, *runner.input_shape[1:]), runner.input_dtype)).shape[-1]
     whole_pixels = runner.input_dtype != np.float32
-    return lambda images: runner(np.rint(images) if whole_pixels else images), runner.input_shape[1:], classes
+
+    def answers(images):
+        return runner(np.rint(images) if whole_pixels else images)
+
+    shape = runner.input_shape[1:]
+    noise = answers(np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32"))
+    if noise.ndim != 2:
+        raise ValueError(f"{path} is no classifier: it answers {noise.shape}.")
+    told = read_metadata(path)[0].get("output")
+    if told is None:
+        return answers, shape, Output.of_numbers(noise, kind, runner.output_step)
+    if not isinstance(told, dict) or told.get("kind") not in KINDS or told.get("activation") not in ACTIVATIONS:
+        raise ValueError(f"{path} tells of its output what is not known here: {told}")
+    units = noise.shape[-1]
+    return answers, shape, Output(told["kind"] if kind is None or units == 1 else kind, told["activation"], units)
 
 
 def description(model: str, weights: str | None, network) -> tuple[dict, list[str] | None]:
@@ -118,13 +190,14 @@ def description(model: str, weights: str | None, network) -> tuple[dict, list[st
             told |= {"weights": published.tag, "licence": published.licence, "training_data": published.training_data}
     if len(network.outputs[0].shape) != 2:
         return told, None
-    identifiers, names = zip(*_names(model, weights, network.outputs[0].shape[-1]), strict=True)
+    units = network.outputs[0].shape[-1]
+    identifiers, names = zip(*_names(model, weights, 2 if units == 1 else units), strict=True)
     if identifiers != names:
         told["class_ids"] = identifiers
     return told, list(names)
 
 
-def _told_by(path, classes) -> tuple[Preprocessing, list[tuple[str, str]]]:
+def _told_by(path, output) -> tuple[Preprocessing, list[tuple[str, str]]]:
     """How images are resized for a .tflite file, and its classes: as the file tells, else as for any file."""
     from keras_mlp.export import read_metadata
 
@@ -134,7 +207,9 @@ def _told_by(path, classes) -> tuple[Preprocessing, list[tuple[str, str]]]:
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in told["preprocessing"].items()}
         resizing = (VideoPreprocessing if "clips" in values else Preprocessing)(**values)
     if not names:
-        return resizing, _names(path, None, classes)
+        return resizing, _names(path, None, output.classes)
+    if len(names) != output.classes:
+        raise ValueError(f"{path} names {len(names)} classes and tells {output.classes} apart.")
     return resizing, list(zip(told.get("class_ids", names), names, strict=True))
 
 
@@ -212,6 +287,8 @@ def _names(model, weights, classes) -> list[tuple[str, str]]:
     beside = pathlib.Path(model).with_name("classes.txt")
     if is_file(model) and beside.is_file():
         names = beside.read_text(encoding="utf-8").splitlines()
+        if classes == 2 and len(names) == 1:  # of a single label
+            names = [f"not {names[0]}", *names]
         if len(names) == classes:
             return [(str(i), name) for i, name in enumerate(names)]
     if weights in labels.NAMED:  # tags of video models are the names of their data sets
@@ -219,16 +296,3 @@ def _names(model, weights, classes) -> list[tuple[str, str]]:
     if classes in labels.CLASS_LISTS:
         return labels.class_names(classes)
     return [(str(i), str(i)) for i in range(classes)]
-
-
-def _probabilities(answers):
-    """`answers` with a softmax where the model gives logits."""
-
-    def scores(images):
-        found = np.asarray(answers(images), np.float64)
-        if found.min() >= 0 and np.allclose(found.sum(-1), 1, atol=0.05):
-            return found
-        powers = np.exp(found - found.max(-1, keepdims=True))
-        return powers / powers.sum(-1, keepdims=True)
-
-    return scores

@@ -26,6 +26,7 @@ class Runner:
     Attributes:
         input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`; `None` for a batch of any number.
         input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
+        output_step: how far apart neighbouring values are that a quantised output can take; 0 for one in float.
 
     Raises:
         ValueError: there is no such file, it is not a TFLite file, it needs operators the interpreter lacks, or
@@ -52,6 +53,7 @@ class Runner:
         batch, *shape = (None if side < 0 else int(side) for side in self._input["shape_signature"])
         self.input_shape = (batch, *shape)
         self.input_dtype = np.dtype(self._input["dtype"])
+        self.output_step = float(self._output["quantization"][0])
 
     def __call__(self, images) -> np.ndarray:
         """Answer for a batch of any length, in portions of the file's own batch; of up to 32 where it takes any.

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_mlp import fusion
+from keras_mlp.classifiers import Output
 from keras_mlp.export.checks import checked_path, checked_shape
 from keras_mlp.export.layer_errors import IMAGES, LayerError, Quantised
 from keras_mlp.export.metadata import attach_metadata
@@ -79,6 +80,7 @@ def to_tflite(
     metadata: dict | None = None,
     fuse: bool = True,
     max_accuracy_drop: float | None = None,
+    output: Output | None = None,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators.
 
@@ -115,17 +117,18 @@ def to_tflite(
         input_dtype: what the file takes: "float32"; "uint8" for pixels 0–255 as bytes, in models that normalise them
             themselves; "int8", with that precision, for quantised input and output.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
-        verify_with: images to compare file and model on, or a pair `(images, labels)`. Where they differ by more than
-            `LIMITS[precision]`, no file is written.
-        classes: names of the classes, in the order of the outputs.
+        verify_with: images to compare file and model on, or a pair `(images, labels)`, as for `verify`. Where they
+            differ by more than `LIMITS[precision]`, no file is written.
+        classes: names of the classes, in the order of the outputs; of one unit that tells of two, both.
         metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
-            dictionary of what JSON has. Input shape and dtype and the precision are added.
+            dictionary of what JSON has. Input shape and dtype, the precision and what the output means are added.
         fuse: whether to fuse the model first, for fewer operations.
-        max_accuracy_drop: for "int8", how much less than `model`'s the top-1 accuracy of the file may be, in [0, 1]; it
+        max_accuracy_drop: for "int8", how much less than `model`'s the accuracy (`Verification`) of the file may be; it
             needs labels in `verify_with`. Where it would be more, the layers that eight bits cost most
             (`quantization_errors`) stay in float32, so many of them as it takes: the file gets larger, slower and is no
             longer integer throughout. Without it all layers are quantised, whatever they lose within `LIMITS`. Where
             that is too much, a model can also be trained for it: `keras_mlp.training.quantization.QuantizationAware`.
+        output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
 
     Returns:
         What was written.
@@ -162,10 +165,10 @@ def to_tflite(
             "activations' ranges on, and no other takes them. "
             f"Received: precision={precision!r}, representative={_describe(representative)}"
         )
-    if classes is not None and len(classes) != model.output_shape[-1]:
-        raise ValueError(
-            f"`classes` must name the {model.output_shape[-1]} outputs of the model. Received: {len(classes)} names"
-        )
+    output = output or Output.perhaps(model)
+    named = output.classes if output else model.output_shape[-1]
+    if classes is not None and len(classes) != named:
+        raise ValueError(f"`classes` must name the {named} classes of the model. Received: {len(classes)} names")
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
         if len(representative) < (batch_size or 1):
@@ -175,7 +178,7 @@ def to_tflite(
     if verify_with is not None:
         images, labels = verify_with if isinstance(verify_with, tuple) else (verify_with, None)
         images = _checked_images("verify_with", images, shape, input_dtype)
-        labels = None if labels is None else checked_labels(labels, len(images))
+        labels = None if labels is None else checked_labels(output, model, labels, len(images))
     if max_accuracy_drop is not None:
         if not isinstance(max_accuracy_drop, numbers.Real) or not 0 <= max_accuracy_drop <= 1:
             raise ValueError(
@@ -189,21 +192,21 @@ def to_tflite(
             )
         if verify_with is None or labels is None:
             raise ValueError("`max_accuracy_drop` needs labels: give `verify_with` as a pair `(images, labels)`.")
-        if len(model.output_shape) != 2:
-            raise ValueError(f"`max_accuracy_drop` needs a classifier. The model answers {model.output_shape}.")
 
     network = _network(model, shape, fuse)
     if max_accuracy_drop is None:
         content, float_layers = _convert(network, precision, representative, input_dtype), ()
     else:
         quantised = _quantised(network, representative, input_dtype)
-        content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop)
+        content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop, output)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
         temporary.write_bytes(content if precision in _FLOATS else shared(content))
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
         if float_layers:
             given["float_layers"] = float_layers
+        if output:
+            given["output"] = {"kind": output.kind, "activation": output.activation}
         attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
@@ -219,7 +222,7 @@ def to_tflite(
                 ) from error
         found = None
         if verify_with is not None:
-            found = verify(model, temporary, images, labels)
+            found = verify(model, temporary, images, labels, output)
             if not LIMITS[precision].admits(found):
                 raise ExportError(
                     f"The {precision} file does not answer like the model: found {found}, allowed {LIMITS[precision]}. "
@@ -283,7 +286,7 @@ def _quantised(network, representative, input_dtype) -> Quantised:
         return make(converter)
 
 
-def _accurate(quantised, model, images, labels, most) -> tuple[bytes, tuple[str, ...]]:
+def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tuple[str, ...]]:
     """The content of a file that loses at most so much accuracy, and which layers are in float32 in it."""
     worst = tuple(error.layer for error in quantised.errors)
     with tempfile.TemporaryDirectory() as folder:
@@ -293,11 +296,11 @@ def _accurate(quantised, model, images, labels, most) -> tuple[bytes, tuple[str,
             path.write_bytes(quantised.content(worst[:count]))
             return path
 
-        found = verify(model, file(0), images, labels)
+        found = verify(model, file(0), images, labels, output)
         enough = found.keras_accuracy - most - 1e-9  # which a subtraction may be off by
 
         def suffices(count):
-            return (Runner(file(count))(images).argmax(-1) == labels).mean() >= enough
+            return (output.decisions(Runner(file(count))(images)) == labels).mean() >= enough
 
         if found.tflite_accuracy >= enough:
             return quantised.content(), ()

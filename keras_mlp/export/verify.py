@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 
+from keras_mlp.classifiers import Output
 from keras_mlp.export.portable import is_float32, portable
 from keras_mlp.export.runtime import Runner
 
@@ -18,10 +19,12 @@ class Verification:
 
     Args:
         max_difference: largest difference of an output, in units of the standard deviation of Keras' outputs.
-        agreement: share of the images with the same top-1 class, or `None` where the outputs are not `(n, classes)`.
+        agreement: share of the images with the same class, of multi-label classifiers share of the same decisions, at
+            1/2, over images and classes; `None` where nothing tells that the outputs are a classifier's.
         images: number of images.
-        keras_accuracy: top-1 accuracy of the Keras model in [0, 1], or `None` without labels.
-        tflite_accuracy: top-1 accuracy of the file in [0, 1], or `None` without labels.
+        keras_accuracy: share of the Keras model's decisions that are right, in [0, 1]: top-1 accuracy, of multi-label
+            classifiers that over images and classes. `None` without labels.
+        tflite_accuracy: that of the file.
     """
 
     max_difference: float
@@ -61,7 +64,9 @@ LIMITS = {
 }
 
 
-def verify(model: keras.Model, path: str | os.PathLike, images, labels=None) -> Verification:
+def verify(
+    model: keras.Model, path: str | os.PathLike, images, labels=None, output: Output | None = None
+) -> Verification:
     """Run a .tflite file and the Keras model it came from on the same images.
 
     A model under a mixed-precision policy is compared as what was exported: the same weights, computed in float32.
@@ -70,7 +75,9 @@ def verify(model: keras.Model, path: str | os.PathLike, images, labels=None) -> 
         model: the Keras model, with one input and one output.
         path: the file, run with the LiteRT interpreter.
         images: array `(n, height, width, channels)`, in the units `model` takes.
-        labels: integer classes `(n,)` or one-hot `(n, classes)`, to compute the accuracy of both.
+        labels: integer classes `(n,)` or one-hot `(n, classes)`, of multi-label classifiers 0 or 1 `(n, classes)`, to
+            compute the accuracy of both.
+        output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
 
     Returns:
         What was found.
@@ -80,37 +87,30 @@ def verify(model: keras.Model, path: str | os.PathLike, images, labels=None) -> 
     """
     images = np.asarray(images)
     runner = Runner(path)
+    output = output or Output.perhaps(model)
     if labels is not None:
-        labels = checked_labels(labels, len(images))
+        labels = checked_labels(output, model, labels, len(images))
     found = runner(images)
     if not is_float32(model):
         model = portable(model, (None, *runner.input_shape[1:]))
     expected = np.asarray(model.predict(images.astype("float32"), batch_size=32, verbose=0))
     if found.shape != expected.shape:
         raise ValueError(f"{path} answers {found.shape} where the model answers {expected.shape}: is it this model's?")
-    classes = expected.ndim == 2 and expected.shape[-1] > 1
-    if labels is not None and not classes:
-        raise ValueError(f"`labels` need a model that answers (n, classes). This one answers {expected.shape}.")
-    tops = (expected.argmax(-1), found.argmax(-1)) if classes else None
+    decided = output and (output.decisions(expected), output.decisions(found))
     return Verification(
         max_difference=float(np.abs(found - expected).max() / _spread(expected)),
-        agreement=float((tops[0] == tops[1]).mean()) if classes else None,
+        agreement=float((decided[0] == decided[1]).mean()) if output else None,
         images=len(images),
-        keras_accuracy=None if labels is None else float((tops[0] == labels).mean()),
-        tflite_accuracy=None if labels is None else float((tops[1] == labels).mean()),
+        keras_accuracy=None if labels is None else float((decided[0] == labels).mean()),
+        tflite_accuracy=None if labels is None else float((decided[1] == labels).mean()),
     )
 
 
-def checked_labels(labels, count: int) -> np.ndarray:
-    """Labels as integers `(count,)`; a `ValueError` where they are no such, nor one-hot."""
-    labels = np.asarray(labels)
-    labels = labels.argmax(-1) if labels.ndim == 2 else labels
-    if labels.shape != (count,):
-        raise ValueError(
-            f"`labels` must be integers ({count},) or one-hot ({count}, classes), one for each image. "
-            f"Received: shape={labels.shape}"
-        )
-    return labels
+def checked_labels(output: Output | None, model, labels, count: int) -> np.ndarray:
+    """Labels in the form of the output's decisions; a `ValueError` where they are none, or the model no classifier."""
+    if output is None:
+        raise ValueError(f"`labels` need a classifier, which answers (n, classes), not {model.output_shape}.")
+    return output.labels(labels, count)
 
 
 def _spread(outputs):

@@ -25,8 +25,8 @@ class TeacherLoss(keras.losses.Loss):
     gradients' size at any temperature. "hard" is the cross entropy with the teacher's decision as the label: Touvron
     et al., Training data-efficient image transformers & distillation through attention (DeiT), 2021, equation 3.
 
-    Where classes do not exclude each other, or one unit tells of two of them, each unit is a choice between true and
-    false of its own, `p` the sigmoid and the decision whether it is above 1/2, and the result is the mean over the units.
+    Where classes do not exclude each other, or one unit tells of two of them, each unit is a choice of its own between
+    true and false: `p` is the sigmoid, the decision is whether it is above 1/2, and the result is the mean over units.
 
     Args:
         kind: "hard" or "soft".

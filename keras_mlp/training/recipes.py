@@ -268,7 +268,8 @@ def loss(recipe: Recipe, model, multi_label: bool = False):
         recipe: the recipe. Its loss is that of one-hot labels; a single unit and multi-label data have Keras' binary
             cross entropy, the mean over the classes.
         model: a classifier.
-        multi_label: whether labels say of each class whether it is true; else they are one-hot, of a single unit 0 or 1.
+        multi_label: whether labels say of each class whether it is true; else they are one-hot, for a single unit 0
+            or 1.
 
     Raises:
         ValueError: the model's classifier has the other activation than the recipe's loss.

@@ -57,9 +57,10 @@ def fit(
     written whole or not at all. Ctrl-C and SIGTERM wait for the end of a step and save; a second one does not wait.
 
     Args:
-        model: a classifier, of one unit for two classes, or for a recipe without labels a `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here.
-            Its precision is as it was built, whatever the recipe says. If another is trained beside it, as with
-            `keras_mlp.training.distill.Distiller`, what is saved and reported is the plain one.
+        model: a classifier (of two classes it may have one unit), or for a recipe without labels a
+            `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here. Its precision is as it was built, whatever the
+            recipe says. If another is trained beside it, as with `keras_mlp.training.distill.Distiller`, what is saved
+            and reported is the plain one.
         train: training data, as `keras_mlp.training.data.load(..., recipe=recipe)` gives them; their batch
             size sets the rates by the recipe's rule.
         validation: evaluation data, or `None`.

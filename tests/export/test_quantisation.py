@@ -92,5 +92,5 @@ def test_bad_arguments_are_refused(spiky, data, case, tmp_path):
 
 def test_features_have_no_accuracy(mixer, images, tmp_path):
     given = dict(representative=images, verify_with=(images, np.zeros(64)), max_accuracy_drop=0.1)
-    with pytest.raises(ValueError, match="needs a classifier"):
+    with pytest.raises(ValueError, match="need a classifier, which answers"):
         export.to_tflite(mixer(include_top=False), tmp_path / "model.tflite", "int8", **given)

@@ -1,6 +1,11 @@
 """Measure a classifier on a data set.
 
-Prints top-1 and top-5 accuracy; one JSON object when the output is not a terminal.
+Prints top-1 and top-5 accuracy; of a model with one score for two classes accuracy and the area under the ROC curve
+(auc); of a multi-label model, on a folder with labels.csv (`keras-mlp train --help`), the means over the classes of
+average precision, of auc, and, of the decisions at --threshold, of F1. It is one JSON object when the output is not a
+terminal.
+
+A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
 """
 
 import numpy as np
@@ -23,6 +28,7 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    models.define_decision_flags(flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
@@ -30,7 +36,10 @@ def define_flags(flags):
 def run(flags, arguments):
     console.only(arguments)
     console.require(flags, "model", "dataset")
-    classifier = models.open_classifier(flags.model, flags.weights, flags.image_size, flags.batch_size)
+    classifier = models.open_classifier(
+        flags.model, flags.weights, flags.image_size, flags.batch_size, flags.multi_label
+    )
+    threshold = models.threshold(flags.threshold, classifier)
     models.refuse_videos(flags.model, classifier.input_shape)
     *size, channels = classifier.input_shape
     data = datasets.load(
@@ -41,24 +50,66 @@ def run(flags, arguments):
         batch_size=flags.batch_size,
         preprocessing=classifier.preprocessing,
         data_dir=flags.data_dir,
+        multi_label=_multi_label(flags, classifier),
     )
-    if len(data.classes) != len(classifier.classes):
+    kind = "multi_label" if data.multi_label else "exclusive"
+    if classifier.output.units == 1:
+        kind = "binary"
+    one_label = data.multi_label and len(data.classes) == 1 and kind == "binary"
+    if len(data.classes) + one_label != len(classifier.classes):
         raise ValueError(
             f"{flags.dataset} has {len(data.classes)} classes and {flags.model} tells {len(classifier.classes)} apart."
         )
     batches = console.progress(data.dataset.as_numpy_iterator(), "Evaluating", total=data.steps)
-    ranks = np.concatenate([_ranks(classifier.scores(images), labels) for images, labels in batches])
+    measures, count = _measures(kind, len(data.classes), threshold), 0
+    for images, labels in batches:
+        scores, count = classifier.scores(images), count + len(images)
+        if kind == "binary":
+            scores, labels = scores[:, 1:], labels[:, -1:]
+        for measure in measures:
+            measure.update_state(labels, scores)
     if data.broken:
         data.broken.check()
         console.error(str(data.broken))
-    result = {"images": len(ranks), "top1": float(np.mean(ranks < 1))}
-    if len(data.classes) > 5:
-        result["top5"] = float(np.mean(ranks < 5))
+    result = {"images": count, **{measure.name: float(measure.result()) for measure in measures}}
     if flags.json or not console.for_a_person():
         console.print_json(result)
     else:
-        shares = ", ".join(f"{name.replace('top', 'top-')} {100 * result[name]:.2f} %" for name in list(result)[1:])
-        print(f"{shares} of {len(ranks)} images of {flags.dataset} ({flags.split})")
+        called = {"average_precision": "mean average precision", "top1": "top-1", "top5": "top-5"}
+        shares = ", ".join(f"{called.get(name, name)} {100 * result[name]:.2f} %" for name in list(result)[1:])
+        print(f"{shares} of {count} images of {flags.dataset} ({flags.split})")
+
+
+def _multi_label(flags, classifier) -> bool:
+    """Whether the data are to have labels of that kind: as the flag says, else where model and folder do."""
+    from keras_mlp.training.data.multi_label import holds_labels
+
+    if flags.multi_label is not None:
+        return flags.multi_label
+    return classifier.output.kind != "exclusive" and holds_labels(flags.dataset)
+
+
+def _measures(kind, classes, threshold):
+    """What is measured, each with Keras' methods of metrics."""
+    from keras_mlp.classifiers import Output
+    from keras_mlp.training import metrics
+
+    if kind == "exclusive":
+        return [_Top(1), *([_Top(5)] if classes > 5 else [])]
+    return metrics.of(Output(kind, "sigmoid", 1 if kind == "binary" else classes), threshold)
+
+
+class _Top:
+    """Share of the images whose true class is among the best; not Keras', for which a tie counts for the model."""
+
+    def __init__(self, most):
+        self.name, self.most, self.ranks = f"top{most}", most, []
+
+    def update_state(self, labels, scores):
+        self.ranks.append(_ranks(scores, labels))
+
+    def result(self):
+        return np.mean(np.concatenate(self.ranks) < self.most)
 
 
 def _ranks(scores, labels) -> np.ndarray:

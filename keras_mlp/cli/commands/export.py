@@ -44,9 +44,10 @@ def define_flags(flags):
     absl_flags.DEFINE_float(
         "max_accuracy_drop",
         None,
-        "For int8: how much top-1 accuracy it may cost, as 0.01 for one image in a hundred. The layers that it hurts "
-        "most stay in float, as many as it takes. --representative is then a data set, or a folder of class folders, "
-        "on whose evaluation part the accuracy is measured.",
+        "For int8: how much top-1 accuracy it may cost, as 0.01 for one image in a hundred; in multi-label models, of "
+        "the decisions on each class. The layers that it hurts most stay in float, as many as it takes. "
+        "--representative is then a data set, or a folder of class folders or with labels.csv, on whose evaluation "
+        "part the accuracy is measured.",
         lower_bound=0,
         upper_bound=1,
         flag_values=flags,
@@ -78,6 +79,7 @@ def define_flags(flags):
         "By default so for a .tflite file, which --nofuse leaves as the model is, and not for the others.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_bool("multi_label", None, models.MULTI_LABEL_HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
 
 
@@ -135,8 +137,9 @@ def _to_tflite(flags, model, shape):
 
     pixels, kind = _pixels(flags, shape)
     verify_with = pixels
+    output = models.output_of(flags.model, model, flags.multi_label) if len(model.output_shape) == 2 else None
     if flags.max_accuracy_drop is not None:
-        verify_with, kind = _labelled(flags, model, shape), "evaluation"
+        verify_with, kind = _labelled(flags, model, shape, output), "evaluation"
     metadata, classes = models.description(flags.model, flags.weights, model)
     exported = export.to_tflite(
         model,
@@ -151,9 +154,12 @@ def _to_tflite(flags, model, shape):
         metadata=metadata,
         fuse=flags.fuse is not False,
         max_accuracy_drop=flags.max_accuracy_drop,
+        output=output,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
+    multi_label = output and output.kind == "multi_label"
+    decided = "decision on a class" if multi_label else "class"
     print(
         f"{flags.output}: {exported.precision}, {'fused' if exported.fused else 'not fused'}, "
         f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} "
@@ -161,29 +167,35 @@ def _to_tflite(flags, model, shape):
     )
     print(
         f"compared with the model on {found.images} {kind} images: "
-        + ("" if found.agreement is None else f"the same class for {100 * found.agreement:.1f} %, ")
+        + ("" if found.agreement is None else f"the same {decided} for {100 * found.agreement:.1f} %, ")
         + f"largest difference {found.max_difference:.2g} standard deviations of the answers"
     )
     if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
     if flags.max_accuracy_drop is not None:
         kept = ", ".join(exported.float_layers) or "none"
-        print(
-            f"top-1 accuracy {found.tflite_accuracy:.4f}, the model's {found.keras_accuracy:.4f}; kept in float: {kept}"
-        )
+        measured = "accuracy" if multi_label else "top-1 accuracy"
+        print(f"{measured} {found.tflite_accuracy:.4f}, the model's {found.keras_accuracy:.4f}; kept in float: {kept}")
     if flags.layer_errors:
         errors = export.quantization_errors(model, pixels, shape, fuse=exported.fused)
         rows = [(error.layer, f"{100 * error.error:.2f}", error.operator) for error in errors]
         print(console.table([("layer", "error in %", "in its operator"), *rows], align="<><"))
 
 
-def _labelled(flags, model, shape):
+def _labelled(flags, model, shape, output):
     """Images and labels to measure the accuracy on."""
+    from keras_mlp.training.data.multi_label import holds_labels
+
+    if output is None:
+        raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} answers {model.output_shape}.")
     preprocessing = models.preprocessing(flags.model, flags.weights)
-    pixels, labels, classes = images.labelled_sample(flags.representative, flags.samples, shape, preprocessing)
-    if len(classes) != model.output_shape[-1]:
+    multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
+    pixels, labels, classes = images.labelled_sample(
+        flags.representative, flags.samples, shape, preprocessing, multi_label
+    )
+    if labels.shape[-1] not in (output.classes, output.units):
         raise ValueError(
-            f"{flags.representative} has {len(classes)} classes and {flags.model} tells {model.output_shape[-1]} apart."
+            f"{flags.representative} has {len(classes)} classes and {flags.model} tells {output.classes} apart."
         )
     return np.rint(pixels), labels
 

@@ -3,7 +3,13 @@
 Folders are searched to the bottom; what is no image, or a broken one, is named on the error stream and left out, and
 the exit code is then 1. A folder that holds pictures is one video, with these as its frames, 30 a second; a video file
 is decoded by PyAV, which the extra "video" installs. A video is looked at as often as its model was tested, and gets
-one answer. When the output is not a terminal, one JSON object a line is written:
+one answer.
+
+A score is a probability. Of classes that exclude each other the --top best are named; where a model gives one score
+for two classes, the second comes first where its score is above --threshold. In a multi-label model each class has a
+score of its own, and all are named that are above --threshold, which may be none.
+
+When the output is not a terminal, one JSON object a line is written:
 {"file": ..., "predictions": [{"class": ..., "id": ..., "score": ...}, ...]}, best first.
 """
 
@@ -18,7 +24,14 @@ ARGUMENTS = "IMAGE_OR_VIDEO_OR_FOLDER..."
 def define_flags(flags):
     absl_flags.DEFINE_string("model", None, models.MODEL_HELP.replace(".keras", ".keras or .tflite"), flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
-    absl_flags.DEFINE_integer("top", 5, "Classes to name for each.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "top",
+        None,
+        "Classes to name for each, at most; by default 5, and of a multi-label model all that are true.",
+        lower_bound=1,
+        flag_values=flags,
+    )
+    models.define_decision_flags(flags)
     absl_flags.DEFINE_integer("batch_size", 8, "Images or clips at a time.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
@@ -30,7 +43,10 @@ def run(flags, arguments):
         raise console.UsageError("which images or videos? Name files or folders")
     if not images.find(arguments):
         raise ValueError(f"There are no files in {' '.join(arguments)}.")
-    classifier = models.open_classifier(flags.model, flags.weights, flags.image_size, flags.batch_size)
+    classifier = models.open_classifier(
+        flags.model, flags.weights, flags.image_size, flags.batch_size, flags.multi_label
+    )
+    threshold = models.threshold(flags.threshold, classifier)
     medium = videos if classifier.input == "video" else images
     files = medium.find(arguments)
     failed, at_a_time = 0, max(1, flags.batch_size // classifier.preprocessing.views)
@@ -46,18 +62,22 @@ def run(flags, arguments):
         if pixels:
             scores = classifier.scores(np.concatenate(list(pixels.values())))
             for file, rows in zip(pixels, np.split(scores, len(pixels)), strict=True):
-                row = _joint(rows)
-                best = [(*classifier.classes[i], float(row[i])) for i in np.argsort(-row)[: flags.top]]
+                row = classifier.output.joint(rows)
+                best = [(*classifier.classes[i], float(row[i])) for i in _named(row, classifier, threshold, flags.top)]
                 _print(file, best, flags.json or not console.for_a_person())
     if failed:
         console.error(f"{failed} of {len(files)} files could not be read")
         return 1
 
 
-def _joint(rows):
-    """The answer to all views of one file: as if their logits were averaged, which is how video models are tested."""
-    logits = np.log(np.maximum(rows, 1e-30)).mean(axis=0)
-    return rows[0] if len(rows) == 1 else np.exp(logits) / np.exp(logits).sum()
+def _named(scores, classifier, threshold, most):
+    """Which classes are named, in which order."""
+    kind, order = classifier.output.kind, np.argsort(-scores)
+    if kind == "binary":
+        order = np.array([1, 0] if scores[1] > threshold else [0, 1])
+    if kind == "multi_label":
+        return order[scores[order] > threshold][:most]
+    return order[: most or 5]
 
 
 def _print(file, predictions, as_json):
@@ -70,4 +90,4 @@ def _print(file, predictions, as_json):
         (f"{100 * score:.1f} %", name, "" if identifier == name else identifier)
         for identifier, name, score in predictions
     ]
-    print(console.table(rows, align=">", indent="  "))
+    print(console.table(rows, align=">", indent="  ") if rows else "  none of the classes")

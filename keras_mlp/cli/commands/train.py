@@ -6,6 +6,11 @@ TensorBoard, tensorboard. A recipe's rates follow the batch size; flags that are
 Whatever ends a run before its time, the same command goes on with it, and comes to the same weights. Ctrl-C saves
 first.
 
+--multi_label trains on images of which each may be of several classes, or of none. --dataset is then a folder with a
+table labels.csv, whose first line is "file,CLASS,CLASS,..." and the others "PATH_OF_IMAGE,0,1,...", in UTF-8; every
+fifth image is there to evaluate on, or else the folder has the folders train and test with a table each. The best epoch
+is that of the highest mean average precision; the model ends in sigmoids.
+
 --strategy trains on several devices or machines: --batch_size is the batch of all of them, and OUTPUT a folder that all
 see. The commands are in docs/scaling.md.
 """
@@ -48,6 +53,9 @@ def define_flags(flags):
         "new_head", False, "Start with a fresh classifier, for other classes than the weights'.", flag_values=flags
     )
     absl_flags.DEFINE_string("dataset", None, f"{datasets.DATASET_HELP} Required.", flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "multi_label", False, "Images may be of several classes, as labels.csv in the folder says.", flag_values=flags
+    )
     absl_flags.DEFINE_string("split", "train", 'Part of it to train on, as "train[:90%]".', flag_values=flags)
     absl_flags.DEFINE_string(
         "validation",
@@ -149,19 +157,22 @@ def define_flags(flags):
 def run(flags, arguments):
     import keras
 
-    from keras_mlp.training import distribution
+    from keras_mlp.training import distribution, metrics
     from keras_mlp.training.callbacks import best_epoch
     from keras_mlp.training.train import fit
 
     console.only(arguments)
     console.require(flags, "model", "dataset", "output")
+    if flags.multi_label and flags.weights and not flags.new_head:
+        raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
     recipe = _recipe(flags, published)
     size = shape[:2]
     if flags.check_data:
         splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
-        print(*datasets.check(flags.dataset, splits, flags.data_dir), sep="\n", flush=True)
+        reports = datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label)
+        print(*reports, sep="\n", flush=True)
     options = dict(
         image_size=size,
         channels=shape[-1],
@@ -169,6 +180,7 @@ def run(flags, arguments):
         seed=flags.seed,
         data_dir=flags.data_dir,
         broken_share=flags.broken_share,
+        multi_label=flags.multi_label,
     )
     with workers.chief_first():  # who may have to prepare the data
         shared = dict(recipe=recipe, worker=(workers.rank, workers.size))
@@ -182,10 +194,10 @@ def run(flags, arguments):
             shape,
             new_head=flags.new_head,
             classes=len(train.classes),
-            classifier_activation="softmax" if recipe.loss == "softmax" else None,
+            classifier_activation=_activation(flags, recipe),
         )
         model = _with_teacher(flags, model, train.classes)
-    names = SETTINGS + (TEACHING if flags.teacher else ())
+    names = SETTINGS + (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
     settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
     history = fit(
         model,
@@ -201,9 +213,18 @@ def run(flags, arguments):
     if workers.rank:
         return
     epoch = best_epoch(history)
-    top1 = history["val_top1" if validation else "top1"]
+    main = metrics.main(history)
+    values = history[f"val_{main}" if validation else main]
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
-    print(f"{flags.output}/best.keras: top-1 {100 * top1[epoch]:.2f} % of {data}, in epoch {epoch + 1} of {len(top1)}")
+    measured = f"{metrics.MAIN[main]} {100 * values[epoch]:.2f} %"
+    print(f"{flags.output}/best.keras: {measured} of {data}, in epoch {epoch + 1} of {len(values)}")
+
+
+def _activation(flags, recipe):
+    """The classifier's, so that the saved model tells what kind it is."""
+    if flags.multi_label:
+        return "sigmoid"
+    return "softmax" if recipe.loss == "softmax" else None
 
 
 def described(flags):

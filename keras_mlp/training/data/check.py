@@ -40,11 +40,13 @@ class Report:
 
     Args:
         title: the data set and the split.
+        examples: how many images there are.
         counts: how many images each class has, by its name.
         found: names of images by what was found of them, one of `FINDINGS`.
     """
 
     title: str
+    examples: int
     counts: dict[str, int]
     found: dict[str, list[str]]
 
@@ -56,7 +58,7 @@ class Report:
     def __str__(self):
         numbers = list(self.counts.values())
         range_ = f"{min(numbers):,} to {max(numbers):,} each"
-        lines = [f"{self.title}: {sum(numbers):,} images of {len(numbers)} classes, {range_}"]
+        lines = [f"{self.title}: {self.examples:,} images of {len(numbers)} classes, {range_}"]
         if len(numbers) <= 20:
             lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items()))
         elif empty := [name for name, count in self.counts.items() if not count]:
@@ -70,13 +72,14 @@ class Report:
         return "\n".join(lines)
 
 
-def check(name, splits, data_dir=None) -> list[Report]:
+def check(name, splits, data_dir=None, multi_label: bool = False) -> list[Report]:
     """Read and decode every image of some splits.
 
     Args:
         name: of a data set, as in `keras_mlp.training.data.load`.
         splits: names of splits, those to train on first: an image that is in a later one, too, is reported there.
         data_dir: where tensorflow-datasets keeps what it has prepared.
+        multi_label: whether each image may be of several classes.
 
     Returns:
         A report on each split.
@@ -85,12 +88,13 @@ def check(name, splits, data_dir=None) -> list[Report]:
     classes_of, earlier = collections.defaultdict(set), set()  # by an image's digest
     reports = []
     for split in splits:
-        source = find(name, split, data_dir)
+        source = find(name, split, data_dir, multi_label)
         counts, found, digests = [0] * len(source.classes), collections.defaultdict(list), {}
         for number, label, kinds, digest in _looks(source):
-            counts[label] += 1
+            for one in source.classes_of(label):
+                counts[one] += 1
             digests[number] = digest
-            classes_of[digest].add(label)
+            classes_of[digest].add(source.classes_of(label))
             for kind in kinds:
                 found[kind].append(source.name(number))
         for number, digest in digests.items():
@@ -100,7 +104,8 @@ def check(name, splits, data_dir=None) -> list[Report]:
                 found["in both"].append(source.name(number))
         earlier |= set(digests.values())
         found = {kind: found[kind] for kind in FINDINGS}
-        reports.append(Report(f"{name} ({source.split})", dict(zip(source.classes, counts, strict=True)), found))
+        by_class = dict(zip(source.classes, counts, strict=True))
+        reports.append(Report(f"{name} ({source.split})", source.examples, by_class, found))
     return reports
 
 

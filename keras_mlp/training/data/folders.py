@@ -56,6 +56,12 @@ def folder(path, split: str) -> Source:
     )
 
 
+def has_classes(path) -> bool:
+    """Whether there is more than one class folder."""
+    path = pathlib.Path(path)
+    return len(_subfolders(path / "train" if (path / "train").is_dir() else path)) > 1
+
+
 def _subfolders(path):
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 

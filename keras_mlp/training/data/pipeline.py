@@ -29,7 +29,8 @@ class Data:
 
     Args:
         dataset: `tf.data.Dataset` of `(images, labels)`: float32 pixels 0–255 `(batch, height, width, channels)` and
-            one-hot float32 `(batch, classes)`, and of their weights `(batch,)` where classes are balanced. For training
+            one-hot float32 `(batch, classes)`, and of their weights `(batch,)` where classes are balanced; multi-label
+            data have 0 or 1 for each class. For training
             it goes on for ever, one epoch of `steps` batches after the other, so `fit` needs
             `steps_per_epoch=data.steps`.
         classes: names of the classes, in the order of the labels.
@@ -104,6 +105,7 @@ def load(
     broken_share: float = 0.01,
     augmentation: Callable = _augmented,
     worker: tuple[int, int] = (0, 1),
+    multi_label: bool = False,
 ) -> Data:
     """Load images and their labels.
 
@@ -129,12 +131,15 @@ def load(
         worker: which one of how many workers this is, counted from 0. In training each decodes its own images of every
             batch only; all together have the batches that one alone would have, with the same augmentation. In
             evaluation each has all images.
+        multi_label: whether each image may be of several classes, or of none. `name` is then a folder with a table of
+            labels (`keras_mlp.training.data.multi_label.labelled`).
 
     Returns:
         The data.
 
     Raises:
-        ValueError: an argument is out of its range, there is no such data set or split, or it is smaller than a batch.
+        ValueError: an argument is out of its range, there is no such data set or split, it is smaller than a batch, or
+            the recipe balances classes, which needs one class an image.
         ConnectionError: the data set has to be downloaded and cannot be.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -154,11 +159,14 @@ def load(
             f"Among {workers} workers the batch should be a multiple of {2 * workers}: each has pairs of images. "
             f"Received: batch_size={batch_size}"
         )
-    source = find(name, split, data_dir)
+    if multi_label and recipe and recipe.balance_classes:
+        raise ValueError("balance_classes weighs images by their one class: multi-label data cannot be balanced so.")
+    source = find(name, split, data_dir, multi_label)
     broken = Broken(source.examples, broken_share, source.name)
     if not recipe:
         dataset = _evaluation(source, broken, size, channels, preprocessing, batch_size)
-        return Data(dataset, source.classes, source.examples, -(-source.examples // batch_size), batch_size, broken)
+        steps = -(-source.examples // batch_size)
+        return Data(dataset, source.classes, source.examples, steps, batch_size, broken, None, multi_label)
     if source.examples < batch_size:
         raise ValueError(
             f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. "
@@ -171,23 +179,34 @@ def load(
         source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation, worker
     )
     steps = source.examples // batch_size
-    return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at)
+    return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at, multi_label)
 
 
-def find(name, split: str, data_dir=None) -> Source:
+def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
     """Return where the examples of a data set are; arguments and errors are those of `load`.
 
     A name that tensorflow-datasets could know is looked for there first, since no folder shadows it by accident.
     """
     from keras_mlp.training.data import catalogue, folders, records
+    from keras_mlp.training.data.multi_label import holds_labels, labelled
 
     if isinstance(name, str):
         name = os.path.expanduser(name)
+    if multi_label:
+        if not os.path.isdir(name):
+            raise ValueError(f"Multi-label data are a folder with a table of labels. There is no folder {name}.")
+        return labelled(name, split)
     looks_like_a_path = isinstance(name, os.PathLike) or (os.sep in name and os.path.isdir(name))
     if os.path.isdir(name) and (looks_like_a_path or name not in catalogue.names()):
         if os.path.isfile(os.path.join(name, "dataset_info.json")):
             return catalogue.prepared(name, split)
-        return (records.records if records.holds_records(name) else folders.folder)(name, split)
+        if records.holds_records(name):
+            return records.records(name, split)
+        if holds_labels(name) and not folders.has_classes(name):
+            raise ValueError(
+                f"{name} has no class folders but a table of labels. It is read with multi_label=True (--multi_label)."
+            )
+        return folders.folder(name, split)
     if looks_like_a_path or str(name).startswith((".", os.sep, "~")):
         raise ValueError(f"There is no folder {name}.")
     return catalogue.dataset(name, split, data_dir)
@@ -208,7 +227,7 @@ def _evaluation(source, broken, size, channels, preprocessing, batch_size):
     dataset = source.dataset.enumerate().map(prepare, tf.data.AUTOTUNE)
     if not source.sound:
         dataset = dataset.filter(lambda image, label: label >= 0)
-    dataset = dataset.map(lambda image, label: (image, tf.one_hot(label, len(source.classes)))).batch(batch_size)
+    dataset = dataset.map(lambda image, label: (image, source.target(label))).batch(batch_size)
     if 4 * source.examples * size[0] * size[1] * channels <= CACHED_IMAGES:
         dataset = dataset.cache()
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -234,7 +253,7 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
     def prepare(seed, *examples):
         image, label = read(*examples)
         image = augmentation(images.with_channels(image, channels), seed, size, recipe, interpolation)
-        return image, tf.one_hot(label, len(source.classes))
+        return image, source.target(label)
 
     def epoch(number, skipped):
         order, example, batch = tf.unstack(tf.random.split(tf.random.fold_in((seed, 0), number), 3))

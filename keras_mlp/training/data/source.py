@@ -27,6 +27,7 @@ class Source:
         counts: gives how many examples each class has; that may take a while.
         read: from `encoded` to a file's content.
         sound: whether it is known that all images can be decoded.
+        truths: of multi-label data 0 or 1 `(examples, classes)`; an example's label is then the number of its row.
     """
 
     dataset: Any
@@ -39,6 +40,22 @@ class Source:
     counts: Callable[[], list[int]]
     read: Callable = as_it_is
     sound: bool = False
+    truths: Any = None
+
+    def target(self, label):
+        """What a classifier is to learn of a label, float32 `(classes,)`, in tf.data: one-hot, or a row of `truths`."""
+        import tensorflow as tf
+
+        if self.truths is None:
+            return tf.one_hot(label, len(self.classes))
+        row = tf.gather(tf.constant(self.truths, tf.float32), tf.maximum(label, 0))
+        return tf.where(label >= 0, row, 0.0)  # as `one_hot`, for images that cannot be decoded
+
+    def classes_of(self, label: int) -> tuple[int, ...]:
+        """The classes that a label stands for."""
+        if self.truths is None:
+            return (int(label),)
+        return tuple(i for i, true in enumerate(self.truths[label]) if true)
 
 
 def choose_split(split: str, available, where) -> str:

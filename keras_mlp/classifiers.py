@@ -321,14 +321,14 @@ _MIXTURES = (
 @functools.cache
 def _operations() -> dict:
     """Keras' operations in a graph: what they apply, or "" where numbers mean what they meant before."""
-    example = keras.KerasTensor((None, 3, 1))
+    example = keras.KerasTensor((None, 1, 3))
     made = {
         "softmax": [ops.softmax(example)],
         "sigmoid": [ops.sigmoid(example), ops.hard_sigmoid(example)],
         "linear": [ops.log_softmax(example)],
         "": [
             ops.reshape(example, (-1, 3)),
-            ops.squeeze(example, -1),
+            ops.squeeze(example, 1),
             ops.expand_dims(example, -1),
             ops.transpose(example, (0, 2, 1)),
             ops.cast(example, "float16"),

@@ -50,7 +50,8 @@ def decode_predictions(preds, top: int = 5, classes: str | None = None) -> list[
         classes: which list of classes it is, "ssv1" for Something-Something V1; by default what their number tells.
 
     Returns:
-        For each sample a list of `(WordNet id, name, score)`, best first; for videos the class's number is the id.
+        For each sample a list of `(WordNet id, name, score)`, best first, the score as it is in `preds`; for videos the
+        class's number is the id.
 
     Raises:
         ValueError: `preds` has another shape, or another number of classes.

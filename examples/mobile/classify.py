@@ -44,6 +44,7 @@ def main(model, *images):
     with zipfile.ZipFile(model) as archive:
         about = json.loads(archive.read("metadata.json"))
         labels = archive.read("labels.txt").decode().splitlines()
+    meaning = about.get("output", {"kind": "exclusive", "activation": "softmax"})
     interpreter = Interpreter(model_path=model, num_threads=2)
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -52,9 +53,9 @@ def main(model, *images):
         interpreter.set_tensor(taken["index"], pixels.astype(taken["dtype"]))
         interpreter.invoke()
         numbers, (scale, zero) = interpreter.get_tensor(given["index"])[0].astype("float32"), given["quantization"]
-        scores = probabilities((numbers - zero) * scale if scale else numbers, about["output"])
+        scores = probabilities((numbers - zero) * scale if scale else numbers, meaning)
         best = np.argsort(-scores)
-        best = [i for i in best if scores[i] > 0.5] if about["output"]["kind"] == "multi_label" else best[:5]
+        best = [i for i in best if scores[i] > 0.5] if meaning["kind"] == "multi_label" else best[:5]
         print(path, *(f"{labels[i]} {100 * scores[i]:.1f} %" for i in best), sep="\n  ")
 
 

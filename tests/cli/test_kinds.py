@@ -1,0 +1,86 @@
+"""`predict` and `export` of exclusive, binary and multi-label classifiers, however they end."""
+
+import keras
+import numpy as np
+import pytest
+from endings import CASES, SHAPE, images, model_of, truth
+
+from keras_mlp import export
+from keras_mlp.classifiers import BINARY, EXCLUSIVE, KINDS, MULTI_LABEL, Output
+from keras_mlp.export import runtime
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predict_gives_the_probabilities_of_every_ending(command, tmp_path, kind):
+    picture = tmp_path / "colour.png"
+    keras.utils.save_img(picture, np.full((9, 9, 3), (200, 30, 90)), scale=False)
+    pixels = np.full((1, *SHAPE), (200, 30, 90), "float32")
+    probabilities = truth(kind, pixels)[1][0]
+    for number, ending in enumerate(ending for of, ending in CASES if of == kind and ending != "an unknown function"):
+        file = tmp_path / f"{number}.keras"
+        model_of(kind, ending).save(file)
+        words = ["--threshold=0.000001"] if kind == MULTI_LABEL else []
+        (row,) = command("predict", f"--model={file}", *words, picture).rows
+        scores = {int(prediction["id"]): prediction["score"] for prediction in row["predictions"]}
+        assert scores == pytest.approx(dict(enumerate(probabilities)), abs=1e-5), ending
+        order = [prediction["score"] for prediction in row["predictions"]]
+        assert order == sorted(order, reverse=True)
+    if kind == MULTI_LABEL:
+        (row,) = command("predict", f"--model={file}", f"--threshold={probabilities.max() - 1e-3}", picture).rows
+        assert [prediction["id"] for prediction in row["predictions"]] == [str(probabilities.argmax())]
+        (row,) = command("predict", f"--model={file}", "--threshold=0.999999", picture).rows
+        assert row["predictions"] == []
+        (row,) = command("predict", f"--model={file}", "--nomulti_label", picture).rows
+        assert sum(prediction["score"] for prediction in row["predictions"]) == pytest.approx(1, abs=1e-4)
+    if kind == BINARY:
+        above, below = (
+            command("predict", f"--model={file}", f"--threshold={probabilities[1] + step}", picture).rows[0]
+            for step in (1e-3, -1e-3)
+        )
+        assert [row["predictions"][0]["id"] for row in (above, below)] == ["0", "1"]
+    if kind == EXCLUSIVE:
+        answer = command("predict", f"--model={file}", "--threshold=0.5", picture)
+        assert answer.code == 2 and "--threshold goes with" in answer.err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ending", ["half of a sum of two", "logits"])
+def test_exported_files_are_verified_and_know_what_they_give(command, tmp_path, kind, ending):
+    given = np.rint(images(64))
+    model, file = model_of(kind, ending), tmp_path / "model.tflite"
+    output = Output.of(model)
+    answers = model.predict(given, verbose=0)
+    labels = output.decisions(answers)
+    flipped = labels.copy()
+    flipped[:16] = (flipped[:16] + 1) % 2  # another class, whichever it was
+    classes = ["one", "other", "third"][: output.classes]
+    exported = export.to_tflite(
+        model, file, "int8", given, verify_with=(given, flipped), max_accuracy_drop=0.1, classes=classes
+    )
+    found = exported.verification
+    assert found.keras_accuracy == 0.75 and found.agreement > 0.9 and found.tflite_accuracy >= 0.65
+    told, _ = export.read_metadata(file)
+    assert told["output"] == {"kind": kind, "activation": output.activation}
+
+    picture = tmp_path / "colour.png"
+    keras.utils.save_img(picture, np.full((9, 9, 3), (200, 30, 90)), scale=False)
+    probabilities = truth(kind, np.full((1, *SHAPE), (200, 30, 90), "float32"))[1][0]
+    words = ["--threshold=0.000001"] if kind == MULTI_LABEL else []
+    (row,) = command("predict", f"--model={file}", *words, picture).rows
+    scores = {prediction["class"]: prediction["score"] for prediction in row["predictions"]}
+    assert scores == pytest.approx(dict(zip(classes, probabilities, strict=True)), abs=0.05)
+
+    answers = runtime.Runner(file)(given)  # as of a file that tells nothing
+    unknown = Output.of_numbers(answers, MULTI_LABEL if (kind, ending) == (MULTI_LABEL, "logits") else None)
+    assert unknown == output
+
+
+def test_a_file_that_tells_nonsense_of_its_output_is_refused(command, tmp_path, picture):
+    file = tmp_path / "model.tflite"
+    export.to_tflite(model_of(BINARY, "an operation"), file, metadata={"model": "mine"})
+    content = file.read_bytes()
+    for told in ({"kind": "fuzzy"}, [], {"kind": "exclusive", "activation": "softmax"}):
+        file.write_bytes(content[: content.index(b"PK\x03\x04")])
+        export.attach_metadata(file, {"output": told})
+        answer = command("predict", f"--model={file}", picture)
+        assert answer.code == 1 and len(answer.err.splitlines()) == 1 and "Traceback" not in answer.err

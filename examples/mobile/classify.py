@@ -28,6 +28,15 @@ def read(path, size, preprocessing):
     return np.asarray(image.crop((left, top, left + width, top + height)))[np.newaxis]
 
 
+def encoded(pixels, taken):
+    """Pixels as the file takes them: in float, as bytes, or quantised."""
+    scale, zero = taken["quantization"]
+    if scale:
+        limits = np.iinfo(taken["dtype"])
+        pixels = np.clip(np.rint(pixels / scale) + zero, limits.min, limits.max)
+    return pixels.astype(taken["dtype"])
+
+
 def probabilities(numbers, meaning):
     """Scores of the classes, of what the model gives for an image: `(units,)`, of one unit those of two classes."""
     exclusive, done = meaning["kind"] == "exclusive", meaning["activation"]
@@ -50,7 +59,7 @@ def main(model, *images):
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
     for path in images:
         pixels = read(path, taken["shape"][1:3], about["preprocessing"])
-        interpreter.set_tensor(taken["index"], pixels.astype(taken["dtype"]))
+        interpreter.set_tensor(taken["index"], encoded(pixels, taken))
         interpreter.invoke()
         numbers, (scale, zero) = interpreter.get_tensor(given["index"])[0].astype("float32"), given["quantization"]
         scores = probabilities((numbers - zero) * scale if scale else numbers, meaning)

@@ -84,3 +84,76 @@ def test_a_file_that_tells_nonsense_of_its_output_is_refused(command, tmp_path, 
         export.attach_metadata(file, {"output": told})
         answer = command("predict", f"--model={file}", picture)
         assert answer.code == 1 and len(answer.err.splitlines()) == 1 and "Traceback" not in answer.err
+
+
+TRAIN = ("train", "--model=mlp_mixer", "--image_size=8", "--recipe=digits", "--precision=float32", "--batch_size=16")
+TRAIN += ("--change=mixup=0.2,random_resized_crop=None", "--epochs=6", "--learning_rate=0.02", "--warmup_epochs=0")
+SMALL = "--config=patch_size=4,dim=16,depth=1"
+
+
+def test_a_multi_label_model_is_trained_measured_used_and_exported(command, tmp_path):
+    colours, run = tmp_path / "colours", tmp_path / "run"
+    colours.mkdir()
+    table = ["file,red,green,blue"]
+    for number in range(80):
+        truth = [number // 2**place % 2 for place in range(3)]
+        keras.utils.save_img(colours / f"{number}.png", np.full((9, 9, 3), np.multiply(truth, 200)), scale=False)
+        table.append(",".join([f"{number}.png", *map(str, truth)]))
+    (colours / "labels.csv").write_text("\n".join(table))
+
+    answer = command(*TRAIN, SMALL, "--multi_label", "--check_data", f"--dataset={colours}", f"--output={run}")
+    assert answer.code == 0, answer.err
+    assert f"{run}/best.keras: mean average precision " in answer.out and "validation loss" in answer.out
+    assert "| epoch | loss | mean average precision |" in (run / "report.md").read_text()
+    assert (run / "classes.txt").read_text().split() == ["red", "green", "blue"]
+    last = keras.models.load_model(run / "last.keras")
+    assert Output.of(last) == Output(MULTI_LABEL, "sigmoid", 3)
+
+    measured = []
+    exported = command(
+        "export",
+        f"--model={run / 'best.keras'}",
+        f"--output={run / 'best.tflite'}",
+        "--precision=int8",
+        f"--representative={colours}",
+        "--max_accuracy_drop=0.1",
+    )
+    assert exported.code == 0, exported.err
+    assert "the same decision on a class for " in exported.out
+    for file in ("best.keras", "best.tflite"):
+        (result,) = command("evaluate", f"--model={run / file}", f"--dataset={colours}").rows
+        assert result["images"] == 16
+        assert result["average_precision"] > 0.9
+        measured.append(result["average_precision"])
+        (row,) = command("predict", f"--model={run / file}", "--threshold=0.0001", colours / "5.png").rows
+        assert {found["class"] for found in row["predictions"][:2]} == {"red", "blue"}
+    assert measured[0] == pytest.approx(measured[1], abs=0.1)
+    answer = command(*TRAIN, SMALL, f"--dataset={colours}", f"--output={tmp_path / 'other'}")
+    assert answer.code == 1 and "--multi_label" in answer.err and not (tmp_path / "other").exists()
+    answer = command(*TRAIN, SMALL, "--multi_label", "--weights=x.npz", f"--dataset={colours}", f"--output={run}")
+    assert answer.code == 2 and "add --new_head" in answer.err
+
+
+def test_two_classes_are_trained_with_one_unit(command, tmp_path):
+    for name, level in (("dark", 40), ("light", 210)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for number in range(24):
+            pixels = np.full((9, 9, 3), level + number)
+            keras.utils.save_img(tmp_path / "two" / name / f"{number}.png", pixels, scale=False)
+    words = [*TRAIN, f"--dataset={tmp_path / 'two'}"]
+    answer = command(*words, f"{SMALL},classes=1", f"--output={tmp_path / 'refused'}")
+    assert answer.code == 1 and "classes=2, or with classes=1 and classifier_activation" in answer.err
+    assert not (tmp_path / "refused").exists()
+
+    run = tmp_path / "run"
+    answer = command(*words, f"{SMALL},classes=1,classifier_activation=sigmoid", f"--output={run}")
+    assert answer.code == 0, answer.err
+    assert "best.keras: accuracy " in answer.out
+    (result,) = command("evaluate", f"--model={run / 'best.keras'}", f"--dataset={tmp_path / 'two'}").rows
+    assert result["accuracy"] == result["auc"] == 1
+    for name in ("dark", "light"):
+        (row,) = command("predict", f"--model={run / 'best.keras'}", tmp_path / "two" / name / "3.png").rows
+        first, second = row["predictions"]
+        assert first["class"] == name and first["score"] + second["score"] == pytest.approx(1, abs=1e-5)
+    answer = command("predict", f"--model={run / 'best.keras'}", "--threshold=1", tmp_path / "two")
+    assert answer.code == 2

@@ -6,10 +6,13 @@ import sys
 
 import keras
 import numpy as np
+import pytest
+from endings import SHAPE, model_of, truth
 from PIL import Image
 
 from keras_mlp import export
 from keras_mlp.cards import Preprocessing
+from keras_mlp.classifiers import BINARY, EXCLUSIVE, MULTI_LABEL
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "mobile" / "classify.py"
 
@@ -32,3 +35,32 @@ def test_the_script_answers_without_tensorflow(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'a.png'}\n  bright 88.1 %\n  dark 11.9 %\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "options"),
+    [
+        (EXCLUSIVE, "logits", {}),
+        (BINARY, "an operation", {}),
+        (MULTI_LABEL, "half of a sum of two", dict(precision="int8", input_dtype="int8")),
+    ],
+)
+def test_the_script_knows_what_files_give(tmp_path, kind, ending, options):
+    colour = np.array((200, 30, 90))
+    pixels = np.full((64, *SHAPE), colour, "float32")
+    if options:
+        options = options | {"representative": np.random.default_rng(0).integers(0, 256, (64, *SHAPE))}
+    probabilities = truth(kind, pixels[:1])[1][0]
+    names = ["one", "other", "third"][: len(probabilities)]
+    about = {"preprocessing": vars(Preprocessing())}
+    export.to_tflite(model_of(kind, ending), tmp_path / "model.tflite", classes=names, metadata=about, **options)
+    Image.fromarray(np.full((6, 6, 3), colour, "uint8")).save(tmp_path / "a.png")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path / "model.tflite", tmp_path / "a.png"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line.split()[:2] for line in done.stdout.splitlines()[1:]]
+    shown = [i for i in np.argsort(-probabilities) if kind != MULTI_LABEL or probabilities[i] > 0.5]
+    assert [name for name, _ in found] == [names[i] for i in shown]
+    scores = [float(score) / 100 for _, score in found]
+    np.testing.assert_allclose(scores, probabilities[shown], atol=0.03 if options else 0.001)

@@ -188,31 +188,43 @@ class Output:
         """Labels in the form of `decisions`.
 
         Args:
-            labels: integers `(count,)` or one-hot `(count, classes)`; of two classes also `(count, 1)`; of multi-label
-                classifiers 0 or 1 `(count, classes)`.
+            labels: integers `(count,)` or `(count, 1)`, or one-hot `(count, classes)`; of multi-label classifiers 0 or
+                1 `(count, classes)`. Of any dtype.
             count: how many images there are.
 
         Raises:
-            ValueError: they are none.
+            ValueError: they are none of the classes.
         """
-        given = labels = np.asarray(labels)
         if self.kind == MULTI_LABEL:
-            if labels.shape != (count, self.units) or not np.isin(labels, (0, 1)).all():
-                raise ValueError(
-                    f"`labels` of a multi-label classifier must be 0 or 1, ({count}, {self.units}): one for each image "
-                    f"and class. Received: shape={given.shape}"
-                )
-            return labels.astype(int)
-        if labels.ndim == 2 and labels.shape[-1] == self.classes and np.isin(labels, (0, 1)).all():
-            labels = np.where(labels.sum(-1) == 1, labels.argmax(-1), -1)
-        elif self.kind == BINARY and labels.shape == (count, 1):
-            labels = labels[:, 0]
-        if labels.shape != (count,) or not np.isin(labels, np.arange(self.classes)).all():
-            raise ValueError(
-                f"`labels` must be integers ({count},) from 0 to {self.classes - 1}, or one-hot "
-                f"({count}, {self.classes}), one for each image. Received: shape={given.shape}"
+            wanted = f"0 or 1 of the shape ({count}, {self.units}), one for each image and class"
+            shapes, allowed = [(count, self.units)], (0, 1)
+        else:
+            wanted = (
+                f"integers 0–{self.classes - 1} of the shape ({count},), or one-hot ({count}, {self.classes}), one for "
+                "each image"
             )
-        return labels.astype(int)
+            shapes, allowed = [(count,), (count, 1), (count, self.classes)], np.arange(self.classes)
+
+        def refuse(what):
+            raise ValueError(f"`labels` must be {wanted}. Received: {what}")
+
+        try:
+            given = np.asarray(labels)
+            if np.iscomplexobj(given):
+                raise TypeError
+            numbers = given.astype("float64")
+        except (TypeError, ValueError):  # words, objects, complex numbers, rows of different length
+            refuse(f"labels={str(labels)[:80]}")
+        described = f"shape={given.shape}, dtype={given.dtype}"
+        if numbers.shape not in shapes:
+            refuse(described)
+        if self.kind != MULTI_LABEL and numbers.shape == (count, self.classes):
+            if not (np.isin(numbers, (0, 1)).all() and (numbers.sum(-1) == 1).all()):
+                refuse(f"{described}, where not every row is zeros and one 1")
+            numbers = numbers.argmax(-1)
+        if len(wrong := numbers[~np.isin(numbers, allowed)]):
+            refuse(f"{described}, with {wrong[0]:g} among them")
+        return (numbers if self.kind == MULTI_LABEL else numbers.reshape(count)).astype("int64")
 
     def joint(self, probabilities) -> np.ndarray:
         """Probabilities `(classes,)` of several views `(views, classes)` of one image: as if logits were averaged."""

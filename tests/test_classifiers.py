@@ -108,8 +108,18 @@ def test_labels_and_decisions_have_one_form():
         np.testing.assert_array_equal(binary.labels(labels, 2), binary.decisions(np.array([[-1.0], [1.0]])))
     np.testing.assert_array_equal(many.labels([[0, 1, 1]], 1), many.decisions(np.array([[-1, 1, 2.0]])))
     np.testing.assert_array_equal(many.decisions(np.array([[-1, 1, 2.0]]), threshold=0.8), [[0, 0, 1]])
-    for output, labels in ((exclusive, [3, 0]), (exclusive, [[1, 1, 0]] * 2), (binary, [2, 0]), (many, [0, 1])):
-        with pytest.raises(ValueError, match="`labels`"):
+    for output, labels, told in (
+        (exclusive, [3, 0], "integers 0–2 .*with 3 among them"),
+        (exclusive, [1, 0.5], "with 0.5 among them"),
+        (exclusive, [[1, 1, 0]] * 2, "zeros and one 1"),
+        (exclusive, ["cat", "dog"], "Received: labels=.*cat"),
+        (exclusive, [[1], [1, 0]], "Received: labels="),
+        (exclusive, [float("nan"), 1], "with nan"),
+        (binary, [2, 0], "integers 0–1 .*with 2"),
+        (many, [0, 1], r"0 or 1 of the shape \(2, 3\).*shape=\(2,\)"),
+        (many, [[0, 1, 2]] * 2, "with 2 among them"),
+    ):
+        with pytest.raises(ValueError, match=told):
             output.labels(labels, 2)
 
 

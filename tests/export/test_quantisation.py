@@ -77,7 +77,10 @@ ERRORS = {
     "integer input": (dict(input_dtype="int8"), "an input that stays as it is.*input_dtype='int8'"),
     "no images": (dict(verify_with=None), "needs labels"),
     "no labels": (dict(verify_with=np.zeros((4, 8, 8, 3))), "needs labels"),
-    "too few labels": (dict(verify_with=(np.zeros((4, 8, 8, 3)), [1])), r"`labels` must be integers \(4,\)"),
+    "too few labels": (
+        dict(verify_with=(np.zeros((4, 8, 8, 3)), [1])),
+        r"`labels` must be integers 0–9 of the shape \(4,\)",
+    ),
 }
 
 

@@ -63,7 +63,7 @@ def test_not_a_number_is_never_within_a_limit():
 def test_inputs_that_do_not_fit_are_refused(model, path, tmp_path):
     with pytest.raises(ValueError, match=r"shape \(n, 6\) with n > 0. Received: shape=\(3, 5\)"):
         export.verify(model, path, np.zeros((3, 5)))
-    with pytest.raises(ValueError, match=r"`labels` must be integers \(3,\).*shape=\(2,\)"):
+    with pytest.raises(ValueError, match=r"`labels` must be integers 0–3 of the shape \(3,\).*shape=\(2,\)"):
         export.verify(model, path, INPUTS[:3], [0, 1])
     with pytest.raises(ValueError, match="There is no file"):
         export.verify(model, tmp_path / "none.tflite", INPUTS)

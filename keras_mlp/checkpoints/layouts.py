@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_mlp.checkpoints import prefixes
+from keras_mlp.checkpoints.untrusted import some
+
 _MATRIX = {"weight": "kernel", "kernel": "kernel", "bias": "bias"}
 """What the tensors of a layer with a matrix or kernel are called here."""
 _VECTORS = {
@@ -26,8 +29,13 @@ _VECTORS = {
 }
 """What they are called where all are vectors, as in norms."""
 _SEPARATOR = {"torch": ".", "flax": "/"}
+_MAIN = {"torch": "weight", "flax": "kernel"}
 # PyTorch keeps the output axis first; (out, in, *window) becomes (*window, in, out).
 _TORCH_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0), 5: (2, 3, 4, 1, 0)}
+
+
+def _torch_axes(array):
+    return array.transpose(_TORCH_AXES[array.ndim])
 
 
 class CheckpointError(ValueError):
@@ -69,18 +77,14 @@ class Layout:
                 return ours.format(*match.groups()), transform
         return None
 
-    def convert(self, tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Rename and lay out `tensors` as ours.
-
-        Returns:
-            `{our name: array}`, and the published names that no rule knows.
+    def places(self, tensors: dict[str, np.ndarray]) -> tuple[dict[str, tuple], list[str]]:
+        """Where `tensors` belong: `{published name: (our name, transform or None)}`, and the names no rule knows.
 
         Raises:
             CheckpointError: two tensors are one variable of ours.
         """
-        separator = _SEPARATOR[self.convention]
-        main = {"torch": "weight", "flax": "kernel"}[self.convention]
-        ours, sources, unknown = {}, {}, []
+        separator, main = _SEPARATOR[self.convention], _MAIN[self.convention]
+        places, sources, unknown = {}, {}, []
         for key, array in tensors.items():
             if any(_pattern(name).fullmatch(key) for name in self.ignored):
                 continue
@@ -97,24 +101,49 @@ class Layout:
                     continue
                 name, transform = f"{found[0]}/{leaves[leaf]}", found[1]
                 if transform is None and self.convention == "torch" and leaf == "weight" and array.ndim > 1:
-                    array = array.transpose(_TORCH_AXES[array.ndim])
+                    transform = _torch_axes
             else:
                 unknown.append(key)
                 continue
-            if name in ours:
+            if name in sources:
                 raise CheckpointError(f"Tensors {sources[name]!r} and {key!r} of the checkpoint are both {name!r}.")
+            places[key], sources[name] = (name, transform), key
+        return places, unknown
+
+    def convert(self, tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Rename and lay out `tensors` as ours.
+
+        Returns:
+            `{our name: array}`, and the published names that no rule knows.
+
+        Raises:
+            CheckpointError: two tensors are one variable of ours, or a tensor has not the axes that its place needs.
+        """
+        places, unknown = self.places(tensors)
+        ours = {}
+        for key, (name, transform) in places.items():
+            array = tensors[key]
             if transform is not None:
-                weight = (tensors[f"{layer}{separator}{main}"],) if getattr(transform, "takes_weight", False) else ()
-                array = transform(array, *weight)
-            ours[name], sources[name] = array, key
+                separator = _SEPARATOR[self.convention]
+                try:
+                    if getattr(transform, "takes_weight", False):
+                        layer = key.rpartition(separator)[0]
+                        array = transform(array, tensors[f"{layer}{separator}{_MAIN[self.convention]}"])
+                    else:
+                        array = transform(array)
+                except Exception as error:  # a transform may do whatever NumPy can
+                    raise CheckpointError(
+                        f"Tensor {key!r} of the checkpoint, of shape {array.shape}, cannot become {name!r} ({error})."
+                    ) from error
+            ours[name] = array
         return ours, unknown
 
 
 class _Ours(Layout):
     """Our own layout: the names are ours already."""
 
-    def convert(self, tensors):
-        return dict(tensors), []
+    def places(self, tensors):
+        return {name: (name, None) for name in tensors}, []
 
 
 OURS = _Ours("keras_mlp", "own names", "", (), activation=None)
@@ -140,40 +169,55 @@ def _pattern(template: str) -> re.Pattern:
     return re.compile(re.escape(template).replace(re.escape("{}"), r"(\d+)"))
 
 
-def recognise(names: set[str], tensors: dict[str, np.ndarray], family: str | None = None) -> Layout:
-    """The layout that `tensors` follows: the one whose conversion shares most names with a model's.
+def known(family: str | None = None) -> list[Layout]:
+    """Our own layout and those of all families, or of one."""
+    return [OURS, *(layout for key in REGISTRY if family in (None, key) for layout in REGISTRY[key].values())]
+
+
+def recognise(names: set[str] | None, tensors: dict[str, np.ndarray], among: list[Layout]) -> tuple[Layout, str]:
+    """The layout that `tensors` follow, and the prefix before all their names: what shares most names with a model.
 
     Args:
-        names: our names of the model's variables.
+        names: our names of the model's variables; `None` if any model will do.
         tensors: `{published name: array}`.
-        family: look among this family's layouts only.
+        among: the layouts that are considered.
+
+    Returns:
+        The layout and the prefix, "" in the most cases.
 
     Raises:
-        CheckpointError: the tensors follow no layout that fits the model.
+        CheckpointError: the tensors follow none of the layouts, or fit equally well under several prefixes.
     """
-    published = [layout for key in REGISTRY if family in (None, key) for layout in REGISTRY[key].values()]
 
-    def shared(layout):
-        return len(names.intersection(_converted_names(layout, tensors)))
+    def shared(layout, prefix):
+        try:
+            found = {name for name, _ in layout.places(prefixes.strip(tensors, prefix))[0].values()}
+        except CheckpointError:  # two tensors would be one: it is not this layout
+            return 0
+        return len(found if names is None else found & names)
 
-    best = max([OURS, *published], key=shared)
-    if not shared(best):
+    scores = {}
+    for prefix in prefixes.candidates(tensors):
+        scores |= {(prefix, i): shared(layout, prefix) for i, layout in enumerate(among)}
+        if names is not None and max(scores.values()) == len(names):
+            break
+    most = max(scores.values())
+    best = [(prefix, among[i]) for (prefix, i), score in scores.items() if score == most]
+    if not most:
         raise CheckpointError(
             f"The tensors of the checkpoint ({some(tensors)}) follow none of the layouts known for this model "
-            f"({', '.join(map(str, published))}). Is it the file of another family, or not of a released model?"
+            f"({', '.join(str(layout) for layout in among if layout is not OURS)}). Is it the file of another family, "
+            "or not of a released model?"
         )
-    return best
-
-
-def _converted_names(layout, tensors):
-    try:
-        return layout.convert(tensors)[0]
-    except ValueError:
-        # A transform met a tensor of another shape, or two tensors one name: it is not this layout.
-        return ()
-
-
-def some(names, most=8) -> str:
-    """The first few of `names`, and how many more there are."""
-    names = list(names)
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    if several := [prefix for prefix, _ in best if not prefix.startswith(best[0][0])]:
+        raise CheckpointError(
+            f"The tensors of the checkpoint fit as well under {best[0][0]!r} as under {several[0]!r}: name one of them "
+            f"with `key`, as key={best[0][0].rstrip('./')!r}."
+        )
+    for prefix, layout in best:  # layouts of the same names can differ in the axes
+        try:
+            layout.convert(prefixes.strip(tensors, prefix))
+        except CheckpointError:
+            continue
+        return layout, prefix
+    return best[0][1], best[0][0]

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 
 from keras_mlp import files, names
-from keras_mlp.checkpoints import layouts, naming, readers, resample
+from keras_mlp.checkpoints import keras_weights, layouts, naming, prefixes, readers, resample
+from keras_mlp.checkpoints import values as numbers
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
+from keras_mlp.checkpoints.untrusted import some
 from keras_mlp.layers import activations
 
 HEAD = "head"
@@ -29,6 +31,7 @@ class LoadReport:
         adapted: those of them that were adapted to another number of input channels.
         fresh: names of the variables that keep their initial values (a new head).
         ignored: our names of tensors that were not used (the head of a checkpoint, for a model without one).
+        prefix: what stood before the names of all its tensors and was taken off, as "model." or "module.".
     """
 
     source: str
@@ -38,12 +41,14 @@ class LoadReport:
     adapted: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    prefix: str = ""
 
     def __str__(self):
-        parts = [f"{len(self.loaded)} variables loaded from {self.source} ({self.layout})"]
+        under = f", under the prefix {self.prefix!r}" if self.prefix else ""
+        parts = [f"{len(self.loaded)} variables loaded from {self.source} ({self.layout}{under})"]
         for what in ("resampled", "adapted", "fresh", "ignored"):
-            if names := getattr(self, what):
-                parts.append(f"{len(names)} {what} ({layouts.some(names, 3)})")
+            if variables := getattr(self, what):
+                parts.append(f"{len(variables)} {what} ({some(variables, 3)})")
         return "; ".join(parts)
 
 
@@ -60,14 +65,17 @@ def load_checkpoint(
     """Load a published or own checkpoint into `model`, strictly.
 
     The file is recognised by its content: `.npz`, `.safetensors`, `.pth`/`.pt` (read without PyTorch, no pickle is
-    executed), Keras' `.weights.h5`, or a file written by `save_checkpoint`. Its tensor names and axis order follow one
-    of the layouts known for the families. Weights tied to the grid are resampled if the model's input has another size,
-    and the stem is summed or tiled if it has another number of channels.
+    executed), Keras' `.weights.h5`, `.h5` of Keras 2, or a file written by `save_checkpoint`. Its tensor names and axis
+    order follow one of the layouts known for the families. A prefix before all of the names ("module.", "backbone.") is
+    found and taken off; what lies outside it is left over, unless `key` names it. Weights tied to the grid are
+    resampled if the model's input has another size, and the stem is summed or tiled if it has another number of
+    channels.
 
     Args:
         model: a model of this package, or one with its layers and their names.
         source: path of a file, or a dictionary `{published name: array}`.
-        key: where the tensors are inside a training checkpoint, e.g. "model_ema". By default the usual places.
+        key: where the tensors are inside a training checkpoint, e.g. "model_ema" or "state_dict.model"; what else is
+            there is left aside. By default the usual places.
         new_head: leave the model's classifier at its initial values and the checkpoint's out, so that a head with
             another number of classes starts fresh on the published backbone.
         input_size: height and width in pixels that the checkpoint was trained at. Needed only for weights tied to a
@@ -81,51 +89,58 @@ def load_checkpoint(
         A `LoadReport`. Nothing of `model` has changed if an error is raised.
 
     Raises:
-        CheckpointError: (a `ValueError`) tensors are missing, left over or of another shape; it lists them all.
+        CheckpointError: (a `ValueError`) tensors are missing, left over, of another shape, no floating-point numbers,
+            not finite or beyond the variable's dtype; it lists them all. Or the file's header asks for an activation
+            that is no GELU.
         ValueError: the file cannot be read or is none of these formats.
+        FileNotFoundError: there is no such file.
     """
-    if isinstance(source, dict):
-        tensors, described, metadata, form = dict(source), "a dictionary", {}, "dict"
-    else:
-        checkpoint = readers.read(source, key=key)
-        tensors, described, metadata, form = checkpoint.tensors, str(source), checkpoint.metadata, checkpoint.format
-    if form == "weights.h5":
-        return _load_keras_weights(model, source, new_head)
-
     named = naming.named_variables(model)
-    layout = layouts.recognise(set(named), tensors, family)
-    ours, unknown = layout.convert(tensors)
-    activation = layout.activation or metadata.get("activation")
+    described, checkpoint = _open(source, key)
+    layout, ours, prefix, left_over = _by_our_names(model, named, described, checkpoint, family)
+    activation = getattr(layout, "activation", None) or checkpoint.metadata.get("activation")
+    if activation not in (None, *activations.GELU_FORMS):
+        raise CheckpointError(
+            f"The checkpoint {described} asks for the activation {some([repr(activation)])}, which is none of "
+            f"{', '.join(activations.GELU_FORMS)}."
+        )
 
     fresh = {name for name in named if new_head and _of_head(name)}
     ignored = {name for name in ours if _of_head(name) and (new_head or not any(map(_of_head, named)))}
     missing = [name for name in named if name not in ours and name not in fresh]
-    left_over = unknown + [name for name in ours if name not in named and name not in ignored]
-    values, resampled, adapted, different = {}, [], [], []
+    left_over += [name for name in ours if name not in named and name not in ignored]
+    values, resampled, adapted, different, wrong = {}, [], [], [], []
     for name, (layer, variable) in named.items():
         if name not in ours or name in fresh:
             continue
-        values[name], how = _fit(model, layer, variable, np.asarray(ours[name]), input_size)
-        if how == "resampled":
-            resampled.append(name)
-        elif how == "adapted":
-            adapted.append(name)
-        elif how:
+        if problem := numbers.no_numbers(ours[name], variable):
+            wrong.append(f"{name} {problem}")
+            continue
+        values[name], how = _fit(model, layer, variable, ours[name], input_size)
+        if how not in (None, "resampled", "adapted"):
             different.append(f"{name} is {how} in the checkpoint, {tuple(variable.shape)} in the model")
-    if missing or left_over or different:
-        raise CheckpointError(_complaint(described, layout, missing, left_over, different))
-
-    for name, value in values.items():
-        named[name][1].assign(value)
-    if activation and not keep_activation:
-        _set_gelu(model, activation)
+            continue
+        resampled += [name] * (how == "resampled")
+        adapted += [name] * (how == "adapted")
+        values[name], problem = numbers.fit(values[name], variable)
+        if problem:
+            wrong.append(f"{name} {problem}")
+    if missing or left_over or different or wrong:
+        raise CheckpointError(_complaint(described, layout, missing, left_over, different, wrong, prefix))
     if adapted:
         warnings.warn(
-            f"The checkpoint was made for {np.asarray(ours[adapted[0]]).shape[-2]} input channels and the model has "
+            f"The checkpoint was made for {ours[adapted[0]].shape[-2]} input channels and the model has "
             f"{model.inputs[0].shape[-1]}: {', '.join(adapted)} was summed over the channels (one channel) or tiled "
             "and rescaled (more).",
             stacklevel=2,
         )
+
+    _assign([(named[name][1], value) for name, value in values.items()])
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # such as Normalization, which computes with what it derives from weights
+            layer.finalize_state()
+    if activation and not keep_activation:
+        _set_gelu(model, activation)
     return LoadReport(
         described,
         str(layout),
@@ -134,7 +149,53 @@ def load_checkpoint(
         tuple(adapted),
         tuple(sorted(fresh)),
         tuple(sorted(ignored)),
+        prefix,
     )
+
+
+def _open(source, key) -> tuple[str, readers.Checkpoint]:
+    """What to call the source of a checkpoint, and its content."""
+    if not isinstance(source, dict):
+        return str(source), readers.read(source, key=key)
+    described = "a dictionary"
+    if numbered := [name for name in source if not isinstance(name, str)]:
+        raise CheckpointError(f"The names of the tensors in {described} must be texts. Received: {some(numbered)}.")
+    try:
+        tensors = {name: numbers.as_array(name, value) for name, value in source.items()}
+    except ValueError as error:
+        raise CheckpointError(f"The tensor {error}.") from error
+    return described, readers.Checkpoint(tensors, "dict", {})
+
+
+def _by_our_names(model, named, described, checkpoint, family):
+    """`(layout, {our name: array}, prefix, names left over)` of a checkpoint."""
+    tensors = checkpoint.tensors
+    if checkpoint.format == "weights.h5":
+        ours, unknown = keras_weights.convert(model, named, tensors, checkpoint.layers)
+        if any(name in named for name in ours):
+            return keras_weights.LAYOUT, ours, "", unknown
+    tensors = prefixes.unwrap(tensors)
+    layout, prefix = layouts.recognise(set(named), tensors, layouts.known(family))
+    inside = prefixes.strip(tensors, prefix)
+    if layout is not layouts.OURS:  # which may hold the whole numbers of quantised layers, as the variables tell
+        problems = {key: numbers.no_numbers(inside[key]) for key in layout.places(inside)[0]}
+        if wrong := [f"{key} {problem}" for key, problem in problems.items() if problem]:
+            raise CheckpointError(_complaint(described, layout, [], [], [], wrong))
+    ours, unknown = layout.convert(inside)
+    return layout, ours, prefix, [name for name in tensors if not name.startswith(prefix)] + unknown
+
+
+def _assign(values):
+    """Set variables, all or none."""
+    before = []
+    try:
+        for variable, value in values:
+            before.append((variable, keras.ops.convert_to_numpy(variable)))
+            variable.assign(value)
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
 
 
 def save_checkpoint(model_or_tensors, path, **metadata: str):
@@ -171,9 +232,12 @@ def convert(source, path, layout: Layout, **metadata: str):
     Raises:
         CheckpointError: the file holds tensors that the layout does not know.
     """
-    ours, unknown = layout.convert(readers.read(source, key=metadata.pop("key", None)).tensors)
+    tensors = prefixes.unwrap(readers.read(source, key=metadata.pop("key", None)).tensors)
+    _, prefix = layouts.recognise(None, tensors, [layout])
+    ours, unknown = layout.convert(prefixes.strip(tensors, prefix))
+    unknown += [name for name in tensors if not name.startswith(prefix)]
     if unknown:
-        raise CheckpointError(_complaint(source, layout, [], unknown, []))
+        raise CheckpointError(_complaint(source, layout, [], unknown, [], prefix=prefix))
     save_checkpoint(ours, path, family=layout.family, layout=layout.name, activation=layout.activation, **metadata)
 
 
@@ -185,6 +249,8 @@ def _of_head(name: str) -> bool:
 def _fit(model, layer, variable, array, input_size):
     """`array` in the shape of `variable`, and how: `None` (as it is), "resampled", "adapted"; else the wrong shape."""
     shape = tuple(variable.shape)
+    if not array.size:
+        return array, array.shape
     axes = resample.axes_of(layer, variable)
     if axes and array.ndim > len(axes):  # a linear layer that is published as a convolution of one pixel
         array = array.squeeze()
@@ -208,11 +274,14 @@ def _fit(model, layer, variable, array, input_size):
     ):
         return array.reshape(shape), None  # several outputs a channel, one after the other
     channels = model.inputs[0].shape[-1]
-    if array.ndim == len(shape) > 2 and shape[-2] == channels != array.shape[-2]:
-        adapted = _adapt_channels(array, channels)
-        if adapted.shape == shape:
-            return adapted, "adapted"
+    around = (*shape[:-2], *shape[-1:])
+    if len(shape) > 2 and shape[-2] == channels and (*array.shape[:-2], *array.shape[-1:]) == around:
+        return _adapt_channels(array, channels), "adapted"
     return array, array.shape
+
+
+# Resampling takes memory for the product of the positions of both grids, so that the larger one has a limit.
+_MOST_TIMES, _MANY = 16, 4096
 
 
 def _source_grid(model, layer, shape, shape_here, axes, input_size):
@@ -236,6 +305,8 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
     else:
         side = round(found[""] ** 0.5) if "" in found else None
         grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
+    if grid[0] * grid[1] > max(_MOST_TIMES * here[""], _MANY):
+        return None
     return grid if all(positions(grid)[side] == n for side, n in found.items()) else None
 
 
@@ -259,50 +330,48 @@ def _set_gelu(model, form):
         model.train_function = model.test_function = model.predict_function = None
 
 
-def _load_keras_weights(model, path, new_head):
-    """Keras' own `.weights.h5`, which is keyed by class and counter: read by Keras' loader, made strict."""
-    if not os.fspath(path).endswith(".weights.h5"):
-        raise ValueError(f"Keras reads weights only from names that end in '.weights.h5'. Rename {path}.")
-    named = naming.named_variables(model)
-    fresh = {name for name in named if new_head and _of_head(name)}
-    before = {name: keras.ops.convert_to_numpy(variable) for name, (_, variable) in named.items()}
-    try:
-        with warnings.catch_warnings(record=True) as skipped:
-            warnings.simplefilter("always")
-            model.load_weights(path, skip_mismatch=new_head)
-        wrong = [
-            text for text in map(str, (w.message for w in skipped)) if "skip" in text and f"name={HEAD}" not in text
-        ]
-        if wrong:
-            raise CheckpointError("\n".join(wrong))
-    except Exception as error:
-        for name, value in before.items():
-            named[name][1].assign(value)
-        raise CheckpointError(
-            f"{path} does not fit the model: {error}\nA Keras weights file fits only a model of the same layers at the "
-            "same input size; build it so, load, and use `keras_mlp.resize` for another size."
-        ) from error
-    for name in fresh:
-        named[name][1].assign(before[name])
-    return LoadReport(str(path), "Keras weights", tuple(n for n in named if n not in fresh), fresh=tuple(sorted(fresh)))
-
-
-def _complaint(source, layout, missing, left_over, different) -> str:
-    lines = [f"The checkpoint {source} (layout {layout}) does not fit the model."]
+def _complaint(source, layout, missing, left_over, different, wrong=(), prefix="") -> str:
+    under = f", under the prefix {prefix!r}" if prefix else ""
+    lines = [f"The checkpoint {source} (layout {layout}{under}) does not fit the model."]
     if missing:
-        lines.append(f"Missing from the checkpoint ({len(missing)}): {layouts.some(missing)}.")
+        lines.append(f"Missing from the checkpoint ({len(missing)}): {some(missing)}.")
     if left_over:
-        lines.append(f"Left over in the checkpoint ({len(left_over)}): {layouts.some(left_over)}.")
+        lines.append(f"Left over in the checkpoint ({len(left_over)}): {some(left_over)}.")
+        if prefix:
+            lines.append(f"To use only what is under {prefix!r}, name it with `key`.")
     if different:
-        lines.append(f"Of another shape ({len(different)}): {layouts.some(different)}.")
+        lines.append(f"Of another shape ({len(different)}): {some(different)}.")
         if all(_of_head(line) for line in different) and not missing and not left_over:
             lines.append(
                 "Only the head differs: build the model with the checkpoint's number of classes, or pass "
                 "`new_head=True` to keep the published backbone and start a fresh head."
             )
+    if wrong:
+        lines.append(f"No weights of the variable's kind ({len(wrong)}): {some(wrong)}.")
+    if layout == keras_weights.LAYOUT:
+        lines.append("A Keras weights file fits only a model of the same layers in the same order.")
     return "\n".join(lines)
+
+
+def head_bias(checkpoint: readers.Checkpoint, family: str) -> np.ndarray | None:
+    """The bias of the classifier in a checkpoint of `family`, or `None` where its names do not tell."""
+    for group, layer in checkpoint.layers.items():
+        if names.local(layer) == HEAD:
+            return checkpoint.tensors.get(f"{group}/1")
+    tensors = prefixes.unwrap(checkpoint.tensors)
+    for prefix in prefixes.candidates(tensors):
+        inside = prefixes.strip(tensors, prefix)
+        for layout in layouts.known(family):
+            try:
+                places = layout.places(inside)[0]
+            except CheckpointError:  # not this one
+                continue
+            for key, (name, _) in places.items():
+                if name == f"{HEAD}/bias":
+                    return inside[key]
+    return None
 
 
 def is_file(source) -> bool:
     """Whether `source` names an existing file."""
-    return isinstance(source, str | os.PathLike) and pathlib.Path(source).is_file()
+    return isinstance(source, str | os.PathLike) and pathlib.Path(source).expanduser().is_file()

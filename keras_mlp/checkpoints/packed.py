@@ -11,6 +11,7 @@ read is `sign * scale`.
 """
 
 import json
+import math
 
 import numpy as np
 
@@ -31,14 +32,26 @@ def from_bits(tensors: dict[str, np.ndarray], shapes: str) -> dict[str, np.ndarr
         shapes: the metadata's "packed_kernels".
 
     Raises:
-        ValueError: signs or scales of a kernel are missing, or are not of its shape.
+        ValueError: `shapes` is not what it should be, or signs or scales of a kernel are missing or not of its shape.
     """
     tensors = dict(tensors)
-    for name, shape in json.loads(shapes).items():
+    for name, shape in _shapes(shapes).items():
         signs, scale = tensors.pop(name + _SIGNS, None), tensors.pop(name + _SCALE, None)
-        count = int(np.prod(shape))
-        if signs is None or scale is None or signs.size != -(-count // 8) or scale.ndim != len(shape):
-            raise ValueError(f"The bits of {name!r}, of shape {tuple(shape)}, are missing or not as many.")
+        count = math.prod(shape)
+        if signs is None or scale is None or signs.dtype != np.uint8 or signs.shape != (-(-count // 8),):
+            raise ValueError(f"the signs or scales of {name!r}, of shape {shape}, are missing or not as many")
+        if scale.ndim != len(shape) or any(n not in (1, m) for n, m in zip(scale.shape, shape, strict=True)):
+            raise ValueError(f"the scales of {name!r} are of shape {scale.shape}, which does not fit {shape}")
         positive = np.unpackbits(signs, count=count, bitorder="little").reshape(shape)
         tensors[name] = np.where(positive, scale, -scale)
     return tensors
+
+
+def _shapes(text):
+    shapes = json.loads(text)
+    if not isinstance(shapes, dict):
+        raise ValueError(f"its {SHAPES!r} are no JSON object of shapes")
+    for name, shape in shapes.items():
+        if not (isinstance(shape, list) and shape and all(type(n) is int and n > 0 for n in shape)):
+            raise ValueError(f"its {SHAPES!r} give {name!r} a shape that is no list of positive numbers")
+    return {name: tuple(shape) for name, shape in shapes.items()}

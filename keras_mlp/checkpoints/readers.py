@@ -7,9 +7,10 @@ import zipfile
 
 import numpy as np
 
-from keras_mlp.checkpoints import packed, torch_reader
+from keras_mlp.checkpoints import hdf5, npz, packed, torch_reader
+from keras_mlp.checkpoints.untrusted import Allowance, refusing, some
 
-SUPPORTED = "NumPy .npz, .safetensors, PyTorch .pth/.pt and Keras .weights.h5 files"
+SUPPORTED = "NumPy .npz, .safetensors, PyTorch .pth/.pt and Keras .weights.h5 and .h5 files"
 
 # Where training scripts keep the state dict, in the order of preference: what was trained before its moving average.
 USUAL_KEYS = (
@@ -24,15 +25,16 @@ class Checkpoint:
 
     Args:
         tensors: arrays by the file's own names, in its own axis order. bfloat16 has become float32.
-        format: "npz", "safetensors", "pth" or "weights.h5".
-        metadata: strings kept beside them: a safetensors header's, an HDF5 file's attributes. For "pth", `key` is
-            where the tensors were found in the file, and `others` where else they could have been, separated by
-            commas.
+        format: "npz", "safetensors", "pth", "weights.h5" or "h5", of Keras 2.
+        metadata: strings kept beside them: a safetensors header's. For "pth", `key` is where the tensors were found in
+            the file, and `others` where else they could have been, separated by commas.
+        layers: of a "weights.h5" file, the names of the layers by the groups that hold their weights, where it tells.
     """
 
     tensors: dict[str, np.ndarray]
     format: str
     metadata: dict[str, str]
+    layers: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read(path, key: str | None = None) -> Checkpoint:
@@ -50,7 +52,7 @@ def read(path, key: str | None = None) -> Checkpoint:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read; the message says what it looks like and what to do.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not a checkpoint file. Supported are {SUPPORTED}.")
     if not path.exists():
@@ -58,6 +60,13 @@ def read(path, key: str | None = None) -> Checkpoint:
         if path.with_name(path.name + ".index").exists():
             hint = f" It is a TensorFlow checkpoint's name; these are not supported, only {SUPPORTED} are."
         raise FileNotFoundError(f"There is no checkpoint file {path}.{hint}")
+    if not path.is_file():
+        raise ValueError(f"{path} is no regular file, but a device or a pipe. Supported are {SUPPORTED}.")
+    with refusing(path):
+        return _read(path, key)
+
+
+def _read(path, key):
     with path.open("rb") as file:
         head = file.read(1024)
         file.seek(max(0, path.stat().st_size - 8))
@@ -131,63 +140,81 @@ def _read_zip(path, key):
     if names and all(name.endswith(".npy") for name in names):
         return _select(_read_npz(path), key, path)
     raise ValueError(
-        f"{path} is a zip archive, but no checkpoint: it holds {', '.join(names[:3]) or 'nothing'}. "
+        f"{path} is a zip archive, but no checkpoint: it holds {some(names, 3) or 'nothing'}. "
         f"Supported are {SUPPORTED}."
     )
 
 
 def _read_npz(path):
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Checkpoint({name: _no_bfloat16(arrays[name]) for name in arrays}, "npz", {})
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(
-                f"{path} holds Python objects beside its arrays, as pickles, which are not executed. If you trust the "
-                "file, open it with NumPy and save its numerical arrays alone."
-            ) from error
-        raise ValueError(f"{path} is a damaged .npz file ({error}). Fetch it again.") from error
-    except (EOFError, MemoryError, OSError, RuntimeError, SyntaxError, zipfile.BadZipFile, zipfile.zlib.error) as error:
-        raise ValueError(f"{path} is a damaged .npz file ({error}). Fetch it again.") from error
+    return Checkpoint({name: _no_bfloat16(array) for name, array in npz.read(path).items()}, "npz", {})
 
 
 def _read_safetensors(path):
     import safetensors
 
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            tensors = {name: _no_bfloat16(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = dict(file.metadata() or {})
-            if packed.SHAPES in metadata:
-                tensors = packed.from_bits(tensors, metadata[packed.SHAPES])
-            return Checkpoint(tensors, "safetensors", metadata)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is a truncated or damaged .safetensors file ({error}). Fetch it again.") from error
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"{path} holds numbers that NumPy does not know ({error}). Save it as float32.") from error
+    allowance = Allowance.of(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        tensors = {}
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            try:
+                tensors[name] = _no_bfloat16(file.get_tensor(name))
+            except (AttributeError, TypeError) as error:
+                raise ValueError(f"{name!r} is of numbers that NumPy does not know. Save it as float32") from error
+            allowance.take(name, tensors[name].nbytes)
+        metadata = dict(file.metadata() or {})
+    if packed.SHAPES in metadata:
+        tensors = packed.from_bits(tensors, metadata[packed.SHAPES])
+    return Checkpoint(tensors, "safetensors", metadata)
 
 
 def _read_hdf5(path):
-    import h5py
+    allowance = Allowance.of(path)
+    with hdf5.checked(path, allowance) as (file, datasets):
+        old = any(name in file.attrs for name in ("layer_names", "layer_names0"))
+        if "model_config" in file.attrs and "model_weights" in file:  # a whole model, of which the weights are read
+            old, start = True, "model_weights/"
+            datasets = {name.removeprefix(start): data for name, data in datasets.items() if name.startswith(start)}
+        elif "model_config" in file.attrs:
+            raise ValueError(
+                f"{path} is a whole Keras model in the old HDF5 format. Open it with `keras.models.load_model`; "
+                "its `save_weights` writes a file that can be loaded here."
+            )
+        tensors = {name: array for name, data in datasets.items() if (array := _hdf5_array(data)) is not None}
+        layers = {} if old else _layer_names(file, datasets, allowance)
+    if old:
+        return Checkpoint({_old_name(name): array for name, array in tensors.items()}, "h5", {})
+    return Checkpoint(tensors, "weights.h5", {}, layers)
 
-    tensors = {}
 
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biufc":
-            tensors[name] = item[()]
+def _hdf5_array(data):
+    """The numbers of a data set, or `None` if it holds none."""
+    dtype = data.dtype
+    if dtype.kind in "biufc":
+        return data[()] if data.shape is not None else None
+    if dtype == np.dtype("V2") and data.attrs.get("dtype") == "bfloat16":
+        return (data[()].view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return None
 
-    try:
-        with h5py.File(path, "r") as file:
-            if "model_config" in file.attrs:
-                raise ValueError(
-                    f"{path} is a whole Keras model in the old HDF5 format. Open it with `keras.models.load_model`; "
-                    "its `save_weights` writes a file that can be loaded here."
-                )
-            file.visititems(visit)
-            metadata = {name: value for name, value in file.attrs.items() if isinstance(value, str)}
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path} is a truncated or damaged HDF5 file ({error}). Fetch it again.") from error
-    return Checkpoint(tensors, "weights.h5", metadata)
+
+def _old_name(path):
+    """Keras 2 puts a weight into a group of its layer's name, which is in the weight's own name again."""
+    parts = path.removesuffix(":0").split("/")
+    for count in range(len(parts) // 2, 0, -1):
+        for start in range(count, len(parts) - count):
+            if parts[:count] == parts[start : start + count]:
+                return "/".join(parts[start:])
+    return "/".join(parts)
+
+
+def _layer_names(file, datasets, allowance):
+    """Keras keys the file by classes and counters; since 3.10 it leaves the layers' own names beside the weights."""
+    names = {}
+    for group in {path.rpartition("/")[0] for path in datasets} - {""}:
+        name = file[group].attrs.get("name")
+        if isinstance(name, str):
+            allowance.take(group, len(name))
+            names[group] = name
+    return names
 
 
 def _read_torch(path, key):
@@ -197,7 +224,7 @@ def _read_torch(path, key):
             name: read_tensor(value) if isinstance(value, torch_reader.Tensor) else value
             for name, value in state.items()
         }
-    return Checkpoint(_strip_wrappers(tensors), "pth", metadata)
+    return Checkpoint(tensors, "pth", metadata)
 
 
 def find_state_dict(tree, key: str | None = None) -> tuple[dict, dict[str, str]]:
@@ -217,45 +244,60 @@ def find_state_dict(tree, key: str | None = None) -> tuple[dict, dict[str, str]]
     """
     found = dict(_state_dicts(tree))
     if key is not None and key not in found:
-        raise ValueError(f"there are no tensors at key={key!r}; there are some at {', '.join(found) or 'no key'}")
+        tensors = next((inside for place, state in found.items() if (inside := _under(state, place, key))), None)
+        if tensors is None:
+            places = some(found) or "no key"
+            raise ValueError(f"there are no tensors at key={key!r}; there are some at {places}")
+        return tensors, {"key": key, "others": ""}
     if key is None:
         order = ["", *USUAL_KEYS, *(f"{outer}.{inner}" for outer in USUAL_KEYS for inner in USUAL_KEYS)]
         usual = [name for name in order if name in found]
         if not usual and len(found) != 1:
-            several = f"tensors at several places ({', '.join(found)}): name one with `key`" if found else "no tensors"
-            raise ValueError(f"it holds {several}")
+            several = f"tensors at several places ({some(found)}): name one with `key`"
+            raise ValueError(f"it holds {several if found else 'no tensors'}")
         key = (usual or list(found))[0]
     others = ", ".join(name for name in found if name != key)
     return {name: value for name, value in found[key].items() if _is_tensor(value)}, {"key": key, "others": others}
+
+
+def _under(state, place, key):
+    """The tensors of the dictionary at `place` whose names begin with what `key` has beyond it."""
+    start = f"{place}." if place else ""
+    if not key.startswith(start):
+        return {}
+    prefix = key.removeprefix(start) + "."
+    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix) and _is_tensor(t)}
 
 
 def _is_tensor(value) -> bool:
     return isinstance(value, torch_reader.Tensor | np.ndarray)
 
 
-def _state_dicts(tree, place="", depth=3):
+_MOST_ENTRIES = (
+    1_000_000  # looked at in search of the tensors: a few bytes can name one dictionary at billions of places
+)
+
+
+def _state_dicts(tree, place="", depth=3, looked=None):
     """`(place, dictionary)` of each dictionary of named tensors that is not inside another or an optimizer's."""
-    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
-        return
+    looked = [0] if looked is None else looked
+    if not isinstance(tree, dict):
+        return []
+    looked[0] += len(tree)
+    if looked[0] > _MOST_ENTRIES:
+        raise ValueError("its dictionaries are in each other more often than those of any checkpoint")
+    if not all(isinstance(name, str) for name in tree):
+        return []
     inner = [
         found
         for name, value in tree.items()
         if depth and not name.startswith(("optim", "sched", "scaler"))
-        for found in _state_dicts(value, f"{place}.{name}" if place else name, depth - 1)
+        for found in _state_dicts(value, f"{place}.{name}" if place else name, depth - 1, looked)
     ]
     count = sum(map(_is_tensor, tree.values()))
     if count and count >= max((sum(map(_is_tensor, found.values())) for _, found in inner), default=0):
-        yield place, tree
-    else:
-        yield from inner
-
-
-def _strip_wrappers(tensors):
-    """Without the prefixes that data parallelism and compilation put before every name."""
-    for prefix in ("module.", "_orig_mod.", "module."):
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+        return [(place, tree)]
+    return inner
 
 
 def _select(checkpoint: Checkpoint, key, path) -> Checkpoint:
@@ -270,9 +312,7 @@ def _select(checkpoint: Checkpoint, key, path) -> Checkpoint:
         if tensors:
             return dataclasses.replace(checkpoint, tensors=tensors, metadata=checkpoint.metadata | {"key": key})
     starts = sorted({name.replace("/", ".").split(".")[0] for name in checkpoint.tensors})
-    raise ValueError(
-        f"{os.fspath(path)} has no tensors under key={key!r}. Its names begin with: {', '.join(starts[:20])}."
-    )
+    raise ValueError(f"{os.fspath(path)} has no tensors under key={key!r}. Its names begin with: {some(starts, 20)}.")
 
 
 def _no_bfloat16(array: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_mlp.checkpoints import unpickle
 from keras_mlp.checkpoints.unpickle import Global
+from keras_mlp.checkpoints.untrusted import Allowance, refusing
 
 LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number as it is pickled
 
@@ -63,6 +64,18 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
     return Tensor(storage, dtype.value if dtype else storage.dtype, *unpickle.naturals((offset,)), shape, strides)
 
 
+def _device(kind, index=None):
+    if type(kind) is not str or type(index) not in (int, type(None)):
+        raise ValueError("a malformed device")
+    return kind if index is None else f"{kind}:{index}"
+
+
+def _layout(name):
+    if type(name) is not str:
+        raise ValueError("a malformed layout")
+    return name
+
+
 def _tensor_v3(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata=None):
     return _tensor(storage, offset, shape, strides, requires_grad, hooks, metadata, dtype)
 
@@ -74,8 +87,8 @@ _NAMES = unpickle.PLAIN | {
     "torch._utils._rebuild_parameter": Global(lambda data, requires_grad, hooks: data),
     "torch._utils._rebuild_parameter_with_state": Global(lambda data, requires_grad, hooks, state: data),
     "torch.Size": Global(lambda sizes=(): unpickle.naturals(tuple(sizes))),
-    "torch.device": Global(lambda *parts: ":".join(map(str, parts))),
-    "torch.serialization._get_layout": Global(str),
+    "torch.device": Global(_device),
+    "torch.serialization._get_layout": Global(_layout),
     "torch.UntypedStorage": Global(),
     "torch.storage.UntypedStorage": Global(),
 }
@@ -104,8 +117,12 @@ for _name, _storage_class, _code in (
 
 def _storage(identifier) -> Storage:
     # The legacy form adds `None`, where its first versions could say that the storage is part of another.
+    if type(identifier) is not tuple or len(identifier) not in (5, 6):
+        raise ValueError("a storage of a kind that is not supported")
     kind, storage, key, _, size, *view = identifier
-    if kind != "storage" or not isinstance(storage, Global) or type(key) is not str or any(view):
+    if type(kind) is not str or type(key) is not str or kind != "storage":
+        raise ValueError("a storage of a kind that is not supported")
+    if not isinstance(storage, Global) or any(view):
         raise ValueError("a storage of a kind that is not supported")
     return Storage(key, storage.value, *unpickle.naturals((size,)))
 
@@ -114,13 +131,6 @@ def _numbers(data: bytes, dtype, order: str) -> np.ndarray:
     if dtype == "bfloat16":
         return (np.frombuffer(data, f"{order}u2").astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(data, dtype.newbyteorder(order)).astype(dtype, copy=False)
-
-
-# What the parts of a damaged file raise.
-_DAMAGE = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, StopIteration, TypeError),
-    *(struct.error, zipfile.BadZipFile),
-)
 
 
 @contextlib.contextmanager
@@ -135,36 +145,37 @@ def open_torch(path):
         turns a `Tensor` into a read-only NumPy array while the file is open.
 
     Raises:
-        ValueError: the file is damaged, or holds more than tensors, plain containers and plain values.
+        ValueError: the file is damaged, holds more than tensors, plain containers and plain values, or declares
+            tensors that are much larger than itself.
     """
-    with open(path, "rb") as file:
-        try:
-            legacy = LEGACY_MAGIC in file.read(64)
-            file.seek(0)
-            tree, load, order = (_open_legacy if legacy else _open_zip)(file)
-            storages = {}
+    allowance = Allowance.of(path)
+    with refusing(path), open(path, "rb") as file:
+        legacy = LEGACY_MAGIC in file.read(64)
+        file.seek(0)
+        tree, load, order = (_open_legacy if legacy else _open_zip)(file)
+        storages = {}
 
-            def read(tensor: Tensor) -> np.ndarray:
-                key = (tensor.storage.key, tensor.dtype)
-                if key not in storages:
-                    data = load(tensor.storage)
-                    if len(data) != tensor.storage.length:
-                        raise EOFError(f"storage {tensor.storage.key!r} has {len(data)} bytes")
-                    storages[key] = _numbers(data, tensor.dtype, order)
-                return tensor.view(storages[key])
+        def read(tensor: Tensor) -> np.ndarray:
+            storage, key = tensor.storage, (tensor.storage.key, tensor.dtype)
+            if key not in storages:
+                allowance.take(f"storage {storage.key}", storage.length)
+                data = load(storage)
+                if len(data) != storage.length:
+                    raise EOFError(f"storage {storage.key!r} has {len(data)} bytes")
+                storages[key] = _numbers(data, tensor.dtype, order)
+            array = tensor.view(storages[key])
+            allowance.take(f"a tensor of storage {storage.key}", array.nbytes)  # a view can repeat what it views
+            return array
 
-            yield tree, read
-        except ValueError as error:
-            raise ValueError(f"Cannot read the PyTorch checkpoint {path}: {error}.") from error
-        except _DAMAGE as error:
-            raise ValueError(
-                f"Cannot read the PyTorch checkpoint {path}: it is truncated or damaged ({error!r}). Fetch it again."
-            ) from error
+        yield tree, read
 
 
 def _open_zip(file):
     archive = zipfile.ZipFile(file)
-    prefix = next(name for name in archive.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name))[: -len("data.pkl")]
+    prefix = next((name for name in archive.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)), None)
+    if prefix is None:
+        raise ValueError("its pickle is not where PyTorch puts it")
+    prefix = prefix.removesuffix("data.pkl")
 
     def member(name):
         # PyTorch never compresses. Refusing it bounds what is read by the file's own length.
@@ -187,8 +198,10 @@ def _open_legacy(file):
         return storages.setdefault(storage.key, storage)
 
     _magic, version, _system, tree, keys = (unpickle.interpret(file, _NAMES, storage_once) for _ in range(5))
-    if version != 1001:
-        raise ValueError(f"version {version!r} of the legacy form, of which only 1001 is known")
+    if type(version) is not int or version != 1001:
+        raise ValueError("it is of a version of the legacy form that is not known: only 1001 is")
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise ValueError("the keys of its storages are not a list of texts")
     for key in keys:
         (size,) = struct.unpack("<q", file.read(8))
         if size != storages[key].size:

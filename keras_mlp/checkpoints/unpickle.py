@@ -33,9 +33,12 @@ def naturals(values) -> tuple[int, ...]:
 
 
 def _plain(keys):
-    # Hashing nested tuples can take for ever, and no checkpoint needs it.
-    if not all(isinstance(key, (str, int, float, bytes, type(None), np.generic)) for key in keys):
-        raise ValueError("a dictionary or set whose keys are not plain values")
+    # Hashing nested tuples and long numbers can take for ever, and no checkpoint needs it.
+    for key in keys:
+        if not isinstance(key, (str, int, float, bytes, type(None), np.generic)) or (
+            isinstance(key, int) and key.bit_length() > 64
+        ):
+            raise ValueError("a dictionary or set whose keys are not plain values")
     return keys
 
 
@@ -51,13 +54,15 @@ def _set_items(target, flat):
 
 
 def _mapping(items=()):
-    pairs = items.items() if isinstance(items, dict) else items
+    pairs = list(items.items()) if isinstance(items, dict) else items
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pairs):
+        raise ValueError("a dictionary that is not made of pairs")
     return _set_items({}, [part for pair in pairs for part in pair])
 
 
 def _numpy_dtype(code, *_):
-    if not re.fullmatch(r"[<>|=]?[?biufc]\d*", code):
-        raise ValueError(f"a NumPy array of dtype {code!r}")
+    if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[?biufc]\d{0,2}", code):
+        raise ValueError(f"a NumPy array of dtype {code!r:.40}" if isinstance(code, str) else "a malformed NumPy dtype")
     return np.dtype(code)
 
 
@@ -126,6 +131,17 @@ def _build(target, state):
     raise ValueError(f"a {type(target).__name__} with a state")
 
 
+# What is given to functions and to BUILD may have so many parts in all, beside so many for each byte of the pickle,
+# which could give one long value to them again and again.
+_PARTS, _PARTS_A_BYTE = 1_000_000, 10
+
+
+def _size(arguments):
+    """How many parts a function has to look at that is given `arguments`."""
+    arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+    return sum(len(a) if hasattr(a, "__len__") else 1 for a in arguments)
+
+
 _CONSTANTS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
@@ -151,7 +167,8 @@ def interpret(stream, names: dict[str, Global], persistent: Callable):
         ValueError: a name or an opcode that is not known. A damaged pickle raises any of the errors of
             the operations that it makes impossible (`IndexError`, `TypeError`, …).
     """
-    stack, marks, memo = [], [], {}
+    stack, marks, memo, keys = [], [], {}, {}
+    parts = 0
 
     def pop(count):
         if len(stack) < count:
@@ -163,16 +180,29 @@ def interpret(stream, names: dict[str, Global], persistent: Callable):
     def pop_mark():
         return pop(len(stack) - marks.pop())
 
+    def memoise(key):
+        memo[key] = stack[-1]
+        keys[id(stack[-1])] = key
+
     def known(module, name):
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name that is no text")
         if f"{module}.{name}" not in names:
             raise ValueError(
-                f"it names `{module}.{name}`, which is neither a tensor nor a plain container, and is refused "
-                "(nothing was executed). If you trust the file, open it with PyTorch and save the model's "
+                f"it names `{module:.100}.{name:.100}`, which is neither a tensor nor a plain container, and is "
+                "refused (nothing was executed). If you trust the file, open it with PyTorch and save the model's "
                 "`state_dict()` alone"
             )
         return names[f"{module}.{name}"]
 
-    for opcode, value, _ in pickletools.genops(stream):
+    def limited(arguments, position):
+        nonlocal parts
+        parts += _size(arguments)
+        if parts > _PARTS + _PARTS_A_BYTE * position:
+            raise ValueError("a pickle that would take for ever, as none of a checkpoint does")
+        return arguments
+
+    for opcode, value, position in pickletools.genops(stream):
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
@@ -207,9 +237,9 @@ def interpret(stream, names: dict[str, Global], persistent: Callable):
                 items = _plain(pop_mark())
                 set.update(stack[-1], items)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
-                memo[value] = stack[-1]
+                memoise(value)
             case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
+                memoise(len(memo))
             case "BINGET" | "LONG_BINGET" | "GET":
                 stack.append(memo[value])
             case "GLOBAL":
@@ -217,14 +247,17 @@ def interpret(stream, names: dict[str, Global], persistent: Callable):
             case "STACK_GLOBAL":
                 stack.append(known(*pop(2)))
             case "REDUCE" | "NEWOBJ":
-                stack.append(_call(*pop(2)))
+                function, arguments = pop(2)
+                stack.append(_call(function, limited(arguments, position)))
             case "BUILD":
                 target, state = pop(2)
-                stack.append(_build(target, state))
-                if stack[-1] is not target:  # a NumPy value is memoised before it is built
-                    memo |= {key: stack[-1] for key, item in memo.items() if item is target}
+                stack.append(_build(target, limited(state, position)))
+                key = keys.get(id(target))
+                if stack[-1] is not target and memo.get(key) is target:  # a NumPy value is memoised before it is built
+                    memoise(key)
             case "BINPERSID":
-                stack.append(persistent(*pop(1)))
+                (identifier,) = pop(1)
+                stack.append(persistent(limited(identifier, position)))
             case name:
                 raise ValueError(f"the pickle opcode {name}, which no checkpoint needs")
     raise EOFError("the pickle has no end")

@@ -244,11 +244,13 @@ def test_the_model_is_found_in_a_training_checkpoint_and_the_choice_is_told(tmp_
     assert checkpoint.metadata == {"key": "model", "others": "model_ema"}
 
 
-def test_a_key_says_which_and_wrapper_prefixes_go(tmp_path, save):
+def test_a_key_says_which_and_may_go_on_into_the_names(tmp_path, save):
     save({"outer": training_checkpoint()}, tmp_path / "a.pth")
-    assert_same(
-        readers.read(tmp_path / "a.pth", key="outer.model_ema").tensors, {name: -a for name, a in WEIGHTS.items()}
-    )
+    negative = {name: -array for name, array in WEIGHTS.items()}
+    assert_same(readers.read(tmp_path / "a.pth", key="outer.model_ema.module").tensors, negative)
+    assert set(readers.read(tmp_path / "a.pth", key="outer.model_ema").tensors) == {
+        f"module.{name}" for name in WEIGHTS
+    }
     with pytest.raises(ValueError, match=r"no tensors at key='ema'; there are some at outer.model_ema, outer.model"):
         readers.read(tmp_path / "a.pth", key="ema")
 
@@ -363,7 +365,7 @@ EVIL = {
     "extension": (b"\x80\x02\x82\x01.", "opcode EXT1"),
     "call of a value": (b"\x80\x02K\x01)R.", "a call of something that is no function"),
     "call of a type": (b"\x80\x02cbuiltins\nint\n)R.", "a call of something that is no function"),
-    "odd OrderedDict": (b"\x80\x02ccollections\nOrderedDict\nK\x05\x85R.", "damaged"),
+    "odd OrderedDict": (b"\x80\x02ccollections\nOrderedDict\nK\x05\x85R.", "not made of pairs"),
     "state for a list": (b"\x80\x02]K\x01b.", "a list with a state"),
     "object array": (b"\x80\x02cnumpy\ndtype\nX\x02\0\0\0O8\x85R.", "NumPy array of dtype 'O8'"),
     "huge memo index": (b"\x80\x02}r\xff\xff\xff\xff.", "holds no tensors"),

@@ -36,7 +36,7 @@ def atomic_path(path):
         model.save(temporary)
     ```
     """
-    path = pathlib.Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
+    path = pathlib.Path(os.path.realpath(os.path.expanduser(path)))  # a link stays, and what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     stem, dot, suffixes = path.name.partition(".")
     temporary = path.with_name(f"{stem}.tmp-{uuid.uuid4().hex[:8]}{dot}{suffixes}")
@@ -61,7 +61,7 @@ def atomic_path(path):
 
 def remove_leftovers(path):
     """Remove what processes left that were killed while `atomic_path(path)` was at work; none may be at work now."""
-    path = pathlib.Path(os.path.realpath(path))
+    path = pathlib.Path(os.path.realpath(os.path.expanduser(path)))
     stem, dot, suffixes = path.name.partition(".")
     for left in path.parent.glob(f"{stem}.tmp-????????{dot}{suffixes}"):
         _remove(left)

@@ -199,18 +199,22 @@ def description(model: str, weights: str | None, network) -> tuple[dict, list[st
 
 def _told_by(path, output) -> tuple[Preprocessing, list[tuple[str, str]]]:
     """How images are resized for a .tflite file, and its classes: as the file tells, else as for any file."""
+    from keras_mlp.checkpoints.untrusted import refusing
     from keras_mlp.export import read_metadata
 
     told, names = read_metadata(path)
     resizing = preprocessing(path)
-    if "preprocessing" in told:
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in told["preprocessing"].items()}
-        resizing = (VideoPreprocessing if "clips" in values else Preprocessing)(**values)
-    if not names:
-        return resizing, _names(path, None, output.classes)
-    if len(names) != output.classes:
-        raise ValueError(f"{path} names {len(names)} classes and tells {output.classes} apart.")
-    return resizing, list(zip(told.get("class_ids", names), names, strict=True))
+    with refusing(path):
+        if "preprocessing" in told:
+            values = {name: tuple(v) if isinstance(v, list) else v for name, v in told["preprocessing"].items()}
+            resizing = (VideoPreprocessing if "clips" in values else Preprocessing)(**values)
+            np.asarray(resizing.scale_and_offset, float)
+        if not names:
+            return resizing, _names(path, None, output.classes)
+        identifiers = told.get("class_ids", names)
+        if not isinstance(identifiers, list) or not len(identifiers) == len(names) == output.classes:
+            raise ValueError(f"it names {len(names)} classes and tells {output.classes} apart, or identifies others")
+        return resizing, list(zip(map(str, identifiers), names, strict=True))
 
 
 def input_shape(network) -> tuple[int, ...]:
@@ -238,8 +242,12 @@ def parse_size(words: list[str] | None) -> tuple[int, int] | None:
 def _load(path):
     import keras
 
-    if not pathlib.Path(path).is_file():
+    from keras_mlp.checkpoints import whole_models
+
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path}.")
+    whole_models.check(path)
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its parts do
@@ -251,22 +259,15 @@ def _classes_of(weights, card) -> int | None:
     """How many classes the head of these weights has, or `None` where that is open."""
     if weights in card.weights:
         return card.weights[weights].classes
-    return head_size(weights, card.family) if weights and os.path.isfile(weights) else None
+    return head_size(weights, card.family) if weights and os.path.isfile(os.path.expanduser(weights)) else None
 
 
-def head_size(path: str, family: str) -> int | None:
+def head_size(path: str, family: str, key: str | None = None) -> int | None:
     """Number of outputs of the classifier in a checkpoint of `family`, or `None` where the file does not tell."""
-    from keras_mlp.checkpoints import layouts, load, readers
+    from keras_mlp.checkpoints import load, readers
 
-    tensors = readers.read(path).tensors
-    for layout in (layouts.OURS, *layouts.REGISTRY[family].values()):
-        try:
-            ours = layout.convert(tensors)[0]
-        except ValueError:  # not this one
-            continue
-        if (bias := ours.get(f"{load.HEAD}/bias")) is not None:
-            return len(bias)
-    return None
+    bias = load.head_bias(readers.read(path, key=key), family)
+    return len(bias) if bias is not None and bias.ndim == 1 else None
 
 
 def preprocessing(model: str, weights: str | None = None) -> Preprocessing:

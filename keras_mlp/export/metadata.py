@@ -4,6 +4,9 @@ import json
 import os
 import zipfile
 
+from keras_mlp.checkpoints.untrusted import Allowance, refusing, unpack
+
+_LONGEST = 16 << 20  # bytes of a description and the names of the classes
 _DESCRIPTION, _LABELS = "metadata.json", "labels.txt"
 
 
@@ -33,10 +36,20 @@ def read_metadata(path: str | os.PathLike) -> tuple[dict, list[str] | None]:
     Returns:
         The description, as `to_tflite` describes it, and the names of the classes. A file that was made otherwise may
         have none: then they are `{}` and `None`.
+
+    Raises:
+        ValueError: they are damaged or longer than 16 MB, or the description is no JSON object.
+        FileNotFoundError: there is no such file.
     """
-    if not zipfile.is_zipfile(path):
-        return {}, None
-    with zipfile.ZipFile(path) as archive:
-        found = {name: archive.read(name).decode() for name in archive.namelist() if name in (_DESCRIPTION, _LABELS)}
-    classes = found[_LABELS].splitlines() if _LABELS in found else None
-    return json.loads(found.get(_DESCRIPTION, "{}")), classes
+    path = os.path.expanduser(path)
+    with refusing(path), open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            return {}, None
+        allowance = Allowance(os.path.getsize(path), _LONGEST)
+        with zipfile.ZipFile(file) as archive:
+            infos = [info for info in archive.infolist() if info.filename in (_DESCRIPTION, _LABELS)]
+            found = {info.filename: unpack(archive, info, allowance).decode() for info in infos}
+        described = json.loads(found.get(_DESCRIPTION, "{}"))
+        if not isinstance(described, dict) or not isinstance(described.get("preprocessing", {}), dict):
+            raise ValueError(f"its {_DESCRIPTION} is no JSON object")
+        return described, found[_LABELS].splitlines() if _LABELS in found else None

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 
+from keras_mlp.checkpoints.untrusted import one_line
 from keras_mlp.export.quiet import quiet
 from keras_mlp.extras import need
 
@@ -38,6 +39,7 @@ class Runner:
         litert = need("ai_edge_litert.interpreter", extra="export")
         if not isinstance(threads, int) or threads < 1:
             raise ValueError(f"`threads` must be a positive integer. Received: threads={threads!r}")
+        path = os.path.expanduser(path)
         if not os.path.isfile(path):
             raise ValueError(f"There is no file {path}. Make one with `keras_mlp.export.to_tflite`.")
         try:
@@ -45,7 +47,7 @@ class Runner:
                 self._interpreter = litert.Interpreter(model_path=os.fspath(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"LiteRT cannot run {path}: {str(error).strip()}") from error
+            raise ValueError(f"LiteRT cannot run {path}: {one_line(error)}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(f"Only one input and one output are handled; {path} has {len(inputs)} and {len(outputs)}.")

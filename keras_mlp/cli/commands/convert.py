@@ -48,7 +48,7 @@ def run(flags, arguments):
     (source,) = arguments
     card = keras_mlp.model_card(flags.model)
     checkpoint = readers.read(source, key=flags.key)
-    classes = flags.classes or models.head_size(source, card.family)
+    classes = flags.classes or models.head_size(source, card.family, flags.key)
     model = models.open_model(flags.model, "none", flags.image_size, classes=classes)
     report = keras_mlp.load_checkpoint(model, source, key=flags.key, family=card.family)
     if report.resampled:

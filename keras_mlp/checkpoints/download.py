@@ -24,8 +24,11 @@ MIRROR = "KERAS_MLP_MIRROR"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class DownloadError(OSError):
-    """A published file could not be fetched; the message says why, and how to get it in another way."""
+class DownloadError(OSError, ValueError):
+    """A published file could not be had; the message says why, and how to get it in another way.
+
+    It is a `ValueError` as what other values of `weights=` raise is, and an `OSError` as a network's errors are.
+    """
 
 
 def cached_path(weights: Weights, cache_dir=None) -> pathlib.Path:
@@ -37,10 +40,22 @@ def cached_path(weights: Weights, cache_dir=None) -> pathlib.Path:
 
     Returns:
         The path, whether the file is there or not.
+
+    Raises:
+        DownloadError: the folder is that of a user who does not exist.
     """
     if cache_dir is None:
         cache_dir = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras") / "keras_mlp"
-    return pathlib.Path(cache_dir).expanduser() / weights.file_name
+    return _folder(cache_dir, "The cache folder", "KERAS_HOME") / weights.file_name
+
+
+def _folder(name, what, variable) -> pathlib.Path:
+    try:
+        return pathlib.Path(name).expanduser()
+    except RuntimeError as error:  # nobody of that name, or no home
+        raise DownloadError(
+            f"{what} {os.fspath(name)!r} cannot be found: {error}. Name another in the environment variable {variable}."
+        ) from error
 
 
 def sha256(path) -> str:
@@ -66,18 +81,27 @@ def fetch(weights: Weights, cache_dir=None, progress: bool = True, timeout: floa
         weights: the checkpoint.
         cache_dir: folder to keep it in; see `cached_path`.
         progress: tell on stderr how far the download is.
-        timeout: seconds after which a silent server is given up. A failed attempt is repeated a few times, going on
-            where it ended.
+        timeout: seconds after which a silent server is given up, or one that sends next to nothing. A failed attempt
+            is repeated a few times, going on where it ended.
 
     Returns:
         Path of the whole, checked file. It is in the cache folder, or in the mirror's if the cache cannot be
         written to.
 
     Raises:
-        DownloadError: (an `OSError`) it could not be fetched, or is not what was published.
-        ValueError: the file in the cache is not the one that was published, or not the one it used to be.
+        DownloadError: (an `OSError` and a `ValueError`) it could not be fetched, or is not what was published; or the
+            file in the cache is not, or is not the one it used to be.
     """
     path = cached_path(weights, cache_dir)
+    try:
+        return _fetch(weights, path, progress, timeout)
+    except DownloadError:
+        raise
+    except (OSError, ValueError, NotImplementedError) as error:  # the last is a disk that knows no locks
+        raise _error(weights, path, f"A file or folder is not as it should be: {error}") from error
+
+
+def _fetch(weights, path, progress, timeout):
     if path.exists():
         return _checked(path, weights)
     places = _places(weights)
@@ -86,7 +110,7 @@ def fetch(weights: Weights, cache_dir=None, progress: bool = True, timeout: floa
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(path.with_name(path.name + ".lock"), path.name, progress)
     except OSError as error:
-        reason = f"The cache folder {path.parent} cannot be written to ({error.strerror or error})"
+        reason = f"The cache folder {path.parent} cannot be written to ({error})"
         if not mirrored:
             raise _error(weights, path, reason, "or let KERAS_HOME name a folder that can be written to") from error
         if problem := _problem(weights, mirrored, _facts(mirrored), {}):
@@ -118,13 +142,16 @@ def _places(weights: Weights) -> list:
     mirror = os.environ.get(MIRROR)
     if not mirror:
         return [] if weights.by_hand else [weights.url]
-    url = urllib.parse.urlsplit(weights.url)
+    try:
+        url = urllib.parse.urlsplit(weights.url)
+    except ValueError as error:
+        raise DownloadError(f"{weights.url!r}, where {weights.file_name} should be, is no url ({error}).") from error
     names = [weights.file_name]
     if not url.query:  # with a query, as cloud drives have, the path alone does not name the file
         names = [f"{url.netloc}{url.path}", weights.file_name, url.path.rsplit("/", 1)[-1]]
     if mirror.startswith(("http://", "https://")):
         return [f"{mirror.rstrip('/')}/{name}" for name in dict.fromkeys(names)]
-    folder = pathlib.Path(mirror.removeprefix("file://")).expanduser()
+    folder = _folder(mirror.removeprefix("file://"), "The mirror", MIRROR)
     return [folder / urllib.parse.unquote(name) for name in dict.fromkeys(names)]
 
 
@@ -145,7 +172,9 @@ def _download(places, part, weights, path, progress, timeout):
     for place in places:
         try:
             if not isinstance(place, pathlib.Path):
-                return transfer.download(place, part, size=weights.size, timeout=timeout, progress=progress)
+                whole = bool(weights.size or weights.sha256 or _recorded(path, weights))
+                options = dict(size=weights.size, whole=whole, timeout=timeout, progress=progress)
+                return transfer.download(place, part, **options)
         except transfer.AbsentError as error:
             reason = str(error)
         except transfer.TransferError as error:
@@ -166,11 +195,13 @@ def _accept(part, path, weights):
 
 def _checked(path, weights):
     """`path`, if it holds what was published and, from the second use on, what it held at the first."""
+    if not path.is_file():
+        raise _error(weights, path, f"{path} is there and is no file: remove it")
     facts, recorded = _facts(path), _recorded(path, weights)
     if problem := _problem(weights, path, facts, recorded):
-        raise ValueError(
-            f"{path} {problem}. Delete it to have it downloaded again; delete the record too if the publisher's file "
-            "is known to have changed."
+        raise DownloadError(
+            f"{path}, from {weights.url}, {problem}. Delete it to have it downloaded again; delete the record too if "
+            "the publisher's file is known to have changed."
         )
     if not recorded:
         with contextlib.suppress(OSError):  # a cache that is only read
@@ -199,7 +230,8 @@ def _problem(weights, path, facts, recorded) -> str | None:
 
 def _recorded(path, weights) -> dict:
     record = transfer.read_json(transfer.beside(path))
-    return record if record.get("url") == weights.url else {}
+    complete = isinstance(record.get("size"), int) and isinstance(record.get("sha256"), str)
+    return record if complete and record.get("url") == weights.url else {}
 
 
 def _record(path, weights, facts):

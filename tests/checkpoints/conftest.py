@@ -1,7 +1,9 @@
 """A real HTTP server on loopback that can misbehave."""
 
+import contextlib
 import http.server
 import re
+import ssl
 import threading
 import time
 
@@ -13,10 +15,11 @@ class Server(http.server.ThreadingHTTPServer):
 
     `behaviour` is how the next requests are answered, one entry a request, from then on faultlessly: "truncate"
     (half of it), "stall" (half of it, then silence), "slow", "html" (a web page with status 200), "page as binary",
-    "no ranges", "no length", or an HTTP status.
+    "no ranges", "no length", "chunked", an HTTP status, or a function of the request's handler and the content.
     """
 
     daemon_threads = True
+    scheme = "http"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -25,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request, address):
         pass  # clients that hang up
@@ -55,6 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(how, int) or content is None:
             self.reply(how or 404)
             return
+        if callable(how):
+            how(self, content)
+            return
         if how in ("html", "page as binary"):
             kind = "text/html" if how == "html" else "application/octet-stream"
             self.wfile.write(self.reply(200, b"<!DOCTYPE html><title>Sign in</title>", Content_Type=kind))
@@ -63,6 +69,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (match := re.fullmatch(r"bytes=(\d+)-", entry[1] or "")) and how != "no ranges":
             start = int(match[1]) if self.headers.get("If-Range") in (None, etag) else 0
         headers = {"Content_Length": None if how == "no length" else len(content) - start, "ETag": etag}
+        if how == "chunked":
+            headers |= {"Content_Length": None, "Transfer_Encoding": "chunked"}
         if start:
             headers["Content_Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.reply(206 if start else 200, **headers)
@@ -70,8 +78,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how in ("truncate", "stall"):
             body = body[: len(body) // 2]
         pieces = [body[i : i + len(body) // 8 + 1] for i in range(0, len(body), len(body) // 8 + 1)]
-        for piece in pieces:
-            self.wfile.write(piece)
+        for piece in [*pieces, b""] if how == "chunked" else pieces:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if how == "chunked" else piece)
             self.wfile.flush()
             entry[2] += len(piece)
             if how == "slow":
@@ -80,10 +88,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.over.wait(30)
 
 
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
+@contextlib.contextmanager
+def _running(server):
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield server
@@ -91,3 +97,46 @@ def server(monkeypatch):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with _running(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_server(monkeypatch, tmp_path):
+    """The same behind https, with a certificate of its own for 127.0.0.1 that is believed."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_text(CERTIFICATE)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = Server()
+    server.scheme = "https"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with _running(server):
+        yield server
+
+
+# Of no value to anybody: made by openssl for these tests, valid for 127.0.0.1 from 2020 to 2120.
+CERTIFICATE = """
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIEd3GNgf9cxC9UHTlZtNwUx+bwuWuLTtwIm0WaisPlvpoAoGCCqGSM49
+AwEHoUQDQgAEgDhaUlXqZIpe2TIBTv5CfVIQ+50+jYxJbb8I4cNrWO0LeqAsuugv
+ZzLi7snJrIePfgbn1+0svtf4RPVxP0Z0mA==
+-----END EC PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBXDCCAQKgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAkxMjcuMC4w
+LjEwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMM
+CTEyNy4wLjAuMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABIA4WlJV6mSKXtky
+AU7+Qn1SEPudPo2MSW2/COHDa1jtC3qgLLroL2cy4u7JyayHj34G59ftLL7X+ET1
+cT9GdJijQzBBMA8GA1UdEQQIMAaHBH8AAAEwDwYDVR0TAQH/BAUwAwEB/zAdBgNV
+HQ4EFgQUvhXJUWBXBneUu6M00YqHNBw9e48wCgYIKoZIzj0EAwIDSAAwRQIhAJNS
+FSxFui9tsVbFGNrzkPtUQkibZuDLpK8OuOK4QPNDAiA3l7UdIe8YzVY4Om1FVhun
+LUz6opiXQQvw2wuxlYyqjA==
+-----END CERTIFICATE-----
+"""

@@ -6,7 +6,6 @@ import functools
 import numbers
 import os
 import pathlib
-import tempfile
 import warnings
 
 import keras
@@ -23,7 +22,7 @@ from keras_mlp.export.quiet import quiet
 from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
 from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
-from keras_mlp.files import atomic_path
+from keras_mlp.files import atomic_path, temporary_folder
 from keras_mlp.layers import products
 
 PRECISIONS = tuple(LIMITS)
@@ -289,10 +288,10 @@ def _quantised(network, representative, input_dtype) -> Quantised:
 def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tuple[str, ...]]:
     """The content of a file that loses at most so much accuracy, and which layers are in float32 in it."""
     worst = tuple(error.layer for error in quantised.errors)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
 
         def file(count):
-            path = pathlib.Path(folder, f"{count}.tflite")
+            path = folder / f"{count}.tflite"
             path.write_bytes(quantised.content(worst[:count]))
             return path
 
@@ -345,10 +344,10 @@ def _converter(model, precision, representative, input_dtype):
             return model(keras.ops.cast(image, "float32"), training=False)
 
     archive.add_endpoint("serve", serve, input_signature=[keras.InputSpec(shape=shape, dtype=dtype)])
-    with tempfile.TemporaryDirectory() as folder, quiet() as written:
+    with temporary_folder() as folder, quiet() as written:
         try:
-            archive.write_out(folder, verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            archive.write_out(os.fspath(folder), verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if precision != "float32":
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]

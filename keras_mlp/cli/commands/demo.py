@@ -11,13 +11,13 @@ import io
 import os
 import pathlib
 import shutil
-import tempfile
 import time
 
 import numpy as np
 from absl import flags as absl_flags
 
 from keras_mlp.cli import console, datasets, report
+from keras_mlp.files import temporary_folder
 
 ARGUMENTS = ""
 GOAL = 0.97
@@ -37,8 +37,7 @@ def run(flags, arguments):
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as folder:
-        folder = pathlib.Path(folder)
+    with temporary_folder(output) as folder:
         accuracy = _run(folder, flags.seed, flags.data_dir)
         for path in sorted(folder.iterdir()):
             os.replace(path, output / path.name)

@@ -68,3 +68,14 @@ def decode_predictions(preds, top: int = 5, classes: str | None = None) -> list[
         raise ValueError(f"There are {len(names)} classes in {classes!r}. Received an array of shape {preds.shape}")
     best = np.argsort(-preds, axis=1)[:, :top]
     return [[(*names[i], float(row[i])) for i in order] for row, order in zip(preds, best, strict=True)]
+
+
+def check_names(classes):
+    """Raise a `ValueError` if names of classes are no text of a line each."""
+    for name in classes:
+        if not isinstance(name, str) or name.splitlines() not in ([], [name]):
+            raise ValueError(f"Names of classes must be strings without line breaks. Received: {name!r}")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"Names of classes must be text that UTF-8 can write. Received: {name!r}") from error

@@ -1,9 +1,13 @@
-"""What all exports ask of a model and of a path, before anything slow starts."""
+"""What all exports ask of a model, a path and what they are given with it, before anything slow starts."""
 
+import json
 import os
 import pathlib
 
 import keras
+import numpy as np
+
+from keras_mlp.labels import check_names
 
 
 def checked_path(path, suffix: str) -> pathlib.Path:
@@ -65,4 +69,75 @@ def checked_shape(model, what: str, input_shape=None) -> tuple[int, ...]:
         )
     if len(shape) != len(own) or any(side not in (None, given) for side, given in zip(own, shape, strict=True)):
         raise ValueError(f"`input_shape` must fit the model's input {own}. Received: input_shape={input_shape}")
+    check_weights(model)
     return shape
+
+
+def check_weights(model):
+    """Raise a `ValueError` if a weight is NaN or infinite, or would be in float32."""
+    wrong = {}
+    for variable in model.variables:
+        if keras.backend.is_float_dtype(variable.dtype):
+            with np.errstate(over="ignore"):
+                values = keras.ops.convert_to_numpy(variable).astype("float32")
+            if count := values.size - np.count_nonzero(np.isfinite(values)):
+                wrong[variable.path] = f"{count} of {values.size}"
+    if wrong:
+        some = ", ".join(f"{path} ({count})" for path, count in list(wrong.items())[:3])
+        raise ValueError(
+            f"`model` has weights that are NaN or infinite in float32, in {len(wrong)} of its {len(model.variables)} "
+            f"variables: {some}{', …' * (len(wrong) > 3)}. Its training has gone wrong: take a file from before, such "
+            "as best.keras."
+        )
+
+
+def checked_images(name: str, images, shape: tuple[int, ...]) -> np.ndarray:
+    """Images as an array of real, finite numbers `(n, *shape)`; a `ValueError` where they are no such.
+
+    Args:
+        name: of the argument, for messages.
+        images: what was given.
+        shape: of one image, `(height, width, channels)`.
+    """
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be images of one size. {error}") from error
+    if images.shape[1:] != tuple(shape) or not len(images):
+        raise ValueError(
+            f"`{name}` must be images of the shape (n, {', '.join(map(str, shape))}) with n > 0. "
+            f"Received: {describe(images)}"
+        )
+    real = np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
+    if not real and images.dtype.name != "bfloat16":
+        raise ValueError(f"`{name}` must be real, finite numbers. Received: {describe(images)}")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(images.astype("float32")).all():
+            raise ValueError(f"`{name}` must be real, finite numbers, in float32, too. Received: {describe(images)}")
+    return images
+
+
+def describe(images) -> str | None:
+    """Shape and dtype of an array, for messages."""
+    return None if images is None else f"shape={np.shape(images)}, dtype={np.asarray(images).dtype}"
+
+
+def check_told(classes, metadata, outputs: int):
+    """Raise a `ValueError` if names of classes or metadata cannot be written into a file.
+
+    Args:
+        classes: names, or `None`.
+        metadata: a dictionary, or `None`.
+        outputs: how many the model has.
+    """
+    if classes is not None:
+        if isinstance(classes, str) or len(classes) != outputs:
+            received = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
+            raise ValueError(f"`classes` must name the {outputs} outputs of the model. Received: {received}")
+        check_names(classes)
+    try:
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"`metadata` must be a dictionary of what JSON has: {error}") from error
+    if not isinstance(metadata, dict | None):
+        raise ValueError(f"`metadata` must be a dictionary. Received: {metadata!r}")

@@ -5,6 +5,7 @@ import os
 import zipfile
 
 from keras_mlp.checkpoints.untrusted import Allowance, refusing, unpack
+from keras_mlp.labels import check_names
 
 _LONGEST = 16 << 20  # bytes of a description and the names of the classes
 _DESCRIPTION, _LABELS = "metadata.json", "labels.txt"
@@ -20,7 +21,11 @@ def attach_metadata(path: str | os.PathLike, description: dict, classes: list[st
         path: the file.
         description: what JSON has.
         classes: names of the classes, in the order of the outputs.
+
+    Raises:
+        ValueError: a name has more than one line.
     """
+    check_names(classes or [])
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_DESCRIPTION, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
         if classes is not None:

@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.checks import checked_images, checked_path, checked_shape
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.export.tflite import ExportError
@@ -38,13 +38,11 @@ def to_onnx(
     """
     path = checked_path(path, ".onnx")
     shape = checked_shape(model, "ONNX", input_shape)
-    onnxruntime = need("onnxruntime", extra="onnx")
-    need("tf2onnx", extra="onnx")
     if verify_with is None:
         verify_with = np.random.default_rng(0).integers(0, 256, (2, *shape))
-    images = np.asarray(verify_with, "float32")
-    if images.shape[1:] != shape or not len(images):
-        raise ValueError(f"`verify_with` must be images (n, {', '.join(map(str, shape))}). Received: {images.shape}")
+    images = checked_images("verify_with", verify_with, shape).astype("float32")
+    onnxruntime = need("onnxruntime", extra="onnx")
+    need("tf2onnx", extra="onnx")
     network = portable(model, (None, *shape))
     signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
     with atomic_path(path) as temporary:

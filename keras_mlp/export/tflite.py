@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_mlp import fusion
 from keras_mlp.classifiers import Output
-from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape, describe
 from keras_mlp.export.layer_errors import IMAGES, LayerError, Quantised
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators, slow_in_integers
@@ -162,12 +162,10 @@ def to_tflite(
         raise ValueError(
             f"`precision` {' and '.join(map(repr, CALIBRATED))} needs `representative`, images to measure the "
             "activations' ranges on, and no other takes them. "
-            f"Received: precision={precision!r}, representative={_describe(representative)}"
+            f"Received: precision={precision!r}, representative={describe(representative)}"
         )
     output = output or Output.perhaps(model)
-    named = output.classes if output else model.output_shape[-1]
-    if classes is not None and len(classes) != named:
-        raise ValueError(f"`classes` must name the {named} classes of the model. Received: {len(classes)} names")
+    check_told(classes, metadata, output.classes if output else model.output_shape[-1])
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
         if len(representative) < (batch_size or 1):
@@ -370,20 +368,9 @@ def _batches(images, size):
 
 
 def _checked_images(name, images, shape, input_dtype):
-    images = np.asarray(images)
-    if images.ndim != len(shape) or images.shape[1:] != shape[1:] or not len(images):
-        raise ValueError(
-            f"`{name}` must be images of the shape (n, {', '.join(map(str, shape[1:]))}) with n > 0. "
-            f"Received: {_describe(images)}"
-        )
-    if images.dtype == bool or not np.issubdtype(images.dtype, np.number) or not np.isfinite(images).all():
-        raise ValueError(f"`{name}` must be finite numbers. Received: {_describe(images)}")
+    images = checked_images(name, images, shape[1:])
     if input_dtype == "uint8" and not np.array_equal(images.astype("uint8"), images):
         raise ValueError(
-            f'With `input_dtype="uint8"`, `{name}` must be whole pixel values 0–255. Received: {_describe(images)}'
+            f'With `input_dtype="uint8"`, `{name}` must be whole pixel values 0–255. Received: {describe(images)}'
         )
     return images
-
-
-def _describe(images):
-    return None if images is None else f"shape={np.shape(images)}, dtype={np.asarray(images).dtype}"

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_mlp.classifiers import Output
+from keras_mlp.export.checks import check_weights, checked_images
 from keras_mlp.export.portable import is_float32, portable
 from keras_mlp.export.runtime import Runner
 
@@ -83,10 +84,12 @@ def verify(
         What was found.
 
     Raises:
-        ValueError: the file cannot be run, or images or labels do not fit it or each other.
+        ValueError: the file cannot be run, images or labels do not fit it or each other, or the model has weights that
+            are not finite.
     """
-    images = np.asarray(images)
+    check_weights(model)
     runner = Runner(path)
+    images = checked_images("images", images, runner.input_shape[1:])
     output = output or Output.perhaps(model)
     if labels is not None:
         labels = checked_labels(output, model, labels, len(images))

@@ -15,6 +15,7 @@ from keras_mlp.cards import Recipe
 from keras_mlp.classifiers import Output
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path, remove_leftovers
+from keras_mlp.labels import check_names
 from keras_mlp.training import callbacks as ours
 from keras_mlp.training import curves, depth, metrics, precision, recipes, report
 from keras_mlp.training.data import Data
@@ -337,6 +338,7 @@ def _any_number_of_batches():
 
 def _fitting(model, data):
     """The data, with labels as the model's output has them."""
+    check_names(data.classes)  # each is a line of classes.txt
     classes = len(data.classes)
     one_for_two = model.output_shape[1:] == (1,) and classes == 2 and not data.multi_label
     if model.output_shape[1:] != (classes,) and not one_for_two:

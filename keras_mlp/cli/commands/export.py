@@ -85,6 +85,7 @@ def define_flags(flags):
 
 def run(flags, arguments):
     import keras_mlp
+    from keras_mlp.export import checks
 
     console.only(arguments)
     console.require(flags, "model", "output")
@@ -102,6 +103,7 @@ def run(flags, arguments):
     if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
         raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
+    checks.check_weights(model)  # before images are read
     if flags.fuse and suffix != ".tflite":
         model, fusion = keras_mlp.fuse(model, report=True)
         print(

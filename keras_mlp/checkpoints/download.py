@@ -160,7 +160,7 @@ def _acquire(lock_path, name, progress):
     try:
         return lock.acquire(timeout=1)
     except filelock.Timeout:
-        if progress:
+        if progress and sys.stderr is not None:
             print(f"Another process is downloading {name}; waiting for it.", file=sys.stderr, flush=True)
         return lock.acquire()
 

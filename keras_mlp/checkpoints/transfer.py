@@ -258,6 +258,7 @@ class _Bar:
 
     def __init__(self, name, total, show):
         self.name, self.total, self.shown = name, total, 0.0
+        show = show and sys.stderr is not None  # as it is where the error stream is closed
         self.live = show and sys.stderr.isatty()
         if show and not self.live:
             print(f"Downloading {name} ({total or 'unknown'} bytes)", file=sys.stderr, flush=True)

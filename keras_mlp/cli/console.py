@@ -1,32 +1,83 @@
 """What the subcommands share of the terminal: errors, tables, JSON lines, progress."""
 
+import codecs
 import json
 import logging
 import os
 import shutil
 import sys
 import textwrap
+import unicodedata
+
+# What accents cannot be taken from, for terminals that do not know it.
+_PLAIN = {"×": "x", "“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "→": "->"}
 
 
 class UsageError(Exception):
     """A mistake in the command line."""
 
 
+def prepare_streams():
+    """Give this process three streams, whatever it was started with.
+
+    One that is closed, as under daemons, goes nowhere; otherwise the next file that is opened would take its number,
+    and get what is printed. What a stream's encoding does not have is written in plainer letters.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="keras_mlp.plain")
+
+
+def _in_plain_letters(error):
+    """What to write for characters that an encoding does not have; see `codecs.register_error`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(letter):
+    bare = _PLAIN.get(letter) or unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return bare or letter.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error("keras_mlp.plain", _in_plain_letters)
+
+
+def flush():
+    """Write out what was printed; if nobody takes it any more, Python does not try again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def error(message: str):
-    """Write one line to the error stream."""
-    print(f"keras-mlp: {message}", file=sys.stderr, flush=True)
+    """Write one line to the error stream, if anybody takes it."""
+    try:
+        print(f"keras-mlp: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        flush()
 
 
 def silence_libraries():
     """Keep what C++ writes to the error stream off the terminal, to which Python's `sys.stderr` still goes."""
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    flush()
+    own, encoding = os.dup(2), sys.stderr.encoding
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="keras_mlp.plain")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def quieten_loggers():
     """No Python log messages below errors from libraries."""
-    for name in ("absl", "tensorflow", "jax"):
+    for name in ("absl", "tensorflow", "jax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -36,8 +87,9 @@ def for_a_person() -> bool:
 
 
 def print_json(value):
-    """One JSON object in a line of its own."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One JSON object in a line of its own, with what the output's encoding does not have as JSON escapes it."""
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    print(json.dumps(value, ensure_ascii=encoding != "utf-8"), flush=True)
 
 
 def table(rows, align: str = "", indent: str = "") -> str:

@@ -31,33 +31,35 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if own_process else argv
     verbose = "--verbose" in argv
     if own_process:
+        console.prepare_streams()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
         # TensorFlow leaves oneDNN off on processors without VNNI, where batches and training are faster with it, too.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         if not verbose:
             console.silence_libraries()
+    code, at_once = _outcome(argv, verbose)
+    console.flush()
+    if own_process and at_once:
+        os._exit(code)
+    return code
+
+
+def _outcome(argv, verbose) -> tuple[int, bool]:
+    """The exit code, its error told, and whether to end without taking Python down."""
     try:
         code = _run(argv) or 0
         sys.stdout.flush()
-        return code
+        return code, False
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
-        return 128 + signal.SIGPIPE
+        return 128 + signal.SIGPIPE, False
     except KeyboardInterrupt as error:  # training tells what it saved, and which signal came
         console.error(str(error) or "interrupted")
-        code = 128 + getattr(error, "signal", signal.SIGINT)
-        if own_process:
-            sys.stdout.flush()
-            os._exit(code)  # TensorFlow's threads are at work: to take Python down under them may crash
-        return code
+        return 128 + getattr(error, "signal", signal.SIGINT), True  # TensorFlow's threads may crash under its end
     except Exception as error:
         if verbose:
             traceback.print_exc()
         console.error(_message(error))
-        if own_process and getattr(error, "at_once", False):
-            sys.stdout.flush()
-            os._exit(1)
-        return 2 if isinstance(error, console.UsageError) else 1
+        return 2 if isinstance(error, console.UsageError) else 1, getattr(error, "at_once", False)
 
 
 def _run(argv) -> int | None:

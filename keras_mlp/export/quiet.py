@@ -18,8 +18,11 @@ def quiet():
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]
     with tempfile.TemporaryFile() as kept:
-        sys.stderr.flush()
-        terminal = os.dup(2)
+        _flush()
+        try:
+            terminal = os.dup(2)
+        except OSError:  # it is closed
+            terminal = None
 
         def written():
             kept.seek(0)
@@ -33,8 +36,16 @@ def quiet():
                 warnings.simplefilter("ignore")
                 yield written
         finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
+            _flush()
+            if terminal is None:
+                os.close(2)
+            else:
+                os.dup2(terminal, 2)
+                os.close(terminal)
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def _flush():
+    if sys.stderr is not None:  # as it is where the error stream is closed
+        sys.stderr.flush()

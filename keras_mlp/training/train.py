@@ -112,7 +112,7 @@ def fit(
     workers.prepare(model)
     written = json.dumps({**dataclasses.asdict(recipe), **(settings or {})}, indent=2) + "\n"
     if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() else 2
+        verbose = 1 if sys.stdout and sys.stdout.isatty() else 2
     if workers.rank:
         verbose = 0
 

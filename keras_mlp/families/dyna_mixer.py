@@ -90,11 +90,9 @@ class DynamicAxisMixing(GridLayer):
         channels, length = input_shape[-1], self.grid[0 if self.side == "height" else 1]
         if channels % self.heads:
             raise ValueError(f"`heads` must divide the channels. Received: heads={self.heads}, {channels} channels")
-        dense = dict(kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy)
-        self.compress = Dense(self.heads * self.reduced_dim, **dense, name="compress")
-        self.out = Dense(channels, **dense, name="out")
-        self.compress.build((None, channels))
-        self.out.build((None, channels))
+        dense = dict(kernel_initializer=self.kernel_initializer, input_shape=(None, channels))
+        self.compress = self.sublayer(Dense, self.heads * self.reduced_dim, **dense, name="compress")
+        self.out = self.sublayer(Dense, channels, **dense, name="out")
         self.generate_kernel = self.add_weight(
             name="generate_kernel",
             shape=(length * self.reduced_dim, length, length),

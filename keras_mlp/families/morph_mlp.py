@@ -18,6 +18,7 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, We
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
+    Composite,
     Dense,
     SplitAttention,
     activations,
@@ -81,7 +82,7 @@ video = Family(
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class ChunkDense(layers.Layer):
+class ChunkDense(Composite):
     """One linear layer shared by all chunks of positions and all groups of channels.
 
     The channels are cut into groups of `S` neighbours. The `length * S` numbers that a chunk of positions has in one
@@ -140,14 +141,15 @@ class ChunkDense(layers.Layer):
 
     def build(self, input_shape):
         length, groups = self._cut(input_shape)
-        self.fc = Dense(
-            length * input_shape[-1] // groups,
+        units = length * input_shape[-1] // groups
+        self.fc = self.sublayer(
+            Dense,
+            units,
             use_bias=self.use_bias,
             kernel_initializer=self.kernel_initializer,
-            dtype=self.dtype_policy,
             name="fc",
+            input_shape=(None, units),
         )
-        self.fc.build((None, self.fc.units))
         super().build(input_shape)
 
     def call(self, x):

@@ -15,6 +15,7 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
+    Composite,
     Dense,
     LayerNormalization,
     PatchEmbedding,
@@ -217,7 +218,7 @@ def _with_matrices(layer, weights, shape):
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class ChunkedSpatialGating(layers.Layer):
+class ChunkedSpatialGating(Composite):
     """gMLP's gating unit in windows, in as many steps as there are further chunks of the channels.
 
         y = chunk 0;    y = (W_i norm_i(y) + b_i) * chunk i   for each further chunk, W_i across the tokens
@@ -246,9 +247,8 @@ class ChunkedSpatialGating(layers.Layer):
             raise ValueError(f"`chunks` must divide the {channels} channels. Received: chunks={self.chunks}")
         self.norms, self.kernels, self.biases = [], [], []
         for i in range(self.chunks - 1):
-            norm = LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name=f"norm{i}")
-            norm.build((*input_shape[:-1], channels // self.chunks))
-            self.norms.append(norm)
+            chunk = (*input_shape[:-1], channels // self.chunks)
+            self.norms.append(self.sublayer(LayerNormalization, epsilon=1e-6, name=f"norm{i}", input_shape=chunk))
             kernel = self.add_weight(name=f"kernel{i}", shape=(tokens, tokens), initializer=_NORMAL.clone())
             self.kernels.append(kernel)
             self.biases.append(self.add_weight(name=f"bias{i}", shape=(tokens,), initializer="zeros"))

@@ -14,6 +14,7 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     BicubicResize,
+    Composite,
     Dense,
     LayerNormalization,
     TokenMLP,
@@ -80,7 +81,7 @@ class RaftNormalization(LayerNormalization):
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class RaftMixing(layers.Layer):
+class RaftMixing(Composite):
     """MLP along the height or the width, over the positions of one column or row and the channels of one raft.
 
     Channel `member * rafts + raft` is a member of `raft`, with `rafts = channels / raft_size`. For `side="height"`, each
@@ -115,11 +116,11 @@ class RaftMixing(layers.Layer):
         if channels % self.raft_size:
             raise ValueError(f"`raft_size` must divide the channels. Received: {self.raft_size}, {channels} channels")
         units = length * self.raft_size
-        dense = dict(kernel_initializer=_UNIFORM, dtype=self.dtype_policy)
-        self.fc1 = Dense(self.expansion * units, activation=self.activation, **dense, name="fc1")
-        self.fc2 = Dense(units, **dense, name="fc2")
-        self.fc1.build((None, units))
-        self.fc2.build((None, self.expansion * units))
+        hidden, dense = self.expansion * units, dict(kernel_initializer=_UNIFORM)
+        self.fc1 = self.sublayer(
+            Dense, hidden, activation=self.activation, **dense, name="fc1", input_shape=(None, units)
+        )
+        self.fc2 = self.sublayer(Dense, units, **dense, name="fc2", input_shape=(None, hidden))
         super().build(input_shape)
 
     def call(self, x):

@@ -145,9 +145,8 @@ class RepresentBack(GridLayer):
 
 def _linear(layer, name, inputs, units):
     """A dense layer of another layer's, built."""
-    dense = Dense(units, kernel_initializer=layer.kernel_initializer, dtype=layer.dtype_policy, name=name)
-    dense.build((None, None, inputs))
-    return dense
+    initializer, shape = layer.kernel_initializer, (None, None, inputs)
+    return layer.sublayer(Dense, units, kernel_initializer=initializer, name=name, input_shape=shape)
 
 
 def sparse_block(x, tokens, channels, token_experts, channel_experts, drop_path_rate, name):

@@ -15,6 +15,7 @@ from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
     Affine,
+    Composite,
     Dense,
     GridLayer,
     LayerNormalization,
@@ -181,14 +182,12 @@ class StructuredTokenMixing(GridLayer):
         super().build(input_shape)
         tokens = self.grid[0] * self.grid[1]
         hidden = self.hidden_dim or tokens
-        self.fc1 = Dense(hidden, activation=self.activation, dtype=self.dtype_policy, name="fc1")
-        self.fc1.build((None, tokens))
+        self.fc1 = self.sublayer(Dense, hidden, activation=self.activation, name="fc1", input_shape=(None, tokens))
         window = (self.kernel_size, self.kernel_size, hidden)
         self.depthwise_kernel = self.add_weight(name="depthwise_kernel", shape=window, initializer="glorot_uniform")
         self.depthwise_bias = self.add_weight(name="depthwise_bias", shape=(hidden,), initializer="zeros")
         if self.hidden_dim:
-            self.fc2 = Dense(tokens, dtype=self.dtype_policy, name="fc2")
-            self.fc2.build((None, hidden))
+            self.fc2 = self.sublayer(Dense, tokens, name="fc2", input_shape=(None, hidden))
 
     def call(self, x, training=None):
         (height, width, channels), p = x.shape[1:], self.sub_grid
@@ -229,7 +228,7 @@ def _rolled(x, shift):
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class StructuredAttention(layers.Layer):
+class StructuredAttention(Composite):
     """Multi-head self-attention whose linear layers are joined by convolutions inside the tokens.
 
         qkv = (linear(x) + conv(x)) / 2;    y = (linear(a) + conv(a)) / 2,    a = softmax(q k^T / sqrt(d) + b) v
@@ -259,15 +258,14 @@ class StructuredAttention(layers.Layer):
         channels = input_shape[-1]
         linear = "_linear" if self.sub_grid else ""
         for name, units in (("qkv", 3 * channels), ("proj", channels)):
-            dense = Dense(units, kernel_initializer=_NORMAL, dtype=self.dtype_policy, name=name + linear)
-            dense.build((None, channels))
-            setattr(self, name + "_dense", dense)
+            dense = dict(kernel_initializer=_NORMAL, name=name + linear, input_shape=(None, channels))
+            setattr(self, name + "_dense", self.sublayer(Dense, units, **dense))
             if self.sub_grid:
                 segments = channels // self.sub_grid**2
                 filters = units // self.sub_grid**2
-                conv = layers.Conv2D(filters, self.kernel_size, padding="same", dtype=self.dtype_policy, name=name)
-                conv.build((None, self.sub_grid, self.sub_grid, segments))
-                setattr(self, name + "_conv", conv)
+                inside = (None, self.sub_grid, self.sub_grid, segments)
+                conv = dict(padding="same", name=name, input_shape=inside)
+                setattr(self, name + "_conv", self.sublayer(layers.Conv2D, filters, self.kernel_size, **conv))
         if self.window:
             shape = ((2 * self.window - 1) ** 2, self.heads)
             self.relative_bias = self.add_weight(name="relative_bias", shape=shape, initializer=own(_NORMAL))

@@ -5,6 +5,7 @@ from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
 from keras_mlp.layers.channel_mixing import channel_mlp
+from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.experts import MixtureOfExperts
 from keras_mlp.layers.gating import SpatialGatingUnit
@@ -40,6 +41,7 @@ __all__ = [
     "ChannelBias",
     "ChannelPerceptron",
     "ClipWeights",
+    "Composite",
     "CycleShift",
     "Dense",
     "GridLayer",

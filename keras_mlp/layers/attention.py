@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import algebra, initializers
+from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class SelfAttention(keras.layers.Layer):
+class SelfAttention(Composite):
     """Multi-head self-attention over all positions of a map.
 
         q, k, v = the three thirds of qkv(x);    y = proj(softmax(q k^T / sqrt(d)) v), head by head,
@@ -37,11 +38,9 @@ class SelfAttention(keras.layers.Layer):
         channels = input_shape[-1]
         if channels % self.heads:
             raise ValueError(f"`heads` must divide the channels. Received: heads={self.heads}, {channels} channels")
-        dense = dict(kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy)
-        self.qkv = Dense(3 * channels, use_bias=self.qkv_bias, **dense, name="qkv")
-        self.proj = Dense(channels, **dense, name="proj")
-        self.qkv.build((None, channels))
-        self.proj.build((None, channels))
+        dense = dict(kernel_initializer=self.kernel_initializer, input_shape=(None, channels))
+        self.qkv = self.sublayer(Dense, 3 * channels, use_bias=self.qkv_bias, **dense, name="qkv")
+        self.proj = self.sublayer(Dense, channels, **dense, name="proj")
         super().build(input_shape)
 
     def call(self, x):

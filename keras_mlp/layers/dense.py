@@ -18,6 +18,10 @@ class Dense(keras.layers.Dense):
     With `layer.rematerialize = True` a training step keeps of the layer nothing but its input, and computes product,
     bias and activation once more for the gradient.
 
+    `quantize` and `enable_lora` are Keras' own, with three faults of theirs mended: a kernel with adapters stays frozen
+    when the layer is frozen and thawed, `lora_alpha` survives the config, and adapters can be trained on after a file
+    was loaded. (Files hold the kernel with the adapters' product in it, as Keras writes them; the adapters begin anew.)
+
     Args:
         units: width of the output.
         kernel_initializer, bias_initializer: may be shared between layers; each draws its own.
@@ -28,6 +32,31 @@ class Dense(keras.layers.Dense):
         kernel_initializer, bias_initializer = initializers.own(kernel_initializer), initializers.own(bias_initializer)
         super().__init__(units, kernel_initializer=kernel_initializer, bias_initializer=bias_initializer, **kwargs)
         self.rematerialize = False
+
+    def build(self, input_shape):
+        alpha = self.lora_alpha
+        super().build(input_shape)
+        self.lora_alpha = alpha
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        # Keras refuses subclasses, which may compute something else.
+        super().quantize(mode, type_check=type_check and type(self) is not Dense, config=config)
+
+    @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.layers.Dense.trainable.fset(self, value)
+        if self.lora_enabled:
+            self._kernel.trainable = False
+
+    def load_own_variables(self, store):
+        start = ops.convert_to_numpy(self.lora_kernel_a) if self.lora_enabled else None
+        super().load_own_variables(store)
+        if start is not None:  # Keras sets both to zero, where neither ever has a gradient
+            self.lora_kernel_a.assign(start)
 
     def call(self, inputs, training=None):
         def compute(x, kernel, bias=None):

@@ -25,6 +25,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations, initializers
+from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.normalization import at_least_float32
 from keras_mlp.layers.products import stacked_product
 
@@ -223,7 +224,7 @@ def _take_items(x, order):
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class MixtureOfExperts(keras.layers.Layer):
+class MixtureOfExperts(Composite):
     """Experts, which are MLPs of two layers, and the router that chooses `k` of them for every item.
 
         p = softmax(W x + noise);    y = sum of p_i expert_i(x) over the k experts of the largest p_i
@@ -318,7 +319,7 @@ class MixtureOfExperts(keras.layers.Layer):
         self.fc1_bias = self.add_weight(name="experts_fc1_bias", shape=(e, h), initializer=bias)
         self.fc2_kernel = self.add_weight(name="experts_fc2_kernel", shape=(e, h, features), initializer=kernel)
         self.fc2_bias = self.add_weight(name="experts_fc2_bias", shape=(e, features), initializer=bias)
-        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
+        self.dropout = self.sublayer(keras.layers.Dropout, self.dropout_rate, name="dropout")
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, x, training=None):

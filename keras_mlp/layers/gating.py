@@ -39,11 +39,10 @@ class SpatialGatingUnit(GridLayer):
         super().build(input_shape)
         if input_shape[-1] % 2:
             raise ValueError(f"The number of channels must be even to be halved. Received: {input_shape[-1]} channels")
-        self.norm = LayerNormalization(epsilon=self.epsilon, dtype=self.dtype_policy, name="norm")
-        self.proj = TokenDense(self.kernel_initializer, self.bias_initializer, dtype=self.dtype_policy, name="proj")
         half = self.compute_output_shape(input_shape)
-        self.norm.build(half)
-        self.proj.build(half)
+        self.norm = self.sublayer(LayerNormalization, epsilon=self.epsilon, name="norm", input_shape=half)
+        initializers = self.kernel_initializer, self.bias_initializer
+        self.proj = self.sublayer(TokenDense, *initializers, name="proj", input_shape=half)
 
     def call(self, x):
         u, v = ops.split(x, 2, axis=-1)

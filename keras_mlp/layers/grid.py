@@ -1,9 +1,9 @@
 """Layers whose weights are tied to the positions of a grid, and so to one input size."""
 
-import keras
+from keras_mlp.layers.composite import Composite
 
 
-class GridLayer(keras.layers.Layer):
+class GridLayer(Composite):
     """Base of the layers that have weights for every position of their input's grid.
 
     Such a layer works at one height and width only. It says which axes of which of its weights run over the grid, so

@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations, initializers
+from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
-class SplitAttention(keras.layers.Layer):
+class SplitAttention(Composite):
     """The weighted sum of maps, with weights from an MLP on the average of their sum.
 
         a = mean over the positions of (x_1 + … + x_n)
@@ -35,11 +36,11 @@ class SplitAttention(keras.layers.Layer):
 
     def build(self, input_shape):
         branches, channels = len(input_shape), input_shape[0][-1]
-        dense = dict(kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy)
-        self.fc1 = Dense(channels // self.reduction, activation=self.activation, **dense, name="fc1")
-        self.fc2 = Dense(branches * channels, **dense, name="fc2")
-        self.fc1.build((None, channels))
-        self.fc2.build((None, channels // self.reduction))
+        hidden, dense = channels // self.reduction, dict(kernel_initializer=self.kernel_initializer)
+        self.fc1 = self.sublayer(
+            Dense, hidden, activation=self.activation, **dense, name="fc1", input_shape=(None, channels)
+        )
+        self.fc2 = self.sublayer(Dense, branches * channels, **dense, name="fc2", input_shape=(None, hidden))
         super().build(input_shape)
 
     def call(self, maps):

@@ -36,17 +36,16 @@ class _AlongTokens(GridLayer):
 
     def _dense(self, name, inputs, units, activation=None):
         """A dense layer from `inputs` to `units` numbers a channel, built."""
-        dense = Dense(
+        return self.sublayer(
+            Dense,
             units,
             activation=activation,
             use_bias=self.use_bias,
             kernel_initializer=self.kernel_initializer,
             bias_initializer=self.bias_initializer,
-            dtype=self.dtype_policy,
             name=name,
+            input_shape=(None, None, inputs),
         )
-        dense.build((None, None, inputs))
-        return dense
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -99,7 +98,7 @@ class TokenMLP(_AlongTokens):
         tokens = self.grid[0] * self.grid[1]
         self.fc1 = self._dense("fc1", tokens, self.hidden_dim, self.activation)
         self.fc2 = self._dense("fc2", self.hidden_dim, tokens)
-        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy, name="dropout")
+        self.dropout = self.sublayer(keras.layers.Dropout, self.dropout_rate, name="dropout")
 
     def call(self, x, training=None):
         y = self.dropout(self.fc1(_tokens_last(x)), training=training)

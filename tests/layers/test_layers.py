@@ -11,7 +11,8 @@ from keras_mlp.layers import activations, products
 
 def public_layers():
     found = [thing for thing in vars(layers).values() if isinstance(thing, type)]
-    return [cls for cls in found if issubclass(cls, keras.layers.Layer) and cls is not layers.GridLayer]
+    bases = (layers.Composite, layers.GridLayer)
+    return [cls for cls in found if issubclass(cls, keras.layers.Layer) and cls not in bases]
 
 
 EXAMPLES = {

@@ -11,11 +11,13 @@ def part(x, ranges):
 
     Args:
         x: a map of any rank.
-        ranges: `{axis: (start, length)}`, no axis negative; a length of -1 goes to the end. Numbers that only a graph
-            knows may be tensors of it.
+        ranges: `{axis: (start, length)}`, no axis negative; axes left out are whole. Numbers that only a graph knows may
+            be tensors of it.
 
     Returns:
         A tensor of the same rank.
     """
-    starts, lengths = zip(*(ranges.get(axis, (0, -1)) for axis in range(len(x.shape))), strict=True)
+    # Only in a graph of TensorFlow are lengths unknown, and only there does -1 mean "to the end".
+    whole = ((0, -1 if length is None else length) for length in x.shape)
+    starts, lengths = zip(*(ranges.get(axis, full) for axis, full in enumerate(whole)), strict=True)
     return ops.slice(x, starts, lengths)

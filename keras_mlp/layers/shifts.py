@@ -25,8 +25,9 @@ class _Shift(keras.layers.Layer):
         pads = [(most, most) if i == axis else (0, 0) for i in range(4)]
         padded, length = ops.pad(x, pads), ops.shape(x)[axis]
 
-        def window(shift, channels=(0, -1)):
-            return part(padded, {axis: (most - shift, length), 3: channels})
+        def window(shift, channels=None):
+            ranges = {axis: (most - shift, length)}
+            return part(padded, ranges if channels is None else ranges | {3: channels})
 
         return window
 

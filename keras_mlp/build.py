@@ -10,7 +10,7 @@ from keras_mlp import arguments, names
 from keras_mlp.cards import Weights
 from keras_mlp.checkpoints import layouts, load
 from keras_mlp.checkpoints.published import load_published
-from keras_mlp.layers import precision
+from keras_mlp.layers import Rescaling, precision
 from keras_mlp.layers.normalization import at_least_float32
 
 _POOLS = {"avg": "Average", "max": "Max"}
@@ -42,7 +42,7 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     preprocessing = None
     if given.include_preprocessing:
         preprocessing = published.preprocessing if published else family.preprocessing_of(model_name)
-    with precision.policy(given.dtype):
+    with precision.policy(given.dtype), _channels_last():
         inputs, sources = _inputs(given.input_tensor, given.input_shape, default_shape)
         with keras.name_scope(given.layer_prefix) if given.layer_prefix else contextlib.nullcontext():
             x = _normalised(preprocessing, inputs) if preprocessing else inputs
@@ -99,6 +99,17 @@ def _published(family, model_name, weights) -> Weights | None:
     )
 
 
+@contextlib.contextmanager
+def _channels_last():
+    """While it holds, Keras' layers are made for the format that ours are for, whatever the global one is."""
+    before = keras.config.image_data_format()
+    try:
+        keras.config.set_image_data_format("channels_last")
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
+
+
 def _inputs(input_tensor, input_shape, default_shape):
     """The images as a tensor of the graph, and the inputs of the model to be."""
     if input_shape is not None:
@@ -135,7 +146,7 @@ def _normalised(preprocessing, x):
     x = keras.ops.flip(x, axis=-1) if preprocessing.bgr else x
     # In 16 bits the difference of a pixel and its mean would lose digits.
     dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
-    return keras.layers.Rescaling(scale, offset, dtype=dtype, name="preprocessing")(x)
+    return Rescaling(scale, offset, dtype=dtype, name="preprocessing")(x)
 
 
 def _pooled(x, pooling, dtype):

@@ -199,7 +199,7 @@ class MultiScalePatchEmbedding(layers.Layer):
             kernel = self.in_place(kernel, size, channels)
             border = (size - self.patch_size) // 2
             padded = ops.pad(x, ((0, 0), (border, border), (border, border), (0, 0))) if border else x
-            total = total + ops.conv(padded, kernel, self.patch_size, padding="valid")
+            total = total + ops.conv(padded, kernel, self.patch_size, "valid", "channels_last")
         return total
 
     def compute_output_shape(self, input_shape):
@@ -227,11 +227,12 @@ def _one_convolution(layer, weights, shape):
         inside = slice(border, border + size)
         total[inside, inside] += layer.in_place(kernel, size, channels, np)
     border = (largest - layer.patch_size) // 2
-    conv = layers.Conv2D(layer.dim, largest, layer.patch_size, name=layer.name, dtype=layer.dtype_policy)
+    same = dict(data_format="channels_last", dtype=layer.dtype_policy)
+    conv = layers.Conv2D(layer.dim, largest, layer.patch_size, name=layer.name, **same)
     filled = (conv, {"kernel": total, "bias": weights["bias"]})
     if not border:
         return [filled]
-    return [(layers.ZeroPadding2D(border, name=f"{layer.name}_pad", dtype=layer.dtype_policy), {}), filled]
+    return [(layers.ZeroPadding2D(border, name=f"{layer.name}_pad", **same), {}), filled]
 
 
 def token_mixing(x, grid, kind, raft_size, expansion, activation, drop_path_rate, name):

@@ -194,7 +194,8 @@ class StructuredTokenMixing(GridLayer):
         tokens = height * width
         y = ops.swapaxes(ops.reshape(x, (-1, tokens, channels)), 1, 2)
         y = self.fc1(ops.reshape(y, (-1, p, p, tokens)))
-        y = ops.depthwise_conv(y, self.depthwise_kernel[..., None], padding="same") + self.depthwise_bias
+        y = ops.depthwise_conv(y, self.depthwise_kernel[..., None], padding="same", data_format="channels_last")
+        y = y + self.depthwise_bias
         if self.hidden_dim:
             y = self.fc2(activations.applied(self.activation, y, training))
         y = ops.swapaxes(ops.reshape(y, (-1, channels, tokens)), 1, 2)
@@ -264,7 +265,7 @@ class StructuredAttention(Composite):
                 segments = channels // self.sub_grid**2
                 filters = units // self.sub_grid**2
                 inside = (None, self.sub_grid, self.sub_grid, segments)
-                conv = dict(padding="same", name=name, input_shape=inside)
+                conv = dict(padding="same", data_format="channels_last", name=name, input_shape=inside)
                 setattr(self, name + "_conv", self.sublayer(layers.Conv2D, filters, self.kernel_size, **conv))
         if self.window:
             shape = ((2 * self.window - 1) ** 2, self.heads)

@@ -22,7 +22,7 @@ from keras_mlp.layers.perceptrons import (
 )
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
-from keras_mlp.layers.scaling import Affine, LayerScale
+from keras_mlp.layers.scaling import Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
@@ -55,6 +55,7 @@ __all__ = [
     "RPReLU",
     "RegionMerge",
     "RegionPartition",
+    "Rescaling",
     "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",

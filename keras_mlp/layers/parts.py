@@ -11,8 +11,8 @@ def part(x, ranges):
 
     Args:
         x: a map of any rank.
-        ranges: `{axis: (start, length)}`, no axis negative; axes left out are whole. Numbers that only a graph knows may
-            be tensors of it.
+        ranges: `{axis: (start, length)}`, no axis negative; axes left out are whole. Numbers that only a graph knows
+            may be tensors of it.
 
     Returns:
         A tensor of the same rank.

@@ -24,11 +24,14 @@ class PatchEmbedding(keras.layers.Conv2D):
     Output shape: `(batch, height / patch_size, width / patch_size, dim)`.
 
     Raises:
-        ValueError: the height or width is no multiple of the patch; names the sizes nearby that are.
+        ValueError: the height or width is no multiple of the patch; names the sizes nearby that are. Or `data_format`
+            is another than "channels_last".
     """
 
     def __init__(self, dim, patch_size, **kwargs):
         kwargs["kernel_initializer"] = initializers.own(kwargs.get("kernel_initializer", "glorot_uniform"))
+        if (given := kwargs.setdefault("data_format", "channels_last")) != "channels_last":
+            raise ValueError(f'`data_format` must be "channels_last". Received: data_format={given!r}')
         super().__init__(dim, kernel_size=patch_size, strides=patch_size, padding="valid", **kwargs)
         self.patch_size = patch_size
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_mlp.layers import algebra
 
@@ -67,6 +68,22 @@ class LayerScale(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"initial_scale": self.initial_scale}
+
+
+@algebra.as_base
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class Rescaling(keras.layers.Rescaling):
+    """`keras.layers.Rescaling` whose channels are the last axis, whatever the global image data format is.
+
+    Args:
+        scale, offset: of `scale * x + offset`: one number, or one for each channel.
+
+    Input shape: `(..., channels)`. Output shape: the same.
+    """
+
+    def call(self, inputs):
+        scale, offset = (ops.cast(values, self.compute_dtype) for values in (self.scale, self.offset))
+        return ops.cast(inputs, self.compute_dtype) * scale + offset
 
 
 @algebra.affine.answer(Affine)

@@ -21,8 +21,9 @@ def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
     Returns:
         A map `(batch, (height + 2 * padding - kernel_size) // strides + 1, …, filters)`.
     """
-    x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-    return keras.layers.Conv2D(filters, kernel_size, strides, name=name, **conv)(x)
+    last = dict(data_format="channels_last")
+    x = keras.layers.ZeroPadding2D(padding, **last, name=f"{name}_pad")(x)
+    return keras.layers.Conv2D(filters, kernel_size, strides, **last, name=name, **conv)(x)
 
 
 def overlapping_patches(x, dim, patch_size, name, **conv):

@@ -257,4 +257,6 @@ def pooled_features(encoder):
     if len(output.shape) == 2:
         return output
     axes = tuple(range(1, len(output.shape) - 1))
-    return keras.layers.GlobalAveragePooling2D(name="pool")(output) if len(axes) == 2 else ops.mean(output, axes)
+    if len(axes) == 2:
+        return keras.layers.GlobalAveragePooling2D("channels_last", name="pool")(output)
+    return ops.mean(output, axes)

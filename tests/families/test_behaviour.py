@@ -16,6 +16,7 @@ from keras_mlp import names
 from keras_mlp.checkpoints import naming
 from keras_mlp.layers import activations
 from keras_mlp.training import depth
+from keras_mlp.training.moco_v3 import pooled_features
 from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
@@ -190,6 +191,37 @@ def test_checkpoints_load_at_another_input_size_as_resize_would(case):
     images = np.random.RandomState(0).standard_normal((1, *larger))
     expected = keras.Model(resized.input, resized.get_layer("norm").output)(images)
     np.testing.assert_allclose(model(images), expected, atol=1e-4 * np.std(expected))
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("case", golden.chosen(TINY, SMALL, golden.SLOW))
+def test_models_are_channels_last_whatever_the_global_format_is(case, channels_first, tmp_path):
+    model = golden.build(case)
+    assert keras.config.image_data_format() == "channels_first"
+    assert {getattr(layer, "data_format", "channels_last") for layer in model._flatten_layers()} == {"channels_last"}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert case.error(loaded(case.images())) < 1e-4
+
+
+@few
+def test_features_and_fused_models_are_channels_last_whatever_the_global_format_is(case, channels_first):
+    builder, arguments = golden.arguments(case)
+    features = builder(**arguments | {"include_preprocessing": True}, include_top=False)
+    pooled = builder(**arguments | {"include_preprocessing": True}, include_top=False, pooling="avg")
+    pooled.set_weights(features.get_weights())
+    pixels = np.random.RandomState(0).randint(0, 256, case.input_shape)
+    expected = np.asarray(features(pixels))
+    assert np.abs(keras_mlp.fuse(features)(pixels) - expected).max() < 1e-4 * expected.std()
+    expected = expected.mean(axis=tuple(range(1, expected.ndim - 1)))
+    for average in pooled, keras.Model(features.input, pooled_features(features)):
+        np.testing.assert_allclose(average(pixels), expected, atol=1e-4 * expected.std())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ TRAIN = [
 ]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.23", "tf2onnx>=1.17"]
 VIDEO = ["av>=15"]
+TORCH = ["torch>=2.6"]
 DEV = ["ruff>=0.14"]
 TEST = [*TRAIN, *EXPORT, *ONNX, *VIDEO, *DEV, "pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"]
 
@@ -45,6 +46,14 @@ setup(
         "filelock>=3.12",
         "rich>=13",
     ],
-    extras_require={"train": TRAIN, "export": EXPORT, "onnx": ONNX, "video": VIDEO, "test": TEST, "dev": DEV},
+    extras_require={
+        "train": TRAIN,
+        "export": EXPORT,
+        "onnx": ONNX,
+        "video": VIDEO,
+        "torch": TORCH,
+        "test": TEST,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},
 )

@@ -1,5 +1,6 @@
 """What every family must do, on a small configuration of each: its golden cases named "tiny"."""
 
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -262,17 +263,42 @@ def test_both_forms_of_gelu_can_be_asked_for(case):
     assert case.error(tanh(case.images())) > 1e-5
 
 
-BACKENDS = ["jax"]
-try:
-    import torch  # noqa: F401
-
-    BACKENDS.append("torch")
-except ImportError:
-    pass
-
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None,
+    reason="PyTorch is not installed, as it is by `.ci/run`: `pip install -e .[torch]`",
+)
+BACKENDS = ["jax", pytest.param("torch", marks=needs_torch)]
 
 # Starting a backend takes longer than its answers: a quick one, a few together, and all.
 FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
+
+
+@pytest.mark.slow
+@needs_torch
+def test_every_family_answers_trains_and_is_saved_on_pytorch(tmp_path):
+    """In one process: the reference's answers, two steps of training, and the file, here and on TensorFlow."""
+    code = """
+import sys, golden, keras, numpy as np
+folder, *keys = sys.argv[1:]
+for key in keys:
+    case = golden.load(key + ".json")
+    model, images, labels = golden.build(case), case.images(), np.arange(len(case.images()))
+    assert case.error(model.predict(images, verbose=0)) < 1e-4, key
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1e-3), loss)
+    first, second = model.fit(images, labels, epochs=2, verbose=0).history["loss"]
+    assert second < first, key
+    model.save(folder + "/model.keras")
+    copy = keras.models.load_model(folder + "/model.keras")
+    answer, loaded = (one.predict(images, verbose=0) for one in (model, copy))
+    assert np.abs(loaded - answer).max() < 1e-6 * max(1, np.abs(answer).max()), key
+np.save(folder + "/answer.npy", answer)
+print(keras.backend.backend(), len(keys))
+"""
+    printed = run(code, tmp_path, *SMALL, KERAS_BACKEND="torch", PYTHONPATH=str(golden.ROOT.parent))
+    assert printed.split() == ["torch", str(len(SMALL))]
+    answer = keras.models.load_model(tmp_path / "model.keras").predict(CASES[-1].images(), verbose=0)
+    np.testing.assert_allclose(answer, np.load(tmp_path / "answer.npy"), atol=1e-5 * answer.std())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -292,7 +318,9 @@ for key in keys:
     case = golden.load(key + ".json")
     keras.config.set_dtype_policy("float64")
     answer = golden.build(case).predict(case.images(), verbose=0)
-    assert answer.dtype == "float64" and case.error(answer) < 1e-6, case.key
+    # On PyTorch, Keras computes means and the like in float32 whatever the policy is.
+    limit = 1e-5 if keras.backend.backend() == "torch" else 1e-6
+    assert answer.dtype == "float64" and case.error(answer) < limit, case.key
     keras.config.set_dtype_policy("float32")
     answer = golden.build(case).predict(case.images(), verbose=0)
     expected = np.load(folder + "/" + case.key.replace("/", "-") + ".npy")

@@ -8,7 +8,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_mlp import files, names
+from keras_mlp import copying, files, names
 from keras_mlp.checkpoints import keras_weights, layouts, naming, prefixes, readers, resample
 from keras_mlp.checkpoints import values as numbers
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
@@ -85,6 +85,8 @@ def load_checkpoint(
             model's layers are set to that form. `True` keeps the model's.
         family: consider the layouts of this family only.
 
+    The file's weights are those of the whole model: adapters (LoRA) that `model` has are set to zero, as Keras does.
+
     Returns:
         A `LoadReport`. Nothing of `model` has changed if an error is raised.
 
@@ -136,9 +138,7 @@ def load_checkpoint(
         )
 
     _assign([(named[name][1], value) for name, value in values.items()])
-    for layer in model._flatten_layers():
-        if hasattr(layer, "finalize_state"):  # such as Normalization, which computes with what it derives from weights
-            layer.finalize_state()
+    copying.renew(model)
     if activation and not keep_activation:
         _set_gelu(model, activation)
     return LoadReport(
@@ -201,17 +201,28 @@ def _assign(values):
 def save_checkpoint(model_or_tensors, path, **metadata: str):
     """Write weights keyed by our names (layer name and path inside it) to a safetensors file.
 
+    Adapters (LoRA) are added to the weights that they adapt, so the file fits the model with and without them.
+
     Args:
         model_or_tensors: a model, or `{our name: array}`.
         path: file to write; it appears only once it is whole.
         **metadata: strings kept in the file's header, such as `source` or `activation`.
+
+    Raises:
+        ValueError: Keras has quantised layers of the model, so that it has no weights in floating point any more.
     """
     from safetensors.numpy import save_file
 
     tensors = model_or_tensors
     if isinstance(model_or_tensors, keras.Model):
+        if layers := copying.quantised(model_or_tensors):
+            raise ValueError(
+                f"Model {model_or_tensors.name!r} was quantised by Keras (layer {layers[0]!r}), and a checkpoint holds "
+                "weights in floating point. Save the model itself to a .keras file, or a checkpoint before quantising."
+            )
+        values = copying.values(model_or_tensors)
         named = naming.named_variables(model_or_tensors)
-        tensors = {name: keras.ops.convert_to_numpy(variable) for name, (_, variable) in named.items()}
+        tensors = {name: values[id(variable)].astype(variable.dtype) for name, (_, variable) in named.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with files.atomic_path(path) as temporary:
         temporary.touch()

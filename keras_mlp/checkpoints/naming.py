@@ -1,8 +1,10 @@
 """Stable names for the variables of a model: the layer's name and the path inside the layer."""
 
+import itertools
+
 import keras
 
-from keras_mlp import names
+from keras_mlp import copying, names
 
 
 def weighted_layers(model: keras.Model):
@@ -24,7 +26,8 @@ def path_in_layer(layer: keras.layers.Layer, variable) -> str:
 def named_variables(model: keras.Model) -> dict:
     """`{our name: (layer, variable)}` of all weights of `model`, such as "blocks_0_token_mixing/fc1/kernel".
 
-    A `layer_prefix` that all layers have is left out.
+    A `layer_prefix` that all layers have is left out. The factors of adapters (LoRA) are not among them: they are part of
+    what they adapt.
 
     Raises:
         ValueError: two layers have one name (possible in nested models).
@@ -33,9 +36,9 @@ def named_variables(model: keras.Model) -> dict:
     one_prefix = len({names.prefix(layer.name) for layer in layers}) == 1
     for layer in layers:
         layer_name = names.local(layer.name) if one_prefix else layer.name
-        for variable in layer.weights:
+        for variable in itertools.filterfalse(copying.is_factor, layer.weights):
             name = f"{layer_name}/{path_in_layer(layer, variable)}"
-            if name in named:
+            if name in named and named[name][1] is not variable:  # a layer may be in several nested models
                 raise ValueError(f"Two variables of the model are called {name!r}; give its layers different names.")
             named[name] = (layer, variable)
     return named

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from keras_mlp.checkpoints import naming
+from keras_mlp.copying import Copier, is_factor, parts
 from keras_mlp.layers.grid import GridLayer
 
 
@@ -114,45 +115,41 @@ def resize(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     old_input = model.inputs[0]
     if len(old_input.shape) < 4:
         raise ValueError(f"`model` must take images (batch, height, width, channels). It takes {old_input.shape}.")
-    resized = _clone(model, size)
-    for old, new in zip(naming.weighted_layers(model), naming.weighted_layers(resized), strict=True):
-        copy_weights(old, new)
-    return resized
+    batch, *frames, _, _, channels = old_input.shape
+    image = keras.Input((*frames, *size, channels), batch_size=batch, dtype=old_input.dtype, name=old_input.name)
+    return Resizer()(model, image)
 
 
-def _clone(model, size):
-    """A fresh copy of `model`, and of the models nested in it that see the same image, with inputs of `size`."""
-    batch, *frames, height, width, channels = model.inputs[0].shape
+class Resizer(Copier):
+    """Copies a model for an input of another size."""
 
-    def clone_layer(layer):
-        same_image = isinstance(layer, keras.Model) and layer.inputs[0].shape[-3:-1] == (height, width)
-        return _clone(layer, size) if same_image else layer.__class__.from_config(layer.get_config())
+    def value(self, old, new):
+        grids = [(one, other) for one, other in parts(old, new) if isinstance(other, GridLayer)]
 
-    dtype, name = model.inputs[0].dtype, model.inputs[0].name
-    new_input = keras.Input((*frames, *size, channels), batch_size=batch, dtype=dtype, name=name)
-    functional = (
-        keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        if isinstance(model, keras.Sequential)
-        else model
-    )
-    return keras.models.clone_model(functional, input_tensors=new_input, clone_function=clone_layer)
+        def value(source, target):
+            array = keras.ops.convert_to_numpy(source)
+            for one, other in grids:
+                if any(variable is target for variable in other.weights) and (axes := axes_of(other, target)):
+                    array = resample(array, axes, one.grid, other.grid)
+                    break  # layers inside this one may say the same
+            if array.shape != tuple(target.shape):
+                raise ValueError(
+                    f"Layer {old.name!r} cannot follow the new input size: its weight {target.path!r} has the shape "
+                    f"{array.shape} and would have {tuple(target.shape)}, and it says nothing of how to resample it."
+                )
+            return array
 
-
-def copy_weights(old: keras.layers.Layer, new: keras.layers.Layer):
-    """Copy the weights of `old` to `new`, resampled where the layer says that they are tied to the grid."""
-    for source, target in zip(old.weights, new.weights, strict=True):
-        value = keras.ops.convert_to_numpy(source)
-        axes = axes_of(new, target)
-        if axes and new.grid != old.grid:
-            value = resample(value, axes, old.grid, new.grid)
-        if value.shape != tuple(target.shape):
-            raise ValueError(
-                f"Layer {old.name!r} cannot follow the new input size: its weight {target.path!r} has the shape "
-                f"{value.shape} and would have {tuple(target.shape)}, and it says nothing of how to resample it."
-            )
-        target.assign(value)
+        return value
 
 
 def axes_of(layer, variable) -> tuple[str | None, ...] | None:
     """What the axes of `variable` run over, if `layer` ties it to its grid."""
-    return layer.grid_axes.get(naming.path_in_layer(layer, variable)) if isinstance(layer, GridLayer) else None
+    if not isinstance(layer, GridLayer):
+        return None
+    path = naming.path_in_layer(layer, variable)
+    if not is_factor(variable):
+        return layer.grid_axes.get(path)
+    # An adapter's factors share with what they adapt all axes but the last, or the last.
+    adapted, _, side = path.replace("lora_", "").rpartition("_")
+    axes = layer.grid_axes.get(adapted)
+    return axes and ((*axes[:-1], None) if side == "a" else (None, axes[-1]))

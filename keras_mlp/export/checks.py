@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_mlp.copying import quantised
 from keras_mlp.labels import check_names
 
 
@@ -55,9 +56,9 @@ def checked_shape(model, what: str, input_shape=None) -> tuple[int, ...]:
             "`model` must have one input and one output. "
             f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs"
         )
-    if quantized := [layer.name for layer in model.layers if getattr(layer, "quantization_mode", None)]:
+    if layers := quantised(model):
         raise ValueError(
-            f"`model` was quantised by Keras already (layer {quantized[0]!r}). Export the model from before: "
+            f"`model` was quantised by Keras already (layer {layers[0]!r}). Export the model from before: "
             "`to_tflite` quantises by itself."
         )
     own = tuple(model.inputs[0].shape[1:])

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_mlp.copying import Copier
+
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -16,19 +18,27 @@ def portable(model: keras.Model, batch_shape: tuple[int, ...]) -> keras.Model:
         A model in float32.
     """
     image = keras.Input(batch_shape=batch_shape, dtype="float32", name=model.inputs[0].name)
-    sequential = isinstance(model, keras.Sequential)
-    inputs = image if sequential else keras.tree.map_structure(lambda _: image, model.input)
     policy = keras.config.dtype_policy()
     # Layers inside layers take the global policy where their parent's configuration does not name one.
     keras.config.set_dtype_policy("float32")
     try:
-        copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=_copy, recursive=True)
+        return _Portable(adapters=False)(model, image)
     finally:
         keras.config.set_dtype_policy(policy)
-    for layer in model.layers:
-        if layer.weights:
-            copy.get_layer(layer.name).set_weights([w.astype("float32") for w in layer.get_weights()])
-    return copy
+
+
+class _Portable(Copier):
+    def config(self, layer, config):
+        return _in_float32(super().config(layer, config))
+
+    def dtype(self, dtype):
+        return "float32" if dtype in FLOATS else dtype
+
+    def copy(self, layer, arguments=(), options=None):
+        copy = super().copy(layer, arguments, options)
+        if not isinstance(copy, keras.layers.Layer) and getattr(copy, "dtype", None) in FLOATS:
+            copy.dtype = "float32"  # of a cast
+        return copy
 
 
 def is_float32(model: keras.Model) -> bool:
@@ -37,10 +47,6 @@ def is_float32(model: keras.Model) -> bool:
         is_float32(layer) if isinstance(layer, keras.Model) else layer.compute_dtype == "float32"
         for layer in model.layers
     )
-
-
-def _copy(layer):
-    return type(layer).from_config(_in_float32(layer.get_config()))
 
 
 def _in_float32(config):

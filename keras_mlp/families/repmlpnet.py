@@ -14,6 +14,7 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.checkpoints.layouts import with_weight
+from keras_mlp.copying import Copier
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -218,21 +219,30 @@ def inject_locality(model: keras.Model) -> keras.Model:
             f"`keras_mlp.RepMLPNetT224()`; in the form to deploy nothing is left to inject. Received: {model!r}"
         )
     injected = {layer.name for layer in model.layers for block in blocks if _is_injected(layer, block)}
+    return _Deploying(model, injected)(model)
 
-    def clone(layer):
-        change = {"use_bias": True} if _trains(layer) else {}
-        return layer.__class__.from_config(layer.get_config() | change)
 
-    def call(layer, inputs, *args, **kwargs):
-        if layer.name not in injected:
-            return layer(inputs, *args, **kwargs)
+class _Deploying(Copier):
+    """Copies a model into the form to deploy, without the layers whose names are in `injected`."""
+
+    def __init__(self, model, injected):
+        super().__init__(adapters=False)
+        self.model, self.injected = model, injected
+
+    def config(self, layer, config):
+        return super().config(layer, config) | ({"use_bias": True} if _trains(layer) else {})
+
+    def call(self, layer, *arguments, **options):
+        if layer.name not in self.injected:
+            return super().call(layer, *arguments, **options)
+        inputs = arguments[0]
         return inputs[0] if isinstance(inputs, list) else inputs  # the channel perceptron is the first of the branches
 
-    deploy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for layer in filter(lambda layer: layer.weights, deploy.layers):
-        source = model.get_layer(layer.name)
-        layer.set_weights(_injection(model, source) if _trains(source) else source.get_weights())
-    return deploy
+    def carry(self, old, new):
+        if not _trains(old):
+            return super().carry(old, new)
+        new.set_weights(_injection(self.model, old))
+        new.trainable = old.trainable
 
 
 def _trains(layer) -> bool:

@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from keras_mlp.analysis import cost
+from keras_mlp.copying import is_graph
 from keras_mlp.fusion.graph import Draft, Graph
 from keras_mlp.fusion.rules import RULES, Merge
 
@@ -73,8 +74,10 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
     **Dropout**, which stochastic depth is a kind of, does nothing in inference and is left out.
 
+    **Adapters** (LoRA, `enable_lora`) are added to the weights that they adapt.
+
     What each layer can do it says itself (`keras_mlp/layers/algebra.py`); layers that say nothing, layers that are
-    called more than once, and layers that are quantised or adapted (LoRA) stay as they are. Nothing goes into a layer
+    called more than once, and layers that Keras has quantised stay as they are. Nothing goes into a layer
     that computes with fewer digits: under a mixed policy the preprocessing stays in float32.
 
     The last norm is in the classifier afterwards. For a pyramid of maps fuse the pyramid,
@@ -114,23 +117,24 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
             "and what batch norm, dropout and stochastic depth do in training is not in it. Train the original.",
             stacklevel=2,
         )
-    fused, merges = _fused(model)
+    fused, merges = _fused(model, {})
     if not report:
         return fused
     macs = [_macs(m) for m in (model, fused)]
     return fused, Fusion(tuple(merges), model.count_params(), fused.count_params(), *macs)
 
 
-def _fused(model):
-    """`model` fused, the models in it, too, and what was merged."""
+def _fused(model, done):
+    """`model` fused, the models in it, too, and what was merged; `done` are those that were fused before."""
     merges = []
 
-    def draft(layer):
-        if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
-            return Draft.of(layer)
-        inner, merged = _fused(layer)
-        merges.extend(merged)
-        return Draft(inner, None)
+    def draft(layer, arguments):
+        if not is_graph(layer):
+            return Draft.of(layer, arguments)
+        if id(layer) not in done:
+            done[id(layer)], merged = _fused(layer, done)
+            merges.extend(merged)
+        return Draft(done[id(layer)], None)
 
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)

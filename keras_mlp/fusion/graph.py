@@ -6,6 +6,7 @@ import functools
 import keras
 import numpy as np
 
+from keras_mlp import copying
 from keras_mlp.checkpoints import naming
 
 
@@ -16,18 +17,25 @@ class Draft:
         layer: the layer, which has not been called; it is made anew where its settings change.
         weights: what its weights will be, `{path inside the layer: array}`, in float64 until then. `None` for a layer
             that has them already.
-        plain: whether the layer's weights mean what its class says: it is neither quantised nor adapted (LoRA).
+        plain: whether the layer's weights mean what its class says: it is not quantised.
+        source: the layer that it is a copy of, if it is one.
+        copier: what has copied it, until it is changed.
     """
 
-    def __init__(self, layer, weights, plain=True):
-        self.layer, self.weights, self.plain = layer, weights, plain
+    def __init__(self, layer, weights, plain=True, source=None, copier=None):
+        self.layer, self.weights, self.plain, self.source, self.copier = layer, weights, plain, source, copier
 
     @classmethod
-    def of(cls, layer):
-        """A copy of a model's layer or operation."""
-        weights = {naming.path_in_layer(layer, variable): _array(variable) for variable in _weights(layer)}
-        plain = not (getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
-        return cls(layer.__class__.from_config(layer.get_config()), weights, plain)
+    def of(cls, layer, arguments=()):
+        """A copy of a model's layer or operation, which `arguments` are given to; adapters become part of weights."""
+        if not isinstance(layer, keras.layers.Layer):
+            return cls(copying.anew(layer), {})
+        plain = not copying.quantised(layer)
+        copier = copying.Copier(adapters=not plain)
+        values = copying.values(layer)
+        variables = [variable for variable in layer.weights if id(variable) in values]
+        weights = {naming.path_in_layer(layer, v): _exact(values[id(v)]) for v in variables}
+        return cls(copier.copy(layer, arguments), weights, plain, layer, copier)
 
     @property
     def name(self) -> str:
@@ -39,16 +47,20 @@ class Draft:
 
     def change(self, weights, **settings):
         """Give the layer other weights and settings."""
-        self.weights = weights
+        self.weights, self.copier = weights, None
         if settings:
-            self.layer = self.layer.__class__.from_config(self.layer.get_config() | settings)
+            self.layer = copying.anew(self.layer, **settings)
 
     def fill(self):
-        """Give the layer, which has been called meanwhile, its weights."""
-        if self.weights is not None:
-            for variable in _weights(self.layer):
+        """Give the layer, which has been called meanwhile, what it is to have."""
+        if self.copier:
+            self.copier.finish()
+        elif self.weights is not None:
+            for variable in getattr(self.layer, "weights", ()):
                 value = self.weights[naming.path_in_layer(self.layer, variable)]
                 variable.assign(keras.ops.cast(value, variable.dtype))
+            for one, other in copying.parts(self.source, self.layer) if self.source else ():
+                other.trainable = one.trainable
 
 
 class Call:
@@ -79,22 +91,20 @@ class Graph:
 
     Args:
         model: the model; it is only read.
-        draft: makes a `Draft` of a layer.
+        draft: `(layer, arguments) -> Draft`, of a layer and what it is first called with.
     """
 
     def __init__(self, model, draft=Draft.of):
-        self.name, self.input, self.output = model.name, model.input, model.output
-        sources = [layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer)]
-        self.input_names = {id(layer.output): layer.name for layer in sources}
+        self.model, self.output = model, model.output
         drafts, self.calls = {}, []
         # Keras' own `clone_model` walks these nodes in this order.
         for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
             for node in nodes:
                 if not node.is_input:
                     operation = node.operation
-                    if id(operation) not in drafts:
-                        drafts[id(operation)] = draft(operation)
                     arguments = node.arguments
+                    if id(operation) not in drafts:
+                        drafts[id(operation)] = draft(operation, (arguments.args, arguments.kwargs))
                     self.calls.append(Call(drafts[id(operation)], arguments.args, arguments.kwargs, node.outputs))
 
     @functools.cached_property
@@ -144,32 +154,22 @@ class Graph:
     def build(self) -> keras.Model:
         """The model, made of fresh layers."""
 
-        def fresh(tensor):
-            name = self.input_names.get(id(tensor))
-            built[id(tensor)] = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
-            return built[id(tensor)]
-
         def ours(tensor):
             return built[id(tensor)]
 
-        built = {}
-        inputs = _mapped(fresh, self.input)
+        inputs = copying.inputs_like(self.model)
+        built = {id(old): new for old, new in zip(self.model.inputs, keras.tree.flatten(inputs), strict=True)}
         for call in self.calls:
             args, kwargs = _mapped(ours, (call.args, call.kwargs))
             outputs = keras.tree.flatten(call.draft.layer(*args, **kwargs))
             built |= {id(old): new for old, new in zip(call.outputs, outputs, strict=True)}
         for draft in {id(call.draft): call.draft for call in self.calls}.values():
             draft.fill()
-        return keras.Model(inputs, _mapped(ours, self.output), name=self.name)
+        return keras.Model(inputs, _mapped(ours, self.output), name=self.model.name, trainable=self.model.trainable)
 
 
-def _weights(layer) -> list:
-    return getattr(layer, "weights", [])
-
-
-def _array(variable):
-    array = keras.ops.convert_to_numpy(variable)
-    return array.astype(np.float64) if keras.backend.is_float_dtype(variable.dtype) else array
+def _exact(array):
+    return array.astype(np.float64) if keras.backend.is_float_dtype(array.dtype.name) else array
 
 
 def _tensors(structure) -> list:

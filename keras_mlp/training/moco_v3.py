@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mlp.copying import copied
+
 # Layers of the projector and the predictor, and whether the predictor ends in a norm as the projector does, by what the
 # reference has them for.
 _HEADS = {"vit": (3, 2, True), "resnet": (2, 2, False)}
@@ -132,9 +134,8 @@ class MoCoV3(keras.Model):
         self.contrast = ContrastiveLoss(temperature)
         self.momentum = momentum
         self.steps = steps
-        follower = keras.models.clone_model(leader)
+        follower = copied(leader)
         follower.name = "follower"
-        follower.set_weights(leader.get_weights())
         self.follower = follower
         self.plain = encoder
         self._pairs = tuple(zip(follower.trainable_variables, leader.trainable_variables, strict=True))

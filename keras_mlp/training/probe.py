@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_mlp.copying import copied
 from keras_mlp.training.moco_v3 import pooled_features
 
 
@@ -46,8 +47,7 @@ def classifier(encoder, classes: int, *, train_encoder: bool = True, activation:
     if classes == 1 and activation == "softmax":
         raise ValueError('A softmax over one unit is always 1: take `activation="sigmoid"`, or classes=2.')
     features = pooled_features(encoder)
-    copy = keras.models.clone_model(keras.Model(encoder.inputs[0], features, name=encoder.name))
-    copy.set_weights(encoder.get_weights())
+    copy = copied(keras.Model(encoder.inputs[0], features, name=encoder.name))
     images = copy.inputs[0] if train_encoder else keras.Input(encoder.input_shape[1:])
     features = copy.outputs[0] if train_encoder else Frozen(copy, name="encoder")(images)
     initializer = keras.initializers.RandomNormal(stddev=0.01)

@@ -44,11 +44,14 @@ def to_onnx(
     onnxruntime = need("onnxruntime", extra="onnx")
     need("tf2onnx", extra="onnx")
     network = portable(model, (None, *shape))
+    # Keras exports to ONNX without a word on training, and its augmentations take that for a yes.
+    image = keras.Input(shape)
+    inference = keras.Model(image, network(image, training=False))
     signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
     with atomic_path(path) as temporary:
         with quiet() as written:
             try:
-                network.export(temporary, format="onnx", verbose=False, input_signature=signature)
+                inference.export(temporary, format="onnx", verbose=False, input_signature=signature)
                 content = pathlib.Path(temporary).read_bytes()
                 session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
                 (answers,) = session.run(None, {session.get_inputs()[0].name: images})

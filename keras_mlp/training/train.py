@@ -11,6 +11,7 @@ import warnings
 
 import keras
 
+from keras_mlp import copying
 from keras_mlp.cards import Recipe
 from keras_mlp.classifiers import Output
 from keras_mlp.extras import need
@@ -289,6 +290,7 @@ def _finished(model, output, verbose):
         print(f"{output} holds this run, and it is finished", flush=True)
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     plain(model).set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
+    copying.settle(plain(model))
     with open(output / "log.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return _history(model, {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"})

@@ -96,9 +96,7 @@ class Copier:
         return anew(layer, functools.partial(self.config, layer))
 
     def _model(self, model, inputs):
-        graph = _graph(model)
-        outputs = graph._run_through_graph(keras.tree.flatten(inputs), call_fn=self.call)
-        copy = keras.Model(inputs, outputs, name=model.name)
+        copy = keras.Model(inputs, called_anew(model, inputs, self.call), name=model.name)
         self._models.append((model, copy))
         return copy
 
@@ -147,6 +145,17 @@ def anew(layer, edit=lambda config: config, **changes):
             if isinstance(value, types.LambdaType) and value.__name__ == "<lambda>" and setting not in changes:
                 config[setting] = value
         return type(layer).from_config(config)
+
+
+def calls(model) -> list:
+    """The calls of a model's layers and operations, in the order in which copies make them: nodes of Keras."""
+    nodes = [node for _, nodes in sorted(_graph(model)._nodes_by_depth.items(), reverse=True) for node in nodes]
+    return [node for node in nodes if not node.is_input]
+
+
+def called_anew(model, inputs, call):
+    """What a model gives for `inputs`, each of its calls made by `call(layer, *arguments, **options)`."""
+    return _graph(model)._run_through_graph(keras.tree.flatten(inputs), call_fn=call)
 
 
 def inputs_like(model, given=(), dtype=lambda dtype: dtype):
@@ -214,7 +223,7 @@ def carry(old, new, value=lambda variable, _: keras.ops.convert_to_numpy(variabl
         _carry_own_state(one, other)
         for source, target in _matched(one, other):
             array = value(source, target)
-            if not adapters and is_adapted(one):
+            if not adapters:
                 array = merged(one, source, array)
             target.assign(keras.ops.cast(array, target.dtype))
         settle(other)
@@ -266,6 +275,15 @@ def is_factor(variable) -> bool:
     return variable.name in _FACTORS
 
 
+def adapter(layer, variable):
+    """What a layer adds to one of its variables, as a tensor; `None` where it adds nothing."""
+    factors = {factor.name: factor for factor in _own(layer) if is_factor(factor)}
+    if not is_adapted(layer) or f"lora_{variable.name}_a" not in factors:
+        return None
+    a, b = (factors[f"lora_{variable.name}_{side}"] for side in "ab")
+    return keras.ops.matmul(a, b) * (layer.lora_alpha / layer.lora_rank)
+
+
 def merged(layer, variable, array=None) -> np.ndarray:
     """The value of one of a layer's variables, with the adapter that the layer has for it added.
 
@@ -275,11 +293,8 @@ def merged(layer, variable, array=None) -> np.ndarray:
         array: its value, where that is not to be the variable's own.
     """
     array = keras.ops.convert_to_numpy(variable) if array is None else array
-    factors = {factor.name: keras.ops.convert_to_numpy(factor) for factor in _own(layer) if is_factor(factor)}
-    if f"lora_{variable.name}_a" not in factors:
-        return array
-    a, b = (factors[f"lora_{variable.name}_{side}"].astype(np.float64) for side in "ab")
-    return array + layer.lora_alpha / layer.lora_rank * (a @ b)
+    added = adapter(layer, variable)
+    return array if added is None else array.astype(np.float64) + keras.ops.convert_to_numpy(added)
 
 
 def values(layer) -> dict:

@@ -97,15 +97,11 @@ class Graph:
     def __init__(self, model, draft=Draft.of):
         self.model, self.output = model, model.output
         drafts, self.calls = {}, []
-        # Keras' own `clone_model` walks these nodes in this order.
-        for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
-            for node in nodes:
-                if not node.is_input:
-                    operation = node.operation
-                    arguments = node.arguments
-                    if id(operation) not in drafts:
-                        drafts[id(operation)] = draft(operation, (arguments.args, arguments.kwargs))
-                    self.calls.append(Call(drafts[id(operation)], arguments.args, arguments.kwargs, node.outputs))
+        for node in copying.calls(model):
+            operation, arguments = node.operation, node.arguments
+            if id(operation) not in drafts:
+                drafts[id(operation)] = draft(operation, (arguments.args, arguments.kwargs))
+            self.calls.append(Call(drafts[id(operation)], arguments.args, arguments.kwargs, node.outputs))
 
     @functools.cached_property
     def _index(self):

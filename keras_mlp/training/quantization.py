@@ -1,8 +1,12 @@
 """Quantisation-aware training: a model learns with its weights and activations rounded to eight bits."""
 
+import collections
+
 import keras
 import numpy as np
 from keras import ops
+
+from keras_mlp import copying
 
 BATCH = 8
 MOMENTUM = 0.99  # of the ranges, a step
@@ -45,14 +49,19 @@ class QuantizationAware(keras.Model):
     def __init__(self, model, representative):
         representative = _checked(model, representative)
         ranges = _ranges(model, representative)
+        ends, names = iter(ranges), collections.Counter()
 
         def call(layer, *arguments, **options):
-            rounded = Rounded(layer, ranges.get(layer.name), name=f"{layer.name}_rounded")
-            return rounded(*arguments, **options)
+            names[layer.name] += 1
+            name = f"{layer.name}_rounded" + (f"_{names[layer.name]}" if names[layer.name] > 1 else "")
+            if isinstance(layer, keras.layers.Layer):
+                return Rounded(layer, next(ends), name=name)(*arguments, **options)
+            answer, found = copying.anew(layer)(*arguments, **options), next(ends)
+            return Rounded(keras.layers.Identity(dtype=answer.dtype), found, name=name)(answer) if found else answer
 
-        graph = _functional(model)
-        rounded = keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
-        super().__init__(rounded.inputs[0], rounded.outputs[0], name=model.name)
+        inputs = copying.inputs_like(model)
+        outputs = copying.called_anew(model, inputs, call)
+        super().__init__(inputs, outputs, name=model.name)
         self._plain = (model,)  # in a tuple: else Keras would take it for one of the layers
 
     @property
@@ -87,8 +96,9 @@ class Rounded(keras.layers.Layer):
         self.built = True  # the layer is
 
     def call(self, *arguments, training=None, **options):
-        state = self.layer.non_trainable_variables
-        values = [(variable, _rounded_kernel(self.layer, variable)) for variable in self.layer.trainable_variables]
+        learnt = _learnt(self.layer)
+        state = [v for v in self.layer.variables if id(v) not in {id(variable) for _, variable in learnt}]
+        values = [(variable, _rounded(layer, variable)) for layer, variable in learnt]
         values += [(variable, variable.value) for variable in state]
         with keras.StatelessScope(values, collect_losses=True) as scope:
             answer = self.layer(*arguments, **options)
@@ -109,41 +119,43 @@ class Rounded(keras.layers.Layer):
         return self.layer.compute_output_spec(*arguments, **options)
 
 
-def _rounded_kernel(layer, variable):
+def _learnt(layer):
+    """`[(layer that holds it, variable)]` of what is learnt in a layer, frozen or not, as against what it keeps."""
+    return [(part, variable) for part in layer._flatten_layers() for variable in part._trainable_variables]
+
+
+def _rounded(layer, variable):
     """The variable's value; of a kernel, which TFLite keeps in eight bits, the value rounded in each output channel."""
-    if len(variable.shape) < 2:
+    if len(variable.shape) < 2 or copying.is_factor(variable):
         return variable.value
     channels = variable.shape[-1]
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         channels *= variable.shape[-2]
-    kernel = ops.reshape(variable, (-1, channels))
+    added = copying.adapter(layer, variable)  # which the layer adds itself; in the file it is part of the kernel
+    kernel = ops.reshape(variable if added is None else variable + added, (-1, channels))
     most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), 0), keras.config.epsilon()))
     kernel = keras.quantizers.fake_quant_with_min_max_vars(kernel, -most, most, narrow_range=True, axis=1)
-    return ops.reshape(kernel, variable.shape)
+    kernel = ops.reshape(kernel, variable.shape)
+    return kernel if added is None else kernel - added
 
 
 def _ranges(model, images):
-    """`{layer: (least, most)}` of what those answer for the images that are to be rounded."""
-    graph = _functional(model)
-    rounded = [
-        layer
-        for layer in graph.layers
-        if not isinstance(layer, keras.layers.InputLayer)
-        and isinstance(layer.output, keras.KerasTensor)
-        and layer.output is not graph.outputs[0]
-        and keras.backend.is_float_dtype(layer.output.dtype)
-    ]
+    """For each call of a layer `(least, most)` of what it gives for the images; `None` if that is not to be rounded."""
+    calls = copying.calls(model)
+    rounded = {
+        str(i): call.outputs[0]
+        for i, call in enumerate(calls)
+        if len(call.outputs) == 1
+        and call.outputs[0] is not model.outputs[0]
+        and keras.backend.is_float_dtype(call.outputs[0].dtype)
+    }
     found = {}
-    answers = keras.Model(graph.inputs, {layer.name: layer.output for layer in rounded})
+    answers = keras.Model(model.inputs, rounded)
     for start in range(0, len(images), BATCH):
         for name, answer in answers.predict_on_batch(images[start : start + BATCH]).items():
             low, high = found.get(name, (np.inf, -np.inf))
             found[name] = min(low, float(np.min(answer))), max(high, float(np.max(answer)))
-    return found
-
-
-def _functional(model):
-    return model._functional if isinstance(model, keras.Sequential) else model
+    return [found.get(str(i)) for i in range(len(calls))]
 
 
 def _checked(model, representative):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_mlp import export
+from keras_mlp.copying import Copier
 from keras_mlp.training.quantization import QuantizationAware
 
 SHAPE = (16, 16, 3)
@@ -116,3 +117,31 @@ def test_what_cannot_be_rounded_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             QuantizationAware(model, given)
+
+
+def test_operations_shared_layers_adapters_and_frozen_layers_are_rounded_too():
+    """As in the file, which has adapters within the kernels and knows of no freezing."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input(SHAPE)
+    x = keras.ops.flip(image / 127.5 - 1, axis=2)
+    twice = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="twice")
+    x = keras.layers.Conv2D(8, 4, 4, name="frozen", trainable=False)(x)
+    x = keras.ops.concatenate([x, 2 * twice(twice(x))], axis=-1)
+    x = keras.layers.Lambda(lambda x: keras.ops.tanh(x))(x)
+    answers = keras.layers.Dense(4, name="adapted")(keras.ops.mean(x, axis=(1, 2)))
+    model = keras.Model(image, keras.ops.multiply(3.0, answers))
+    adapted = model.get_layer("adapted")
+    adapted.enable_lora(2)
+    adapted.lora_kernel_b.assign(np.random.default_rng(0).normal(size=(2, 4)))
+    images, labels = pixels()
+    aware = QuantizationAware(model, images)
+    rounded, exact = aware.predict(images, verbose=0), model.predict(images, verbose=0)
+    assert 1e-3 < np.abs(rounded - exact).max() / exact.std() < 0.2
+    merged = Copier(adapters=False)(model)
+    merged.trainable = True
+    np.testing.assert_allclose(QuantizationAware(merged, images).predict(images, verbose=0), rounded, atol=1e-4)
+    before, learning = [weight.numpy() for weight in model.weights], len(model.trainable_weights)
+    aware.compile(keras.optimizers.AdamW(1e-2), keras.losses.SparseCategoricalCrossentropy(True))
+    aware.fit(images, labels, epochs=1, verbose=0)
+    changed = [(weight.numpy() != was).any() for weight, was in zip(model.weights, before, strict=True)]
+    assert sum(changed) == learning == len(model.trainable_weights)

@@ -192,7 +192,7 @@ def parts(old, new):
     """
     yield old, new
     inside, copies = _inside(old), _inside(new)
-    if [type(layer).__name__ for layer in inside] != [type(layer).__name__ for layer in copies]:
+    if list(map(_kind, inside)) != list(map(_kind, copies)):
         raise ValueError(
             f"Layer {old.name!r} ({type(old).__name__}) cannot be copied: it holds the layers "
             f"{[layer.name for layer in inside]}, and one made from its configuration {[c.name for c in copies]}. "
@@ -344,6 +344,10 @@ def _inside(layer) -> list:
     if isinstance(layer, keras.Model):
         return [inner for inner in layer.layers if not isinstance(inner, keras.layers.InputLayer)]
     return layer._layers
+
+
+def _kind(layer) -> type:
+    return keras.Model if is_graph(layer) else type(layer)  # copies of sequential models are functional ones
 
 
 def _own(layer) -> list:

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_mlp import names
+from keras_mlp import copying, names
 
 _SAMPLE = 448
 """Side in pixels to measure strides at where the model's own size is unknown: 64 * 7, so that all patches fit."""
@@ -22,15 +22,18 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
 
     The maps of a video model keep their frames: `(batch, frames, height, width, channels)`.
 
+    Of a model that holds one of this package's, behind augmentations for instance, they are the maps of the latter.
+
     Args:
-        model: a model of this package, with or without its top.
+        model: a model of this package, with or without its top, or a functional or sequential model that calls one.
 
     Returns:
         A functional `keras.Model` from the same input to `{"P2": (batch, H / 4, W / 4, C), …}`, finest first. It shares
         its layers and weights with `model`.
 
     Raises:
-        ValueError: `model` is not functional, has more than one input, or has no map in it.
+        ValueError: `model` is not functional, has more than one input, has no map in it, or calls more than one model
+            of this package, or one within a wrapper such as `TimeDistributed`.
 
     Example:
         pyramid = keras_mlp.feature_pyramid(keras_mlp.SMLPNetT(weights=None, include_top=False))
@@ -38,20 +41,28 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     """
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"`model` must be a functional Keras model with one input. Received: {model!r}")
-    source = model.inputs[0]
-    maps = [layer for layer in model.layers if _is_map(layer, source)]
+    source, calls, name = model.inputs[0], copying.calls(model), f"{model.name}_pyramid"
+    if not any(_is_ours(call.operation) for call in calls) and (within := _holders(calls)):
+        call = within[0]
+        if len(within) > 1 or not copying.is_graph(call.operation):
+            raise ValueError(
+                f"`model` must have one backbone, which it calls once. It has {_described(within)}: take the pyramid "
+                f"of the model itself. Received: {model!r}"
+            )
+        return keras.Model(source, feature_pyramid(call.operation)(*call.arguments.args), name=name)
+    maps = [call for call in calls if _is_map(call, source)]
     if not maps:
         raise ValueError(
             f"`model` must pass through maps, of as many axes as its input. None of its {len(model.layers)} layers "
             f"gives one for the input {source.shape}. Received: {model!r}"
         )
     ends, seen = [], set()
-    for layer in model.layers:
-        place = names.parse(layer.name)
+    for call in calls:
+        place = names.parse(call.operation.name)
         if place and place.part == "down" and place not in seen:
             seen.add(place)
-            ends.append(layer.input)
-    ends.append(maps[-1].output)
+            ends.append(call.input_tensors[0])
+    ends.append(maps[-1].outputs[0])
     sides = [size or _SAMPLE for size in source.shape[1:-1]]
     shapes = keras.Model(source, ends).compute_output_shape((1, *sides, source.shape[-1]))
     levels, power = {}, 0
@@ -60,10 +71,34 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
         power += round(math.log2(max(sides[-2] / shape[-3], sides[-1] / shape[-2])))
         levels[f"P{power}"] = end  # of two of one stride, the later one
         sides = shape[-3:-1]
-    return keras.Model(source, levels, name=f"{model.name}_pyramid")
+    return keras.Model(source, levels, name=name)
 
 
-def _is_map(layer, source) -> bool:
-    """Whether `layer` gives one tensor of as many axes as the images."""
-    output = getattr(layer, "output", None)
-    return not isinstance(layer, keras.layers.InputLayer) and len(getattr(output, "shape", ())) == len(source.shape)
+def _is_map(call, source) -> bool:
+    """Whether `call` gives one tensor of as many axes as the images."""
+    return len(call.outputs) == 1 and len(call.outputs[0].shape) == len(source.shape)
+
+
+def _is_ours(layer) -> bool:
+    """Whether it is a layer of this package."""
+    return type(layer).__module__.startswith("keras_mlp.")
+
+
+def _holders(calls) -> list:
+    """Those calls that are of models, or of layers around models, with layers of this package in them."""
+    return [
+        call
+        for call in calls
+        if isinstance(call.operation, keras.layers.Layer) and any(map(_is_ours, call.operation._flatten_layers()))
+    ]
+
+
+def _described(calls) -> str:
+    """What calls are of, and how to reach the models in them."""
+    found = []
+    for layer in (call.operation for call in calls):
+        path = f"model.get_layer({layer.name!r})"
+        while not isinstance(layer, keras.Model) and isinstance(layer, keras.layers.Wrapper):
+            layer, path = layer.layer, f"{path}.layer"
+        found.append(path)
+    return " and ".join(found)

@@ -71,3 +71,37 @@ def test_what_has_no_maps_is_refused():
     for model in (flat, keras.layers.Dense(3), None):
         with pytest.raises(ValueError, match="`model` must"):
             keras_mlp.feature_pyramid(model)
+
+
+def test_a_backbone_within_other_models_gives_its_levels():
+    """Behind augmentations, in a sequential model and in one within another; with weights that it shares."""
+    case = golden.small("hire_mlp")
+    builder, arguments = golden.arguments(case)
+    shape, images = case.input_shape[1:], case.images()
+    backbone = builder(**arguments, include_top=False)
+    augmented = keras.Sequential([keras.Input(shape), keras.layers.RandomFlip(), keras.layers.Rescaling(2.0)])
+    image = keras.Input(shape)
+    nested = keras.Model(image, keras.layers.GlobalMaxPooling2D()(backbone(augmented(image) + 1)))
+    deep = keras.Sequential([keras.Input(shape), nested, keras.layers.Dense(3)])
+    expected = keras_mlp.feature_pyramid(backbone)(2 * images + 1)
+    for model in (nested, deep):
+        pyramid = keras_mlp.feature_pyramid(model)
+        found = pyramid(images, training=False)
+        assert pyramid.name == f"{model.name}_pyramid" and list(found) == list(expected)
+        for name, features in expected.items():
+            np.testing.assert_allclose(found[name], features, atol=1e-5)
+        assert {id(weight) for weight in pyramid.weights} <= {id(weight) for weight in backbone.weights}
+
+
+def test_of_several_backbones_and_of_wrapped_ones_it_is_said_how_to_reach_them():
+    def backbone(name):
+        return keras_mlp.MLPMixer(patch_size=8, dim=8, depth=1, input_shape=(32, 32, 3), include_top=False, name=name)
+
+    image, film = keras.Input((32, 32, 3)), keras.Input((4, 32, 32, 3))
+    two = keras.Model(image, keras.layers.Add()([backbone("one")(image), backbone("other")(image)]))
+    with pytest.raises(ValueError, match=r"get_layer\('one'\) and model.get_layer\('other'\): take the pyramid of the"):
+        keras_mlp.feature_pyramid(two)
+    wrapped = keras.Model(film, keras.layers.TimeDistributed(backbone("one"), name="frames")(film))
+    with pytest.raises(ValueError, match=r"has model.get_layer\('frames'\).layer: take"):
+        keras_mlp.feature_pyramid(wrapped)
+    assert keras_mlp.feature_pyramid(wrapped.get_layer("frames").layer).output["P3"].shape == (None, 4, 4, 8)

@@ -26,8 +26,8 @@ def path_in_layer(layer: keras.layers.Layer, variable) -> str:
 def named_variables(model: keras.Model) -> dict:
     """`{our name: (layer, variable)}` of all weights of `model`, such as "blocks_0_token_mixing/fc1/kernel".
 
-    A `layer_prefix` that all layers have is left out. The factors of adapters (LoRA) are not among them: they are part of
-    what they adapt.
+    A `layer_prefix` that all layers have is left out. The factors of adapters (LoRA) are not among the names: they are
+    part of what they adapt.
 
     Raises:
         ValueError: two layers have one name (possible in nested models).

@@ -136,6 +136,27 @@ def test_resize_takes_a_fine_tuned_model_with_more_layers_and_nested_ones():
     assert outer.inputs[0].shape == (None, 32, 32, 3)
 
 
+def test_resize_reaches_backbones_in_wrappers_and_in_models_within_models():
+    builder, arguments = golden.arguments(TIMM)
+    backbone = builder(**arguments, include_top=False, pooling="avg")
+    film, image = keras.Input((3, 32, 32, 3)), keras.Input((32, 32, 3))
+    halved = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.RandomFlip(), backbone])
+    frames = keras.Model(film, keras.layers.TimeDistributed(keras.Model(image, halved(2 * image)))(film))
+    resized = keras_mlp.resize(frames, (64, 48))
+    images = np.random.RandomState(0).standard_normal((2, 3, 64, 48, 3)).astype("float32")
+    alone = keras_mlp.resize(backbone, (64, 48))
+    expected = np.stack([alone(2 * images[:, i]) for i in range(3)], axis=1)
+    np.testing.assert_allclose(resized(images, training=False), expected, atol=1e-5)
+    shrunk = keras.Model(
+        film,
+        keras.layers.TimeDistributed(backbone)(
+            keras.layers.Lambda(lambda x: x[:, :, ::2, ::2])(keras.layers.UpSampling3D((1, 2, 2))(film))
+        ),
+    )
+    images = images[:, :, :32, :32]
+    np.testing.assert_allclose(keras_mlp.resize(shrunk, (32, 32))(images), shrunk(images), atol=1e-5)
+
+
 def test_resize_refuses_what_cannot_work():
     model = golden.build(TIMM)
     for size in (64, (64,), (64, -8), (64.0, 64)):

@@ -264,7 +264,7 @@ def is_quantised(layer) -> bool:
 
 
 def quantised(model) -> list[str]:
-    """Names of the layers that Keras has quantised, those inside of other layers, too."""
+    """Paths of the layers that Keras has quantised, such as "blocks_0_token_mixing/fc1"."""
     return [
         layer.name for layer in model._flatten_layers() if not isinstance(layer, keras.Model) and is_quantised(layer)
     ]

@@ -130,6 +130,11 @@ class Resizer(Copier):
             array = keras.ops.convert_to_numpy(source)
             for one, other in grids:
                 if any(variable is target for variable in other.weights) and (axes := axes_of(other, target)):
+                    if one.grid != other.grid and not keras.backend.is_float_dtype(array.dtype.name):
+                        raise ValueError(
+                            f"Layer {old.name!r} was quantised by Keras: {target.path!r} holds steps, which cannot be "
+                            "resampled to another grid. Resize the model first, then quantise it."
+                        )
                     array = resample(array, axes, one.grid, other.grid)
                     break  # layers inside this one may say the same
             if array.shape != tuple(target.shape):

@@ -20,7 +20,8 @@ def path_in_layer(layer: keras.layers.Layer, variable) -> str:
     """Path of `variable` inside `layer`, such as "kernel" or "fc1/kernel", whatever model the layer was built in."""
     if layer.path and variable.path.startswith(f"{layer.path}/"):
         return variable.path[len(layer.path) + 1 :]
-    return f"/{variable.path}".rpartition(f"/{layer.name}/")[2]  # built before what it is in now
+    path = f"/{variable.path}".rpartition(f"/{layer.name}/")[2]  # built before what it is in now
+    return path.lstrip("/")  # or even before the layer itself, as what wrappers read from their configuration is
 
 
 def named_variables(model: keras.Model) -> dict:

@@ -257,7 +257,10 @@ def saved_loss(path):
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json")).get("compile_config") or {}
-        return keras.losses.get(config.get("loss"))
+        loss = config.get("loss")
+        if isinstance(loss, dict) and "class_name" not in loss:  # by the output's name
+            loss = list(loss.values())
+        return [keras.losses.get(one) for one in loss] if isinstance(loss, list) else keras.losses.get(loss)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile):
         return None
 

@@ -83,6 +83,29 @@ def test_arguments_and_the_loss_decide_where_layers_do_not():
         assert classifiers._told_by_loss(loss) == told
 
 
+LOSSES_AS_GIVEN = (
+    "binary_crossentropy",
+    "BinaryCrossentropy",
+    keras.losses.binary_crossentropy,
+    keras.losses.BinaryCrossentropy(from_logits=True),
+    [keras.losses.BinaryFocalCrossentropy()],
+    {"dense": "binary_crossentropy"},
+)
+
+
+def test_the_loss_in_a_file_is_the_one_that_the_model_was_compiled_with(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="dense")])
+    model.save(tmp_path / "model.keras")
+    assert classifiers.saved_loss(tmp_path / "model.keras") is None
+    for loss in LOSSES_AS_GIVEN:
+        model.compile("sgd", loss)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+        saved = classifiers.saved_loss(tmp_path / "model.keras")
+        assert classifiers._told_by_loss(saved) == classifiers._told_by_loss(loss) != (None, None)
+        assert Output.of(loaded, loss=saved) == Output(MULTI_LABEL, "linear", 3)
+
+
 def test_what_is_no_classifier_is_refused():
     inputs = keras.Input(SHAPE)
     features = layers.Flatten()(inputs)

@@ -156,7 +156,7 @@ def _kind(multi_label) -> str | None:
 
 
 def _open_tflite(path, kind):
-    from keras_mlp.classifiers import ACTIVATIONS, KINDS, Output
+    from keras_mlp.classifiers import KINDS, Output
     from keras_mlp.export import Runner, read_metadata
 
     runner = Runner(path)
@@ -172,7 +172,7 @@ def _open_tflite(path, kind):
     told = read_metadata(path)[0].get("output")
     if told is None:
         return answers, shape, Output.of_numbers(noise, kind, runner.output_step)
-    if not isinstance(told, dict) or told.get("kind") not in KINDS or told.get("activation") not in ACTIVATIONS:
+    if not isinstance(told, dict) or told.get("kind") not in KINDS or not isinstance(told.get("activation"), str):
         raise ValueError(f"{path} tells of its output what is not known here: {told}")
     units = noise.shape[-1]
     return answers, shape, Output(told["kind"] if kind is None or units == 1 else kind, told["activation"], units)

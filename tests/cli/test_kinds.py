@@ -157,3 +157,41 @@ def test_two_classes_are_trained_with_one_unit(command, tmp_path):
         assert first["class"] == name and first["score"] + second["score"] == pytest.approx(1, abs=1e-5)
     answer = command("predict", f"--model={run / 'best.keras'}", "--threshold=1", tmp_path / "two")
     assert answer.code == 2
+
+
+def test_a_table_of_one_class_is_as_good_as_two_classes(command, tmp_path):
+    table = ["file,bright"]
+    for number in range(10):
+        keras.utils.save_img(tmp_path / f"{number}.png", np.full((9, 9, 3), 250 * (number % 2)), scale=False)
+        table.append(f"{number}.png,{number % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(table))
+    (tmp_path / "classes.txt").write_text("bright\n")
+    inputs = keras.Input(SHAPE)
+    brightness = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255, -0.5)(inputs))
+    head = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")
+    keras.Model(inputs, head(brightness)).save(tmp_path / "best.keras")
+    words = [f"--model={tmp_path / 'best.keras'}", "--threshold=0.6"]
+    (result,) = command("evaluate", *words, f"--dataset={tmp_path}", "--split=all").rows
+    assert result == {"images": 10, "accuracy": 1.0, "auc": 1.0}
+    (row,) = command("predict", *words, tmp_path / "1.png").rows
+    assert [found["class"] for found in row["predictions"]] == ["bright", "not bright"]
+
+
+def test_a_multi_label_model_is_measured_on_data_of_one_class_an_image_too(command, tmp_path):
+    for name, colour in (("blue", 2), ("green", 1), ("red", 0)):
+        (tmp_path / "pure" / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.zeros((9, 9, 3)) + 250 * (np.arange(3) == colour)
+            keras.utils.save_img(tmp_path / "pure" / name / f"{number}.png", pixels, scale=False)
+    inputs = keras.Input(SHAPE)
+    colours = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255, -0.5)(inputs))
+    head = keras.layers.Dense(3, "sigmoid", kernel_initializer=lambda shape, dtype=None: np.eye(3)[:, ::-1])
+    model = keras.Model(inputs, head(colours))
+    head.kernel_initializer = keras.initializers.Zeros()
+    model.save(tmp_path / "model.keras")
+    words = ["evaluate", f"--model={tmp_path / 'model.keras'}", f"--dataset={tmp_path / 'pure'}", "--split=all"]
+    assert command(*words).rows == [{"images": 6, "top1": 1.0}]
+    answer = command(*words, "--threshold=0.4")
+    assert answer.code == 2 and "--threshold has no meaning" in answer.err
+    answer = command(*words, "--multi_label")
+    assert answer.code == 1 and "There is no labels.csv in" in answer.err

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_mlp
+from keras_mlp.classifiers import Output
 from keras_mlp.training import data, probe, recipes
 from keras_mlp.training.data.views import two_views
 from keras_mlp.training.moco_v3 import MoCoV3
@@ -59,6 +60,15 @@ def test_what_is_no_encoder_is_refused():
         probe.classifier(keras.Sequential([keras.layers.Dense(3)]), 3)
     with pytest.raises(ValueError, match="positive. Received: 0"):
         probe.classifier(encoder(), 0)
+    with pytest.raises(ValueError, match='one unit is always 1: take `activation="sigmoid"`, or classes=2'):
+        probe.classifier(encoder(), 1)
+
+
+def test_probes_may_have_one_unit_or_several_labels():
+    for classes, kind in ((1, "binary"), (3, "multi_label")):
+        for train_encoder in (False, True):
+            model = probe.classifier(encoder(), classes, activation="sigmoid", train_encoder=train_encoder)
+            assert Output.of(model) == Output(kind, "sigmoid", classes)
 
 
 @pytest.mark.slow

@@ -55,6 +55,8 @@ def run(flags, arguments):
     kind = "multi_label" if data.multi_label else "exclusive"
     if classifier.output.units == 1:
         kind = "binary"
+    if kind == "exclusive" and flags.threshold is not None:
+        raise console.UsageError(f"--threshold has no meaning for {flags.dataset}, of one class an image")
     one_label = data.multi_label and len(data.classes) == 1 and kind == "binary"
     if len(data.classes) + one_label != len(classifier.classes):
         raise ValueError(

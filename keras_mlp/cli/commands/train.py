@@ -269,7 +269,8 @@ def _with_teacher(flags, model, classes):
     if known and beside.read_text(encoding="utf-8").splitlines() != classes:
         raise ValueError(f"The teacher's classes, {beside}, are not those of {flags.dataset}, or in another order.")
     teacher = models.open_model(flags.teacher, None)
-    return Distiller(model, teacher, flags.distillation, flags.temperature, flags.teacher_share)
+    told = models.output_of(flags.teacher, teacher)
+    return Distiller(model, teacher, flags.distillation, flags.temperature, flags.teacher_share, teacher_output=told)
 
 
 def _recipe(flags, published):

@@ -18,14 +18,17 @@ from keras_mlp.extras import need
 from keras_mlp.files import atomic_path, remove_leftovers
 from keras_mlp.labels import check_names
 from keras_mlp.training import callbacks as ours
-from keras_mlp.training import curves, depth, metrics, precision, recipes, report
+from keras_mlp.training import curves, depth, identity, metrics, precision, recipes, report
 from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
 from keras_mlp.training.resume import STATES, Checkpoints, Followed, Interrupted, Progress, wait_for_the_step
 
 # Everything that a run leaves; the report is the last.
-FILES = ("recipe.json", "classes.txt", "log.csv", "tensorboard", "best.keras", "last.keras", "curves.png", "report.md")
+FILES = (
+    *("recipe.json", "classes.txt", identity.FILE, "log.csv", "tensorboard"),
+    *("best.keras", "last.keras", "curves.png", "report.md"),
+)
 # What it has beside them as long as it runs.
 CHECKPOINTS = "checkpoints"
 
@@ -40,6 +43,7 @@ def fit(
     settings: dict | None = None,
     callbacks=(),
     overwrite: bool = False,
+    extend: bool = False,
     verbose="auto",
     jit_compile="auto",
     checkpoint_seconds: float = 600,
@@ -48,6 +52,7 @@ def fit(
     """Train a model with a recipe, or go on with a run that was broken off.
 
     The folder `output` gets `recipe.json` (the recipe as it was run, and `settings`), `classes.txt` (a name a line),
+    `data.json` (which data they are: names of the classes, number of images, a digest of the files' names and sizes),
     `log.csv` (a row an epoch), `tensorboard` (the same for TensorBoard), `best.keras` (of the epoch with the best top-1
     accuracy, for a single unit accuracy and for multi-label data mean average precision, on the validation data, or
     without such on the training data; without its optimiser), `last.keras` (with
@@ -72,6 +77,9 @@ def fit(
             JSON has. A run goes on only with the same.
         callbacks: further Keras callbacks. What they know is not saved.
         overwrite: whether to begin anew where `output` holds a run.
+        extend: whether to go on with the run in `output`, finished or not, for more epochs than it was begun with. Its
+            learning rate follows the schedule of the new number of epochs from there on. A finished run goes on from
+            `last.keras`: with a moving average of the weights, from that average.
         verbose: 1 for a line that is renewed as long as an epoch lasts, 2 for a line an epoch, 0 for silence; "auto" is
             1 in a terminal, else 2.
         jit_compile: of `model.compile`: whether XLA compiles the training step. "auto" leaves it to Keras, whose answer
@@ -88,7 +96,7 @@ def fit(
     Raises:
         ImportError: matplotlib or TensorBoard is not installed.
         ValueError: the model and the data do not fit together, the recipe does not suit the model, `output` holds
-            another run, or too many images cannot be read.
+            another run or one on other data, or too many images cannot be read.
         RuntimeError: another process is training into `output`.
         keras_mlp.training.distribution.WorkerLost: a process that trains with this one has ended.
         ArithmeticError: the loss became NaN or infinite; what was saved before stays.
@@ -121,19 +129,33 @@ def fit(
         checkpoints = None
         try:
             with workers.chief_first():
+                identities = identity.of(train, validation)
+                more = False
                 if not overwrite:
-                    _check_folder(output, json.loads(written))
+                    more = _check_folder(output, json.loads(written), extend)
+                    if (output / "recipe.json").exists():
+                        identity.check(output, identities)
                 checkpoints = (Followed if workers.rank else Checkpoints)(output / CHECKPOINTS)
-                finished = (output / "report.md").exists() and not overwrite
                 if not workers.rank:
                     _tidy(output, overwrite)
-                    if not (finished or checkpoints.files()):
+                    if more:
+                        _reopen(model, output, checkpoints, train.steps)
                         _write(output / "recipe.json", written)
-                        _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
-                        checkpoints.save(model, Progress(train.steps))
+                finished = (output / "report.md").exists() and not overwrite
+                if not (workers.rank or finished or checkpoints.files()):
+                    _write(output / "recipe.json", written)
+                    _write(output / "classes.txt", "".join(f"{name}\n" for name in train.classes))
+                    _write(output / identity.FILE, json.dumps(identities, indent=2) + "\n")
+                    checkpoints.save(model, Progress(train.steps))
             if finished:
                 return _finished(model, output, verbose)
             progress = _take_up(model, checkpoints, verbose)
+            if progress.steps != train.steps:
+                raise ValueError(
+                    f"{output} holds a run on other data: {progress.steps} steps an epoch then, {train.steps} now. "
+                    "Give it the data that it was begun with to go on, choose another folder, or begin anew with "
+                    "overwrite=True (--overwrite)."
+                )
             _check_same(workers, progress, output)
             workers.begin(model)
             _fit(
@@ -239,28 +261,52 @@ def _fit(
             model.save(temporary)
 
 
-def _check_folder(output, settings):
-    """Refuse a folder that holds another run, or what is left of one."""
+def _check_folder(output, settings, extend) -> bool:
+    """Refuse a folder that holds another run, or what is left of one; whether the run is to have more epochs."""
     before = [name for name in FILES if (output / name).exists()]
     if not before:
-        return
+        return False
     try:
         then = json.loads((output / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         then = None
-    begun = set(before) - {"recipe.json", "classes.txt"}  # these are written before the first state is saved
+    # These are written before the first state is saved.
+    begun = set(before) - {"recipe.json", "classes.txt", identity.FILE}
     kept = (output / "report.md").exists() or any((output / CHECKPOINTS).glob(STATES))
     if then is None or (begun and not kept):
         raise ValueError(
             f"{output} holds a run already ({', '.join(before)}), of which too little is left to go on with it. Choose "
             "another folder or remove it."
         )
-    if changed := sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name)):
+    changed = sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name))
+    more = set(changed) <= {"epochs", "warmup_epochs", "warmup_steps"} and settings["epochs"] > then["epochs"]
+    if changed and not (more and extend):
         differences = ", ".join(f"{name}: {then.get(name)}, now {settings.get(name)}" for name in changed)
+        longer = " go on with it for more epochs with extend=True (--extend)," if more else ""
         raise ValueError(
-            f"{output} holds a run with other settings ({differences}). Give the same to go on with it, choose "
-            "another folder, or overwrite it."
+            f"{output} holds a run with other settings ({differences}). Give the same to go on with it,{longer} choose "
+            "another folder, or begin anew with overwrite=True (--overwrite)."
         )
+    return more
+
+
+def _reopen(model, output, checkpoints, steps):
+    """Make the last state of a finished run anew, from `last.keras` and the log; a run that is not finished has one."""
+    if not (output / "report.md").exists():
+        return
+    last = keras.models.load_model(output / "last.keras")
+    variables = [*plain(model).variables, *model.optimizer.variables]
+    values = [*last.variables, *last.optimizer.variables]
+    if [tuple(variable.shape) for variable in variables] != [tuple(value.shape) for value in values]:
+        raise ValueError(
+            f"{output / 'last.keras'} does not hold all that this run trained, so that it cannot be extended. Begin "
+            "another run, with these weights."
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    history = _logged(output)
+    checkpoints.save(model, Progress(steps, epoch=len(history["loss"]), history=history))
+    (output / "report.md").unlink()
 
 
 def _remove(output):
@@ -291,9 +337,14 @@ def _finished(model, output, verbose):
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     plain(model).set_weights(keras.models.load_model(output / "last.keras", compile=False).get_weights())
     copying.settle(plain(model))
+    return _history(model, _logged(output))
+
+
+def _logged(output) -> dict[str, list[float]]:
+    """The values of the log by name."""
     with open(output / "log.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return _history(model, {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"})
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
 
 
 def _history(model, history):

@@ -169,6 +169,48 @@ def test_another_run_is_not_gone_on_with(run):
         run("run", change={"epochs": 1, "warmup_epochs": 0})
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_extended_to_more_epochs(run, finished):
+    longer = dict(epochs=5)
+    if finished:
+        model, _ = run("run", seed=0)
+        before = weights(model)
+    else:
+        begin(run, "run", CrashAt(1, 3))
+    log = (run.folder / "run" / "log.csv").read_text()
+    with pytest.raises(ValueError, match=r"epochs: 3, now 5\).* with extend=True \(--extend\), .*--overwrite"):
+        run("run", change=longer)
+    with pytest.raises(ValueError, match=r"epochs: 3, now 2\). Give the same to go on with it, choose"):
+        run("run", change=dict(epochs=2), extend=True)
+    with pytest.raises(Crash):  # and broken off once more, after which the flag makes no difference
+        run("run", CrashAt(3, 2), change=longer, extend=True)
+    extended, history = run("run", change=longer)
+    assert len(history["loss"]) == 5
+    assert (run.folder / "run" / "log.csv").read_text().startswith(log)
+    assert int(keras.models.load_model(run.folder / "run" / "last.keras").optimizer.iterations) == 5 * STEPS
+    if finished:
+        assert not np.array_equal(weights(extended), before)
+        again, _ = run("run", change=longer, extend=True)
+        np.testing.assert_array_equal(weights(again), weights(extended))
+
+
+def test_a_run_killed_while_it_is_reopened_loses_nothing(run, monkeypatch):
+    """At each of two moments: before the report goes, and before the recipe is written anew."""
+    _, history = run("run", seed=0)
+
+    def killed(*arguments, **options):
+        raise Crash
+
+    for moment in ((train.pathlib.Path, "unlink"), (train, "_write")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*moment, killed)
+            with pytest.raises(Crash):
+                run("run", change=dict(epochs=4), extend=True)
+    _, log = run("run", change=dict(epochs=4), extend=True)
+    assert len(log["loss"]) == 4
+    np.testing.assert_allclose(log["loss"][:3], history["loss"])
+
+
 # What can happen to a state
 
 

@@ -76,6 +76,9 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_string("output", None, "Folder for what training writes. Required.", flag_values=flags)
     absl_flags.DEFINE_bool("overwrite", False, "Begin anew, if there is a run in that folder.", flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "extend", False, "Go on with the run in that folder, finished or not, for more --epochs.", flag_values=flags
+    )
     absl_flags.DEFINE_float(
         "checkpoint_seconds",
         600,
@@ -207,6 +210,7 @@ def run(flags, arguments):
         flags.output,
         settings=settings,
         overwrite=flags.overwrite,
+        extend=flags.extend,
         checkpoint_seconds=flags.checkpoint_seconds,
         workers=workers,
     ).history

@@ -99,6 +99,7 @@ def _source(builder, name, split):
         name=lambda number: f"{name} ({split}), image {number}",
         counts=counts,
         sound=getattr(builder, "SOUND", False),
+        contents=lambda: [builder.info.full_name, split, *(str(splits[part].shard_lengths) for part in parts)],
     )
 
 

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from keras_mlp.training.data.source import EVALUATION_SPLITS, Source, choose_split
+from keras_mlp.training.data.source import EVALUATION_SPLITS, Source, choose_split, sizes
 from keras_mlp.training.data.splits import held_out
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -53,6 +53,7 @@ def folder(path, split: str) -> Source:
         name=lambda number: str(files[number]),
         counts=lambda: np.bincount(labels, minlength=len(classes)).tolist(),
         read=_read,
+        contents=lambda: sizes(files, path),
     )
 
 

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from keras_mlp.training.data import folders
-from keras_mlp.training.data.source import Source, choose_split
+from keras_mlp.training.data.source import Source, choose_split, sizes
 from keras_mlp.training.data.splits import held_out
 
 TABLE = "labels.csv"
@@ -69,6 +69,7 @@ def labelled(path, split: str) -> Source:
         name=lambda number: str(files[number]),
         counts=lambda: truths.sum(0).tolist(),
         read=folders._read,
+        contents=lambda: (*sizes(files, path), str(truths.astype(int).tolist())),
         truths=truths,
     )
 

@@ -42,6 +42,7 @@ class Data:
         starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
             way than to make them.
         multi_label: whether labels say of each class whether it is true, in place of which one it is.
+        identity: gives what tells these examples from others (`source.Source.identity`); that may take a while.
     """
 
     dataset: Any
@@ -52,6 +53,7 @@ class Data:
     broken: Broken
     starting_at: Callable[[int], Any] | None = None
     multi_label: bool = False
+    identity: Callable[[], dict] | None = None
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
@@ -166,7 +168,8 @@ def load(
     if not recipe:
         dataset = _evaluation(source, broken, size, channels, preprocessing, batch_size)
         steps = -(-source.examples // batch_size)
-        return Data(dataset, source.classes, source.examples, steps, batch_size, broken, None, multi_label)
+        given = source.classes, source.examples, steps, batch_size, broken
+        return Data(dataset, *given, multi_label=multi_label, identity=source.identity)
     if source.examples < batch_size:
         raise ValueError(
             f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. "
@@ -179,7 +182,8 @@ def load(
         source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation, worker
     )
     steps = source.examples // batch_size
-    return Data(starting_at(0), source.classes, source.examples, steps, batch_size, broken, starting_at, multi_label)
+    given = source.classes, source.examples, steps, batch_size, broken, starting_at
+    return Data(starting_at(0), *given, multi_label=multi_label, identity=source.identity)
 
 
 def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from keras_mlp.files import atomic_path
-from keras_mlp.training.data.source import Source, choose_split
+from keras_mlp.training.data.source import Source, choose_split, sizes
 
 # Names of the features, as TF-Slim's scripts (ImageNet's, too), tensorflow-datasets and tutorials have them.
 IMAGE = ("image/encoded", "image", "image_raw", "jpeg", "png")
@@ -74,6 +74,7 @@ def records(path, split: str) -> Source:
         size=sum(file.stat().st_size for file in splits[split]),
         name=lambda number: f"{path} ({split}), record {number}",
         counts=lambda: [found.get(first + i, 0) for i in range(len(classes))],
+        contents=lambda: sizes(files, path),
     )
 
 

@@ -1,7 +1,9 @@
 """Where examples come from, before anything is done to them."""
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 EVALUATION_SPLITS = ("validation", "val", "valid", "test")
@@ -27,6 +29,8 @@ class Source:
         counts: gives how many examples each class has; that may take a while.
         read: from `encoded` to a file's content.
         sound: whether it is known that all images can be decoded.
+        contents: gives what tells whether the examples have changed, such as a line a file with its name and size; that
+            may take a while.
         truths: of multi-label data 0 or 1 `(examples, classes)`; an example's label is then the number of its row.
     """
 
@@ -40,7 +44,15 @@ class Source:
     counts: Callable[[], list[int]]
     read: Callable = as_it_is
     sound: bool = False
+    contents: Callable[[], Iterable[str]] = tuple
     truths: Any = None
+
+    def identity(self) -> dict:
+        """What tells these examples from others: names of the classes, number of examples, a digest of `contents`."""
+        digest = hashlib.sha256()
+        for line in self.contents():
+            digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+        return {"classes": list(self.classes), "examples": self.examples, "digest": digest.hexdigest()}
 
     def target(self, label):
         """What a classifier is to learn of a label, float32 `(classes,)`, in tf.data: one-hot, or a row of `truths`."""
@@ -56,6 +68,12 @@ class Source:
         if self.truths is None:
             return (int(label),)
         return tuple(i for i, true in enumerate(self.truths[label]) if true)
+
+
+def sizes(files, root) -> Iterable[str]:
+    """A line for each of some files, with its path inside a folder and its size in bytes."""
+    for file in map(os.fspath, files):
+        yield f"{os.path.relpath(file, root)}\t{os.path.getsize(file)}"
 
 
 def choose_split(split: str, available, where) -> str:

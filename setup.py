@@ -33,7 +33,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["keras_mlp", "keras_mlp.*"]),
     py_modules=["keras_mlp_command"],
-    package_data={"keras_mlp": ["classes.tsv"]},
+    package_data={"keras_mlp": ["classes.tsv", "cards.json"]},
     install_requires=[
         "keras>=3.12",
         "tensorflow>=2.20",

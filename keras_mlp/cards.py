@@ -5,7 +5,12 @@ its facts in a few lines and every other part of the package (zoo, checkpoints, 
 """
 
 import dataclasses
+import difflib
+import fnmatch
+import functools
+import json
 import re
+from importlib import resources
 
 import numpy as np
 
@@ -329,3 +334,80 @@ def kind_of_input(shape: tuple) -> str:
 def natural_order(name: str):
     """Sort key that puts "s2" before "s10"."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def find(
+    cards: dict[str, ModelCard],
+    pattern: str = "*",
+    family: str | None = None,
+    input: str | None = None,
+    weights: str | bool | None = None,
+) -> list[str]:
+    """Names of the cards that match; arguments, result and errors are those of `keras_mlp.list_models`."""
+    families = {card.family for card in cards.values()}
+    if family is not None and family not in families:
+        raise ValueError(f"There is no family {family!r}. {nearest(family, families)}")
+    if input not in (None, *INPUTS):
+        raise ValueError(f"`input` must be {' or '.join(map(repr, INPUTS))}. Received: input={input!r}")
+    if not any(c in pattern for c in "*?["):
+        pattern = f"*{pattern}*"
+
+    def matches(card):
+        if isinstance(weights, bool):
+            published = bool(card.weights) == weights
+        else:
+            published = weights is None or bool(fnmatch.filter(card.weights, weights))
+        named = fnmatch.fnmatch(card.name, pattern) and family in (None, card.family)
+        return named and input in (None, card.input) and published
+
+    return sorted((name for name, card in cards.items() if matches(card)), key=natural_order)
+
+
+def named(cards: dict[str, ModelCard], name: str) -> ModelCard:
+    """The card of that name; a `ValueError` with near ones where there is none."""
+    if name not in cards:
+        raise ValueError(f"There is no model {name!r}. {nearest(name, cards)}")
+    return cards[name]
+
+
+def nearest(name, names) -> str:
+    """The end of a message that there is no such name."""
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(sorted(names))}."
+
+
+FILE = "cards.json"
+"""All cards as `to_json` writes them, for those who only want to read them: the families that declare them need Keras,
+whose import takes seconds. `python -m weights.tables` writes it, and a test compares."""
+
+
+def to_json(cards: dict[str, ModelCard]) -> str:
+    """All cards as text, a line a card."""
+    lines = (f" {json.dumps(name)}: {json.dumps(_plain(cards[name]), ensure_ascii=False)}" for name in sorted(cards))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+@functools.cache
+def from_file() -> dict[str, ModelCard]:
+    """All cards by name, read from `FILE`."""
+    text = resources.files("keras_mlp").joinpath(FILE).read_text(encoding="utf-8")
+    return {name: _card(card) for name, card in json.loads(text).items()}
+
+
+_CLASSES = {kind.__name__: kind for kind in (Preprocessing, VideoPreprocessing, Weights, Paper, Recipe, ModelCard)}
+
+
+def _plain(value):
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__} | fields
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [*map(_plain, value)] if isinstance(value, tuple) else value
+
+
+def _card(value):
+    if isinstance(value, dict):
+        value = {key: _card(inner) for key, inner in value.items()}
+        return _CLASSES[value.pop("is")](**value) if "is" in value else value
+    return tuple(map(_card, value)) if isinstance(value, list) else value

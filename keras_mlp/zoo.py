@@ -1,14 +1,12 @@
 """The zoo: every published model by name, its card, its builder."""
 
-import difflib
-import fnmatch
 import importlib
 import pkgutil
 
 import keras
 
-from keras_mlp import families
-from keras_mlp.cards import INPUTS, ModelCard, natural_order
+from keras_mlp import cards, families
+from keras_mlp.cards import ModelCard
 from keras_mlp.family import Family
 
 FAMILIES = {
@@ -18,8 +16,6 @@ FAMILIES = {
     if isinstance(found, Family)
 }
 """All families by name; the image and the video models of one file are two."""
-
-_FAMILY_OF = {model: family for family in FAMILIES.values() for model in family.variants}
 
 BUILDERS = {build.__name__: build for family in FAMILIES.values() for build in family.builders.values()}
 """Every public builder by its name, the generic ones included."""
@@ -43,19 +39,7 @@ def list_models(
     Raises:
         ValueError: there is no such family, or no such kind of input.
     """
-    if family is not None and family not in FAMILIES:
-        raise ValueError(f"There is no family {family!r}. {_nearest(family, FAMILIES)}")
-    if input not in (None, *INPUTS):
-        raise ValueError(f"`input` must be {' or '.join(map(repr, INPUTS))}. Received: input={input!r}")
-    if not any(c in pattern for c in "*?["):
-        pattern = f"*{pattern}*"
-    names = [name for name in _FAMILY_OF if fnmatch.fnmatch(name, pattern) and family in (None, _FAMILY_OF[name].name)]
-    names = [name for name in names if input in (None, _FAMILY_OF[name].input)]
-    if isinstance(weights, bool):
-        names = [name for name in names if bool(_FAMILY_OF[name].weights(name)) == weights]
-    elif weights is not None:
-        names = [name for name in names if fnmatch.filter(_FAMILY_OF[name].weights(name), weights)]
-    return sorted(names, key=natural_order)
+    return cards.find(all_cards(), pattern, family, input, weights)
 
 
 def create_model(model: str, /, **kwargs) -> keras.Model:
@@ -71,7 +55,7 @@ def create_model(model: str, /, **kwargs) -> keras.Model:
     Raises:
         ValueError: there is no such model (names near matches), or an argument is wrong.
     """
-    family = FAMILIES[model] if model in FAMILIES else _family_of(model)
+    family = FAMILIES[model if model in FAMILIES else model_card(model).family]
     return family.builders[model](**kwargs)
 
 
@@ -84,15 +68,9 @@ def model_card(name: str) -> ModelCard:
     Raises:
         ValueError: there is no such model; names near matches.
     """
-    return _family_of(name).card(name)
+    return cards.named(all_cards(), name)
 
 
-def _family_of(name):
-    if name not in _FAMILY_OF:
-        raise ValueError(f"There is no model {name!r}. {_nearest(name, _FAMILY_OF)}")
-    return _FAMILY_OF[name]
-
-
-def _nearest(name, names) -> str:
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(sorted(names))}."
+def all_cards() -> dict[str, ModelCard]:
+    """Every card by the name of its model."""
+    return {model: family.card(model) for family in FAMILIES.values() for model in family.variants}

@@ -1,4 +1,5 @@
-"""Write the tables that are generated from the model cards: in README.md, docs/models.md and weights/README.md.
+"""Write what is generated from the model cards: tables in README.md, docs/models.md and weights/README.md; and the
+cards themselves as a file, for those who only read them (`keras_mlp.cards.from_file`).
 
 python -m weights.tables            # rewrite them
 python -m weights.tables --check    # only tell whether they are as the cards say (exit code 1 if not)
@@ -10,8 +11,8 @@ import sys
 from absl import app, flags
 
 import keras_mlp
-from keras_mlp import files
-from keras_mlp.zoo import FAMILIES
+from keras_mlp import cards, files
+from keras_mlp.zoo import FAMILIES, all_cards
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", module_name=__name__)
@@ -26,15 +27,15 @@ def families() -> str:
     """One row a family: its paper, how many models of which sizes, what is published."""
     rows = [("family", "paper", "models", "parameters (M)", "with published weights")]
     for family in sorted(FAMILIES.values(), key=lambda family: family.title.lower()):
-        cards = [family.card(name) for name in family.variants]
-        sizes, weights = [card.parameters / 1e6 for card in cards], sum(bool(card.weights) for card in cards)
+        found = [family.card(name) for name in family.variants]
+        sizes, weights = [card.parameters / 1e6 for card in found], sum(bool(card.weights) for card in found)
         rows.append(
             (
                 family.title,
                 f"[{family.paper.authors} {family.paper.year}]({family.paper.url})",
-                len(cards),
+                len(found),
                 f"{min(sizes):.1f} to {max(sizes):.1f}",
-                {0: "none", len(cards): "all"}.get(weights, weights),
+                {0: "none", len(found): "all"}.get(weights, weights),
             )
         )
     return _table(*rows)
@@ -69,11 +70,15 @@ TABLES = {
     "docs/models.md": {"models": models},
     "weights/README.md": {"provenance": provenance},
 }
+CARDS = f"keras_mlp/{cards.FILE}"
+GENERATED = (*TABLES, CARDS)
 
 
 def render(path: str) -> str:
-    """The text of a file with its tables made anew between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    text = (ROOT / path).read_text(encoding="utf-8")
+    """The text of a file of `GENERATED`: with its tables made anew between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    if path == CARDS:
+        return cards.to_json(all_cards())
+    text = _text(path)
     for name, table in TABLES[path].items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
@@ -84,9 +89,13 @@ def render(path: str) -> str:
     return text
 
 
+def _text(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
 def main(argv):
     del argv
-    stale = [path for path in TABLES if render(path) != (ROOT / path).read_text(encoding="utf-8")]
+    stale = [path for path in GENERATED if not (ROOT / path).exists() or render(path) != _text(path)]
     for path in stale:
         if not _CHECK.value:
             text = render(path)

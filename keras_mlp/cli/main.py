@@ -81,7 +81,8 @@ def _run(argv) -> int | None:
         _, *arguments = flags([PROGRAM, *map(_with_underscores, words)])
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
-    _import_package()
+    if getattr(command, "KERAS", True):
+        _import_package()
     try:
         return command.run(flags, arguments)
     except console.UsageError as error:

@@ -5,6 +5,7 @@ import pathlib
 import pty
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -97,8 +98,14 @@ def test_verbose_shows_where_it_failed(command):
     assert answer.code == 1 and "Traceback" in answer.err
 
 
-@pytest.mark.parametrize(("words", "code"), [(["predict", "--help"], 0), (["predict", "--tpo=3"], 2)])
-def test_help_and_mistakes_do_not_wait_for_tensorflow(launcher, words, code):
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        *((["predict", "--help"], 0), (["predict", "--tpo=3"], 2)),
+        *((["list"], 0), (["list", "--family=vpi"], 1), (["info", "vip_small7"], 0), (["info", "vip_smal7"], 1)),
+    ],
+)
+def test_help_cards_and_mistakes_do_not_wait_for_tensorflow(launcher, words, code):
     program = (
         "import runpy, sys\n"
         "try: runpy.run_path(sys.argv.pop(0) and sys.argv[0], run_name='__main__')\n"
@@ -106,6 +113,19 @@ def test_help_and_mistakes_do_not_wait_for_tensorflow(launcher, words, code):
     )
     python, script = launcher
     assert subprocess.run([python, "-c", program, script, *words], capture_output=True).returncode == code
+
+
+@pytest.mark.slow
+def test_the_package_is_a_command():
+    words = [sys.executable, "-m", "keras_mlp", "info", "vip_smal7"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "\nkeras-mlp: There is no model 'vip_smal7'" in "\n" + done.stderr
+
+
+def test_info_tells_the_warm_up_once(command):
+    out = command("info", "mlp_mixer_s32").out
+    assert "warmup steps           10000" in out and "warmup epochs" not in out
+    assert "warmup epochs" in command("info", "vip_small7").out
 
 
 def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(launcher, tiny, picture):

@@ -58,9 +58,11 @@ def test_streams_that_cannot_be_used_change_no_exit_code(launcher, form):
 def test_a_file_that_is_opened_does_not_become_a_stream(launcher, tmp_path):
     """Else what libraries print would be written into it."""
     program = f"""
-import sys
+import os, sys
 sys.path.insert(0, {os.path.dirname(launcher[1])!r})
-import keras_mlp_command
+import types
+sys.modules["keras_mlp"] = types.ModuleType("keras_mlp")  # without Keras, which takes seconds
+sys.modules["keras_mlp"].__path__ = [os.path.join(sys.path[0], "keras_mlp")]
 from keras_mlp.cli import console
 console.prepare_streams()
 with open(sys.argv[1], "w") as file:

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from keras_mlp import model_card
+from keras_mlp import cards, model_card, zoo
 from weights import mirror, tables
 
 
-@pytest.mark.parametrize("path", tables.TABLES)
+@pytest.mark.parametrize("path", tables.GENERATED)
 def test_tables_are_as_the_cards_say(path):
     assert tables.render(path) == (tables.ROOT / path).read_text(encoding="utf-8"), "run `make tables`"
+
+
+def test_cards_that_are_read_are_those_that_are_declared():
+    assert cards.from_file() == zoo.all_cards()
 
 
 def test_a_mirror_is_made_verified_and_told_of_what_failed(tmp_path, cache, monkeypatch, capsys):

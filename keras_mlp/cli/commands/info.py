@@ -4,9 +4,11 @@ import dataclasses
 
 from absl import flags as absl_flags
 
+from keras_mlp import cards
 from keras_mlp.cli import console
 
 ARGUMENTS = "MODEL"
+KERAS = False
 
 
 def define_flags(flags):
@@ -14,12 +16,10 @@ def define_flags(flags):
 
 
 def run(flags, arguments):
-    from keras_mlp import zoo
-
     console.only(arguments, 1)
     if not arguments:
         raise console.UsageError("which MODEL? `keras-mlp list` names them")
-    card = zoo.model_card(arguments[0])
+    card = cards.named(cards.from_file(), arguments[0])
     if flags.json:
         console.print_json(dataclasses.asdict(card))
     else:
@@ -42,7 +42,7 @@ def _text(card):
     )
     for tag, weights in card.weights.items():
         yield ""
-        same = [other for other in card.weights if card.weights[other] is weights and other != tag]
+        same = [other for other in card.weights if card.weights[other] == weights and other != tag]
         if same and weights.tag != tag:
             yield f'weights="{tag}" is "{same[0]}", the best of the authors\' for ImageNet-1k.'
             continue
@@ -65,6 +65,8 @@ def _text(card):
         yield "\nNo weights are published."
     if card.recipe:
         recipe = dataclasses.asdict(card.recipe)
+        if recipe["warmup_steps"] is not None:  # which overrides them
+            del recipe["warmup_epochs"]
         yield f"\nTraining recipe, from {recipe.pop('source')}"
         yield _entries(**{name.replace("_", " "): value for name, value in recipe.items() if value is not None})
 

@@ -6,10 +6,12 @@ When the output is not a terminal, one JSON object a line is written.
 
 from absl import flags as absl_flags
 
+from keras_mlp import cards
 from keras_mlp.cards import INPUTS
 from keras_mlp.cli import console
 
 ARGUMENTS = "[PATTERN]"
+KERAS = False
 COLUMNS = ("name", "title", "params", "MACs", "input", "top-1", "weights")
 
 
@@ -26,17 +28,16 @@ def define_flags(flags):
 
 
 def run(flags, arguments):
-    from keras_mlp import zoo
-
     console.only(arguments, 1)
     options = dict(family=flags.family, input=flags.input, weights=flags.weights)
-    cards = [zoo.model_card(name) for name in zoo.list_models(*arguments, **options)]
+    known = cards.from_file()
+    found = [known[name] for name in cards.find(known, *arguments, **options)]
     if flags.json or not console.for_a_person():
-        for card in cards:
+        for card in found:
             console.print_json(_summary(card))
-    elif cards:
-        print(console.table([COLUMNS, *map(_row, cards)], align="<<>><>"))
-    if not cards:
+    elif found:
+        print(console.table([COLUMNS, *map(_row, found)], align="<<>><>"))
+    if not found:
         asked = [*arguments, *(f"--{flag}={value}" for flag, value in options.items() if value)]
         console.error(f"no model matches {' '.join(asked)}")
         return 1

@@ -11,10 +11,14 @@ import functools
 import json
 import re
 from importlib import resources
+from typing import Annotated
 
 import numpy as np
 
+from keras_mlp.allowed import Number, OneOf, OrNone, Pair, Several, Text, check
+
 INPUTS = ("image", "video")
+PRECISIONS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +194,8 @@ class Paper:
 class Recipe:
     """A training recipe: what a paper's table of hyper-parameters holds.
 
-    `keras_mlp.training` turns it into `compile` arguments, callbacks and a data pipeline.
+    `keras_mlp.training` turns it into `compile` arguments, callbacks and a data pipeline. A value that is not what is
+    declared beside its type is a `ValueError`.
 
     Args:
         source: where the values are published, or what they were inferred from.
@@ -226,36 +231,41 @@ class Recipe:
         precision: Keras dtype policy, e.g. "mixed_bfloat16", or `None` to take what suits the machine.
     """
 
-    source: str
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    learning_rate_rule: str = "linear"
-    batch_size: int = 1024
-    epochs: int = 300
-    warmup_epochs: float = 5
-    warmup_steps: int | None = None
-    schedule: str = "cosine"
-    final_learning_rate: float = 1e-5
-    weight_decay: float = 0.05
-    no_weight_decay: tuple[str, ...] = ("bias", "beta", "gamma")
-    loss: str = "softmax"
-    label_smoothing: float = 0.1
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    rand_augment: tuple[int, float] | None = None
-    random_erasing: float = 0.0
-    repeated_augmentation: int = 1
-    horizontal_flip: bool = True
-    random_resized_crop: tuple[float, float] | None = (0.08, 1.0)
-    drop_path_rate: float = 0.0
-    dropout_rate: float = 0.0
-    gradient_clip_norm: float | None = None
-    ema_decay: float | None = None
-    layer_decay: float = 1.0
-    unfreeze_epochs: tuple[int, ...] = ()
-    balance_classes: bool = False
-    patience: int | None = None
-    precision: str | None = None
+    source: Annotated[str, Text()]
+    optimizer: Annotated[str, OneOf(("adamw", "adam", "lamb", "lars", "sgd"))] = "adamw"
+    learning_rate: Annotated[float, Number(above=0)] = 1e-3
+    learning_rate_rule: Annotated[str, OneOf(("linear", "sqrt", "constant"))] = "linear"
+    batch_size: Annotated[int, Number(least=1, whole=True)] = 1024
+    epochs: Annotated[int, Number(least=1, whole=True)] = 300
+    warmup_epochs: Annotated[float, Number(least=0)] = 5
+    warmup_steps: Annotated[int | None, OrNone(Number(least=0, whole=True))] = None
+    schedule: Annotated[str, OneOf(("cosine", "linear", "constant"))] = "cosine"
+    final_learning_rate: Annotated[float, Number(least=0)] = 1e-5
+    weight_decay: Annotated[float, Number(least=0)] = 0.05
+    no_weight_decay: Annotated[tuple[str, ...], Several(Text())] = ("bias", "beta", "gamma")
+    loss: Annotated[str, OneOf(("softmax", "sigmoid", "contrastive"))] = "softmax"
+    label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.1
+    mixup: Annotated[float, Number(least=0)] = 0.0
+    cutmix: Annotated[float, Number(least=0)] = 0.0
+    rand_augment: Annotated[tuple[int, float] | None, OrNone(Pair(Number(least=1, whole=True), Number(least=0)))] = None
+    random_erasing: Annotated[float, Number(least=0, most=1)] = 0.0
+    repeated_augmentation: Annotated[int, Number(least=1, whole=True)] = 1
+    horizontal_flip: Annotated[bool, OneOf((True, False))] = True
+    random_resized_crop: Annotated[
+        tuple[float, float] | None, OrNone(Pair(Number(above=0, most=1), Number(above=0, most=1), rising=True))
+    ] = (0.08, 1.0)
+    drop_path_rate: Annotated[float, Number(least=0, below=1)] = 0.0
+    dropout_rate: Annotated[float, Number(least=0, below=1)] = 0.0
+    gradient_clip_norm: Annotated[float | None, OrNone(Number(above=0))] = None
+    ema_decay: Annotated[float | None, OrNone(Number(least=0, below=1))] = None
+    layer_decay: Annotated[float, Number(above=0, most=1)] = 1.0
+    unfreeze_epochs: Annotated[tuple[int, ...], Several(Number(least=0, whole=True), rising=True)] = ()
+    balance_classes: Annotated[bool, OneOf((True, False))] = False
+    patience: Annotated[int | None, OrNone(Number(least=1, whole=True))] = None
+    precision: Annotated[str | None, OrNone(OneOf(PRECISIONS))] = None
+
+    def __post_init__(self):
+        check(self, "A recipe")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,14 @@
 """What cards compute: which frames of a video are looked at."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
 import keras_mlp
+from keras_mlp import allowed
+from keras_mlp.cards import Recipe
 
 
 def test_kinetics_takes_four_clips_of_every_fourth_frame_of_thirty_a_second():
@@ -40,3 +45,67 @@ def test_videos_are_normalised_like_images():
     normal = card.preprocess(pixels)
     assert normal.shape == pixels.shape
     np.testing.assert_allclose(normal[:, 0, 0, 0], [[-2] * 3, [0.55 / 0.225] * 3])
+
+
+NO_NUMBER = (math.nan, math.inf, -math.inf, "1", None, True, (), 1j, [1])
+NEGATIVE = (-1, -1e-9)
+WRONG = {
+    "source": (None, 5),
+    "optimizer": ("magic", "AdamW", None, ["adam"]),
+    "learning_rate": (0, *NEGATIVE, *NO_NUMBER),
+    "learning_rate_rule": ("magic", None),
+    "batch_size": (0, -1, 1.5, 64.0, *NO_NUMBER),
+    "epochs": (0, -1, 1.5, 10.0, *NO_NUMBER),
+    "warmup_epochs": (*NEGATIVE, *NO_NUMBER),
+    "warmup_steps": (-1, 1.5, "1", math.nan),
+    "schedule": ("magic", None),
+    "final_learning_rate": (*NEGATIVE, *NO_NUMBER),
+    "weight_decay": (*NEGATIVE, *NO_NUMBER),
+    "no_weight_decay": ("bias", ["bias"], (1,), None),
+    "loss": ("magic", None),
+    "label_smoothing": (1, 2, *NEGATIVE, *NO_NUMBER),
+    "mixup": (*NEGATIVE, *NO_NUMBER),
+    "cutmix": (*NEGATIVE, *NO_NUMBER),
+    "rand_augment": (2, (2,), (2, 9, 1), (0, 9), (2.5, 9), (2, -1), (2, "9"), (2, math.nan), [2, 9], "rand"),
+    "random_erasing": (1.1, *NEGATIVE, *NO_NUMBER),
+    "repeated_augmentation": (0, 1.5, *NO_NUMBER),
+    "horizontal_flip": (0, 1, "True", None),
+    "random_resized_crop": (0.5, (0, 1), (0.5, 1.1), (1, 0.5), (0.5,), [0.1, 1], (math.nan, 1), ("a", "b")),
+    "drop_path_rate": (1, *NEGATIVE, *NO_NUMBER),
+    "dropout_rate": (1, *NEGATIVE, *NO_NUMBER),
+    "gradient_clip_norm": (0, *NEGATIVE, "1", math.nan),
+    "ema_decay": (1, *NEGATIVE, "1", math.nan),
+    "layer_decay": (0, 1.1, *NEGATIVE, *NO_NUMBER),
+    "unfreeze_epochs": (1, (-1,), (1.5,), (3, 1), (1, 1), [1], None),
+    "balance_classes": (0, 1, "yes", None),
+    "patience": (0, -1, 1.5, "5"),
+    "precision": ("magic", "float8", 16),
+}
+
+
+def test_every_field_of_a_recipe_says_what_it_allows():
+    assert set(WRONG) == {field.name for field in dataclasses.fields(Recipe)} == set(allowed._declared(Recipe))
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_values_that_a_recipe_does_not_allow_are_refused(field):
+    recipe = keras_mlp.model_card("mlp_mixer_s32").recipe
+    for value in WRONG[field]:
+        with pytest.raises(ValueError, match=rf"A recipe's {field} must be (a|an|one|None) .*\. Received: ") as error:
+            dataclasses.replace(recipe, **{field: value})
+        assert str(error.value).endswith(f"Received: {value!r}")
+
+
+def test_the_ends_of_what_is_allowed_are_told_and_allowed():
+    recipe = Recipe(source="test", label_smoothing=0, mixup=0, layer_decay=1, random_erasing=1.0, warmup_steps=0)
+    dataclasses.replace(recipe, learning_rate=np.float32(0.1), epochs=np.int64(1), random_resized_crop=(1, 1))
+    for changes, told in (
+        (dict(label_smoothing=2), "a number from 0 below 1"),
+        (dict(epochs=0), "an integer from 1"),
+        (dict(layer_decay=2), "a number above 0 to 1"),
+        (dict(unfreeze_epochs=(2, 1)), "a tuple of values, rising, each an integer from 0"),
+        (dict(rand_augment=9), "None or a tuple of an integer from 1 and a number from 0"),
+        (dict(horizontal_flip=5), "one of True, False"),
+    ):
+        with pytest.raises(ValueError, match=f"must be {told}. Received"):
+            dataclasses.replace(recipe, **changes)

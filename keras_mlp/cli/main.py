@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 import os
 import signal
 import sys
@@ -81,6 +82,9 @@ def _run(argv) -> int | None:
         _, *arguments = flags([PROGRAM, *map(_with_underscores, words)])
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
+    for flag in flags:
+        if isinstance(flags[flag].value, float) and math.isnan(flags[flag].value):  # which is within any bounds
+            raise console.UsageError(f"--{flag} must be a number. Received: nan. See: {PROGRAM} {name} --help")
     if getattr(command, "KERAS", True):
         _import_package()
     try:

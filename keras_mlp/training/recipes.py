@@ -128,12 +128,12 @@ def linear_probe() -> Recipe:
 
 def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
     """Return the recipe for another batch size: its rates follow by the recipe's own rule."""
-    ratio = batch_size / recipe.batch_size
+    before, recipe = recipe.batch_size, dataclasses.replace(recipe, batch_size=batch_size)
+    ratio = batch_size / before
     rules = {"linear": ratio, "sqrt": ratio**0.5, "constant": 1.0}
     factor = _one_of(rules, "learning_rate_rule", recipe.learning_rate_rule)
     return dataclasses.replace(
         recipe,
-        batch_size=batch_size,
         learning_rate=recipe.learning_rate * factor,
         final_learning_rate=recipe.final_learning_rate * factor,
     )
@@ -171,11 +171,8 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
     """Return the recipe's schedule, from step 0 to `recipe.epochs * steps_per_epoch`.
 
     Raises:
-        ValueError: the rate is not positive, the warm-up leaves no step for the rest, or the schedule has another name
-            than those in `Recipe`.
+        ValueError: the warm-up leaves no step for the rest.
     """
-    if not recipe.learning_rate > 0:
-        raise ValueError(f"A recipe's learning_rate should be above 0. Received: {recipe.learning_rate}")
     total = recipe.epochs * steps_per_epoch
     warmup = recipe.warmup_steps
     if warmup is None:

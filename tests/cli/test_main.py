@@ -11,6 +11,8 @@ import pytest
 
 from keras_mlp.cli import commands, main
 
+TRAIN = ["train", "--model=mlp_mixer_s32", "--dataset=none/", "--output=none"]
+
 
 def test_every_file_in_commands_is_a_command():
     files = {path.stem for path in pathlib.Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
@@ -62,6 +64,8 @@ def test_help_states_choices_and_defaults(command):
         (["export", "--model=a.keras", "--output=a.pb"], "must end in .tflite or .onnx, or have no ending"),
         (["export", "--model=a.keras", "--output=a.onnx", "--precision=float16"], "go with a .tflite file"),
         (["benchmark", "mlp_mixer_s32", "--batch_size=0"], "--batch_size is a list of positive numbers"),
+        ([*TRAIN, "--checkpoint_seconds=nan"], "--checkpoint_seconds must be a number. Received: nan"),
+        ([*TRAIN, "--change=mixpu=1"], "a recipe has no mixpu"),
         (["convert", "a.npz", "--model=mlp_mixer_s32", "--output=a.h5"], "must end in .safetensors or .weights.h5"),
     ],
 )
@@ -85,6 +89,12 @@ def test_mistakes_in_the_command_line(command, words, told):
             "There is no checkpoint file none.npz",
         ),
         (["predict", "--model=mlp_mixer_s32", "--weights=imagnet", "x.jpg"], "Did you mean 'imagenet'"),
+        ([*TRAIN, "--change=mixup=-1"], "A recipe's mixup must be a number from 0. Received: -1"),
+        ([*TRAIN, "--change=label_smoothing=2"], "A recipe's label_smoothing must be a number from 0 below 1"),
+        ([*TRAIN, "--change=epochs=0"], "A recipe's epochs must be an integer from 1. Received: 0"),
+        ([*TRAIN, "--change=mixup=nan"], "A recipe's mixup must be a number from 0. Received: 'nan'"),
+        ([*TRAIN, "--learning_rate=0"], "A recipe's learning_rate must be a number above 0. Received: 0.0"),
+        ([*TRAIN, "--learning_rate=inf"], "A recipe's learning_rate must be"),
     ],
 )
 def test_failures_take_one_line_and_no_traceback(command, words, told):

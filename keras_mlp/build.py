@@ -33,7 +33,7 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
         ValueError: an argument is wrong, or the weights do not fit.
     """
     given = types.SimpleNamespace(**shared)
-    published = _published(family, model_name, given.weights)
+    published = published_weights(family, model_name, given.weights)
     arguments.check(given, published)
     arguments.check_rates(config)
     defaults = {parameter.name: parameter.default for parameter in family.architecture}
@@ -82,7 +82,7 @@ def average_and_classify(x, classes: int, activation):
     )
 
 
-def _published(family, model_name, weights) -> Weights | None:
+def published_weights(family, model_name, weights) -> Weights | None:
     """The published checkpoint that `weights` means; `None` for no weights and for a path that exists."""
     if weights is None or load.is_file(weights):
         return None

@@ -77,7 +77,7 @@ def silence_libraries():
 
 def quieten_loggers():
     """No Python log messages below errors from libraries."""
-    for name in ("absl", "tensorflow", "jax", "matplotlib"):
+    for name in ("absl", "tensorflow", "jax", "matplotlib", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

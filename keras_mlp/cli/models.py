@@ -90,6 +90,26 @@ def open_model(model: str, weights: str | None, image_size: list[str] | None = N
     return keras_mlp.create_model(model, **given)
 
 
+def find_weights(model: str, weights: str | None):
+    """Have the weights of a model by name on this machine, before anything else is fetched.
+
+    Args:
+        model: name of a model, or of a family.
+        weights: tag of published ones, which are downloaded, or the path of a checkpoint.
+
+    Raises:
+        ValueError, OSError: there are none of that name, or they cannot be fetched.
+    """
+    from keras_mlp import build, zoo
+    from keras_mlp.checkpoints import download
+
+    family = zoo.FAMILIES.get(model)
+    name = None if family else model
+    published = build.published_weights(family or zoo.FAMILIES[zoo.model_card(model).family], name, weights)
+    if published:
+        download.fetch(published)
+
+
 def open_classifier(
     model: str, weights: str | None, image_size: list[str] | None, batch_size: int, multi_label: bool | None = None
 ) -> Classifier:

@@ -326,6 +326,29 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
 
+class _Pace:
+    """Seconds that a step takes, and what the first one took longer, in which there may be compiling."""
+
+    def __init__(self):
+        self.began = self.first = self.last = time.monotonic()
+        self.steps = 0
+
+    def step(self):
+        """A step has ended."""
+        self.last = time.monotonic()
+        self.steps += 1
+        if self.steps == 1:
+            self.first = self.last
+
+    @property
+    def each(self) -> float:
+        return (self.last - self.first) / (self.steps - 1) if self.steps > 1 else self.last - self.began
+
+    @property
+    def wait(self) -> float:
+        return max(0.0, self.first - self.began - self.each)
+
+
 class Terminal(keras.callbacks.Callback):
     """Shows loss, accuracy, images/s and the time that is left.
 
@@ -342,25 +365,37 @@ class Terminal(keras.callbacks.Callback):
         self.in_place = in_place
         self.interval = 0.2 if in_place else 60
         self.width = 0
+        self.compiled = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = self.shown = time.monotonic()
         self.done = self.progress.step
+        self.training, self.testing = _Pace(), _Pace()
+
+    def on_test_begin(self, logs=None):
+        self.testing = _Pace()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.testing.step()
 
     def on_train_batch_end(self, batch, logs=None):
+        self.training.step()
         now = time.monotonic()
         if now - self.shown < self.interval:
             return
         self.shown = now
         epoch, step, steps = self.progress.epoch, self.progress.step, self.progress.steps
-        left = (now - self.start) / (batch + 1) * ((self.epochs - epoch) * steps - step)
+        left = self.training.each * ((self.epochs - epoch) * steps - step)
         line = self._line(f"{self._place(epoch)}  {step}/{steps}", logs, left)
         if self.in_place:
             line = line[: shutil.get_terminal_size().columns - 1]  # what is broken into two lines cannot be renewed
         self._show(line, end="" if self.in_place else "\n")
 
     def on_epoch_end(self, epoch, logs=None):
-        each = (time.monotonic() - self.start) / (1 - self.done / self.progress.steps)
+        seconds = time.monotonic() - self.start
+        if not self.compiled:  # which the next epochs do not wait for
+            seconds, self.compiled = seconds - self.training.wait - self.testing.wait, True
+        each = seconds / (1 - self.done / self.progress.steps)
         self._show(self._line(self._place(epoch), logs, each * (self.epochs - epoch - 1)), end="\n")
 
     def _place(self, epoch):

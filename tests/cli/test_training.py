@@ -165,3 +165,32 @@ def test_broken_images_are_reported_before_skipped_while_and_named_after_trainin
 def test_evaluate_refuses_data_of_other_classes(command, data_dir, tiny):
     answer = command("evaluate", f"--model={tiny}", "--dataset=digits", data_dir)
     assert answer.code == 1 and "digits has 10 classes" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "--weights=imagnet_gsam"], "Did you mean 'imagenet_gsam'"),
+        (["train", "--weights=imagenet"], "'imagenet_gsam' of 'mlp_mixer_s32' could not be fetched"),
+        (["train", "--weights=none.pth"], "path of an existing weights file"),
+        (["train", "--teacher=none.keras"], "There is no file none.keras"),
+        (["train", "--teacher=mlp_mixer_b61"], "Did you mean 'mlp_mixer_b16'"),
+        (["train", "--teacher=mlp_mixer_s16"], "'imagenet_gsam' of 'mlp_mixer_s16' could not be fetched"),
+        (["pretrain", "--weights=imagenet"], "'imagenet_gsam' of 'mlp_mixer_s32' could not be fetched"),
+    ],
+)
+def test_what_training_starts_from_is_looked_for_before_the_data(command, cache, tmp_path, monkeypatch, words, told):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("KERAS_MLP_MIRROR", str(tmp_path / "empty"))
+    folder = tmp_path / "data"
+    answer = command(*words, "--model=mlp_mixer_s32", "--dataset=digits", f"--data_dir={folder}", "--output=run")
+    assert answer.code == 1 and answer.err.count("\n") == 1 and told in answer.err
+    assert not folder.exists()
+
+
+def test_too_few_images_for_the_recipe_are_told_with_what_to_do(command, data_dir, tmp_path):
+    words = ["--model=mlp_mixer_s32", "--dataset=digits", "--split=train[:288]", "--recipe=published"]
+    answer = command("train", *words, data_dir, f"--output={tmp_path / 'run'}")
+    assert answer.code == 1 and not answer.out
+    for part in ("has 288 images, too few for one batch of 4096", "--batch_size=32", "--recipe=finetune"):
+        assert part in answer.err

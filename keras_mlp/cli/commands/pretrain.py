@@ -11,7 +11,7 @@ A run that was broken off goes on with the same command.
 
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets
+from keras_mlp.cli import console, datasets, models
 from keras_mlp.cli.commands import train
 
 ARGUMENTS = ""
@@ -63,6 +63,7 @@ def run(flags, arguments):
     console.require(flags, "model", "dataset", "output")
     recipe = train.changed(flags, recipes.pretrain(flags.recipe))
     _, shape = train.described(flags)
+    models.find_weights(flags.model, flags.weights)
     if flags.check_data:
         print(*datasets.check(flags.dataset, [flags.split], flags.data_dir), sep="\n", flush=True)
     data = datasets.load(

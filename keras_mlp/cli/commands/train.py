@@ -171,6 +171,9 @@ def run(flags, arguments):
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
     recipe = _recipe(flags, published)
+    models.find_weights(flags.model, flags.weights)
+    if flags.teacher:
+        _find_teacher(flags.teacher)
     size = shape[:2]
     if flags.check_data:
         splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
@@ -260,6 +263,16 @@ def build(flags, recipe, shape, **arguments):
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
     return rematerialize(model) if flags.remat else model
+
+
+def _find_teacher(teacher):
+    """Refuse a teacher that is not there, before any data are fetched."""
+    from keras_mlp import zoo
+
+    if not models.is_file(teacher):
+        models.find_weights(teacher, zoo.FAMILIES[zoo.model_card(teacher).family].best)
+    elif not pathlib.Path(teacher).is_file():
+        raise FileNotFoundError(f"There is no file {teacher}.")
 
 
 def _with_teacher(flags, model, classes):

@@ -1,5 +1,6 @@
 """Data sets of tensorflow-datasets, by name, as sources."""
 
+import contextlib
 import difflib
 import re
 
@@ -63,7 +64,15 @@ def _source(builder, name, split):
         raise ValueError(f"The data set {name!r} cannot be used here: its examples are not images with one label each.")
     image, label = keys
     try:
-        builder.download_and_prepare()
+        with _few_retries():
+            builder.download_and_prepare()
+    except AssertionError as error:  # what a person has to download is not there
+        raise ValueError(f"The data set {name!r} cannot be prepared: {error}") from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"The data set {name!r} could not be prepared: {builder.data_dir} cannot be written ({error}). Name "
+            "another folder with --data_dir."
+        ) from error
     except OSError as error:
         raise ConnectionError(
             f"The data set {name!r} could not be prepared in {builder.data_dir} ({error}). On a machine without "
@@ -101,6 +110,18 @@ def _source(builder, name, split):
         sound=getattr(builder, "SOUND", False),
         contents=lambda: [builder.info.full_name, split, *(str(splits[part].shard_lengths) for part in parts)],
     )
+
+
+@contextlib.contextmanager
+def _few_retries():
+    """Let tensorflow-datasets give up an address that cannot be reached after seconds, not after three minutes."""
+    from tensorflow_datasets.core.download import downloader
+
+    before, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 3
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = before
 
 
 def _tfds():

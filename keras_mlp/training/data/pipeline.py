@@ -171,9 +171,11 @@ def load(
         given = source.classes, source.examples, steps, batch_size, broken
         return Data(dataset, *given, multi_label=multi_label, identity=source.identity)
     if source.examples < batch_size:
+        fitting = 2 ** max(0, (source.examples // 8).bit_length() - 1)  # some batches an epoch
         raise ValueError(
-            f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. "
-            "Take a smaller batch size."
+            f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. Take a "
+            f"smaller batch size (--batch_size={fitting}), and for little data a recipe that is made for it "
+            "(--recipe=finetune)."
         )
     if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
         logging.info("%s holds characters: its images are not mirrored.", name)

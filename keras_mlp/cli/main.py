@@ -119,6 +119,7 @@ def _with_underscores(word):
 
 def _import_package():
     """Run the package's own `__init__`, where `keras_mlp_command` left it for later."""
+    console.quieten_loggers()  # before, for some speak as they are imported
     package = sys.modules["keras_mlp"]
     if not hasattr(package, "create_model"):
         package.__spec__.loader.exec_module(package)

@@ -34,10 +34,11 @@ def checked(source, allowance: Allowance):
         while pending:
             place, group = pending.pop()
             for name in group:
-                path = f"{place}{name}"
-                if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
+                raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+                path = f"{place}{raw.decode('utf-8', 'surrogateescape')}"
+                if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
                     raise ValueError(f"{path!r} is a link to another place or file, which is not followed")
-                item = group[name]
+                item = group[raw]
                 if isinstance(item, h5py.Group):
                     if _identity(item) in seen:
                         raise ValueError(f"the group {path!r} is at several places, perhaps inside itself")

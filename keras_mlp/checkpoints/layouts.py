@@ -199,7 +199,7 @@ def recognise(names: set[str] | None, tensors: dict[str, np.ndarray], among: lis
     scores = {}
     for prefix in prefixes.candidates(tensors):
         scores |= {(prefix, i): shared(layout, prefix) for i, layout in enumerate(among)}
-        if names is not None and max(scores.values()) == len(names):
+        if names is not None and not prefix and max(scores.values()) == len(names):
             break
     most = max(scores.values())
     best = [(prefix, among[i]) for (prefix, i), score in scores.items() if score == most]

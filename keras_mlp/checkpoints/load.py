@@ -128,7 +128,8 @@ def load_checkpoint(
         if problem:
             wrong.append(f"{name} {problem}")
     if missing or left_over or different or wrong:
-        raise CheckpointError(_complaint(described, layout, missing, left_over, different, wrong, prefix))
+        place = checkpoint.metadata.get("key", "") if checkpoint.format == "pth" else ""
+        raise CheckpointError(_complaint(described, layout, missing, left_over, different, wrong, prefix, place))
     if adapted:
         warnings.warn(
             f"The checkpoint was made for {ours[adapted[0]].shape[-2]} input channels and the model has "
@@ -164,7 +165,7 @@ def _open(source, key) -> tuple[str, readers.Checkpoint]:
         tensors = {name: numbers.as_array(name, value) for name, value in source.items()}
     except ValueError as error:
         raise CheckpointError(f"The tensor {error}.") from error
-    return described, readers.Checkpoint(tensors, "dict", {})
+    return described, readers.select(readers.Checkpoint(tensors, "dict", {}), key, described)
 
 
 def _by_our_names(model, named, described, checkpoint, family):
@@ -341,7 +342,7 @@ def _set_gelu(model, form):
         model.train_function = model.test_function = model.predict_function = None
 
 
-def _complaint(source, layout, missing, left_over, different, wrong=(), prefix="") -> str:
+def _complaint(source, layout, missing, left_over, different, wrong=(), prefix="", place="") -> str:
     under = f", under the prefix {prefix!r}" if prefix else ""
     lines = [f"The checkpoint {source} (layout {layout}{under}) does not fit the model."]
     if missing:
@@ -349,7 +350,7 @@ def _complaint(source, layout, missing, left_over, different, wrong=(), prefix="
     if left_over:
         lines.append(f"Left over in the checkpoint ({len(left_over)}): {some(left_over)}.")
         if prefix:
-            lines.append(f"To use only what is under {prefix!r}, name it with `key`.")
+            lines.append(f"To use only what is under the prefix, pass key={f'{place}.{prefix}'.strip('./')!r}.")
     if different:
         lines.append(f"Of another shape ({len(different)}): {some(different)}.")
         if all(_of_head(line) for line in different) and not missing and not left_over:

@@ -9,11 +9,18 @@ _DEEPEST = 6
 
 
 def unwrap(tensors: dict) -> dict:
-    """`tensors` without the modules around modules in their names; unchanged if two of them would have one name."""
-    names = {name: "".join(part for part in _parts(name) if part.rstrip("./") not in _INSIDE) for name in tensors}
-    if len({*names.values()}) < len(names):
+    """`tensors` without the modules around modules in their names, behind what all names begin with.
+
+    They are unchanged if two of them would have one name.
+    """
+    split = [_parts(name) for name in tensors]
+    common = 0
+    while split and all(parts[: common + 1] == split[0][: common + 1] for parts in split) and common < len(split[0]):
+        common += 1
+    names = ["".join(p for i, p in enumerate(parts) if i < common or p[:-1] not in _INSIDE) for parts in split]
+    if len({*names}) < len(names):
         return tensors
-    return {names[name]: value for name, value in tensors.items()}
+    return dict(zip(names, tensors.values(), strict=True))
 
 
 def candidates(names) -> list[str]:

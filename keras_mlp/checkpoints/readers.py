@@ -79,9 +79,9 @@ def _read(path, key):
     if torch_reader.LEGACY_MAGIC in head[:64]:
         return _read_torch(path, key)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _select(_read_hdf5(path), key, path)
+        return select(_read_hdf5(path), key, path)
     if head[8:9] == b"{" and length < 100_000_000:
-        return _select(_read_safetensors(path), key, path)
+        return select(_read_safetensors(path), key, path)
     if tail == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
         raise ValueError(
             f"{path} is the index of a TensorFlow checkpoint, which is not supported: only {SUPPORTED} are."
@@ -138,7 +138,7 @@ def _read_zip(path, key):
             "`import keras_mlp`); its `save_weights` writes a file that can be loaded here."
         )
     if names and all(name.endswith(".npy") for name in names):
-        return _select(_read_npz(path), key, path)
+        return select(_read_npz(path), key, path)
     raise ValueError(
         f"{path} is a zip archive, but no checkpoint: it holds {some(names, 3) or 'nothing'}. "
         f"Supported are {SUPPORTED}."
@@ -273,9 +273,8 @@ def _is_tensor(value) -> bool:
     return isinstance(value, torch_reader.Tensor | np.ndarray)
 
 
-_MOST_ENTRIES = (
-    1_000_000  # looked at in search of the tensors: a few bytes can name one dictionary at billions of places
-)
+# Entries looked at in search of the tensors: a few bytes can name one dictionary at billions of places.
+_MOST_ENTRIES = 200_000
 
 
 def _state_dicts(tree, place="", depth=3, looked=None):
@@ -300,8 +299,12 @@ def _state_dicts(tree, place="", depth=3, looked=None):
     return inner
 
 
-def _select(checkpoint: Checkpoint, key, path) -> Checkpoint:
-    """The tensors whose names begin with `key`, without it."""
+def select(checkpoint: Checkpoint, key, path) -> Checkpoint:
+    """The tensors whose names begin with `key`, without it.
+
+    Raises:
+        ValueError: there are none.
+    """
     if key is None:
         return checkpoint
     for separator in "/.":

@@ -133,7 +133,7 @@ def _build(target, state):
 
 # What is given to functions and to BUILD may have so many parts in all, beside so many for each byte of the pickle,
 # which could give one long value to them again and again.
-_PARTS, _PARTS_A_BYTE = 1_000_000, 10
+_PARTS, _PARTS_A_BYTE = 100_000, 4
 
 
 def _size(arguments):

@@ -9,7 +9,10 @@ import zipfile
 
 import numpy as np
 
-KINDS = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "u1": "Byte", "b1": "Bool"}
+KINDS = {
+    **{"f4": "Float", "f8": "Double", "f2": "Half", "c8": "ComplexFloat"},
+    **{"i8": "Long", "i4": "Int", "i1": "Char", "u1": "Byte", "b1": "Bool"},
+}
 
 
 @dataclasses.dataclass(frozen=True)

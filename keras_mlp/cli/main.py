@@ -83,12 +83,13 @@ def _run(argv) -> int | None:
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
     for flag in flags:
-        if isinstance(flags[flag].value, float) and math.isnan(flags[flag].value):  # which is within any bounds
+        value = flags[flag].value = _expanded(flags[flag].value)  # a shell expands no ~ behind "="
+        if isinstance(value, float) and math.isnan(value):  # which is within any bounds
             raise console.UsageError(f"--{flag} must be a number. Received: nan. See: {PROGRAM} {name} --help")
     if getattr(command, "KERAS", True):
         _import_package()
     try:
-        return command.run(flags, arguments)
+        return command.run(flags, _expanded(arguments))
     except console.UsageError as error:
         raise console.UsageError(f"{error}. See: {PROGRAM} {name} --help") from error
 
@@ -109,6 +110,13 @@ def _flags_of(command) -> absl_flags.FlagValues:
         "verbose", False, "Show what libraries write, and the traceback of an error.", flag_values=flags
     )
     return flags
+
+
+def _expanded(value):
+    """Words, or a list of them, of which those that begin with "~/" are paths in the home folder."""
+    if isinstance(value, list):
+        return [_expanded(word) for word in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _with_underscores(word):

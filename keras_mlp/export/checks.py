@@ -18,7 +18,7 @@ def checked_path(path, suffix: str) -> pathlib.Path:
         path: the file.
         suffix: what its name must end in, "" for a folder.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if suffix and path.suffix != suffix:
         raise ValueError(f'`path` must end in "{suffix}". Received: path={str(path)!r}')
     if suffix and path.is_dir():

@@ -16,6 +16,8 @@ from safetensors.numpy import save_file
 import keras_mlp
 from keras_mlp.checkpoints import keras_weights, naming
 from keras_mlp.checkpoints.layouts import CheckpointError
+from keras_mlp.cli.main import main
+from keras_mlp.export import checks
 from keras_mlp.layers import activations
 
 TIMM = golden.load("mlp_mixer/tiny.json")
@@ -362,10 +364,13 @@ def test_two_prefixes_that_fit_alike_are_named():
     keras_mlp.load_checkpoint(golden.build(TIMM, load=False), state, key="teacher")
 
 
-def test_paths_may_begin_with_a_tilde(tmp_path, monkeypatch):
+def test_paths_may_begin_with_a_tilde(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     model = tiny()
     keras_mlp.save_checkpoint(model, "~/own.safetensors")
     assert (tmp_path / "own.safetensors").is_file()
     keras_mlp.load_checkpoint(tiny(), "~/own.safetensors")
     tiny(weights="~/own.safetensors")
+    main(["convert", "~/own.safetensors", "--model=mlp_mixer_s32", "--output=~/none.safetensors"])
+    assert str(tmp_path / "own.safetensors") in capsys.readouterr().err
+    assert checks.checked_path("~/a.tflite", ".tflite") == tmp_path / "a.tflite"

@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 from checkpoints.torch_writer import save_legacy, save_pickle, save_zip, tensor
 
-from keras_mlp import export
+from keras_mlp import classifiers, export
 from keras_mlp.checkpoints import packed, readers, whole_models
 from keras_mlp.cli import models
 
@@ -338,4 +338,5 @@ def test_a_description_that_fits_no_model_is_refused(tmp_path, described):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
     export.attach_metadata(path, described, ["cat", "dog"])
-    refused(lambda path: models._told_by(str(path), 2), path, "cannot be read")
+    output = classifiers.Output("exclusive", "softmax", 2)
+    refused(lambda path: models._told_by(str(path), output), path, "cannot be read")

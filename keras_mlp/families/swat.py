@@ -245,27 +245,30 @@ class StructuredAttention(Composite):
         kernel_size: side of the convolutions' window.
         window: side of the windows of positions, or `None` for attention over all.
         shift: by how many positions the windows are moved.
+        qkv_bias: whether the layers of `qkv`, and the convolution beside the last linear layer, have a bias.
 
     Input shape: `(batch, height, width, segments * sub_grid ** 2)`, all but the batch known.
     Output shape: the same.
     """
 
-    def __init__(self, heads, sub_grid=None, kernel_size=3, window=None, shift=0, **kwargs):
+    def __init__(self, heads, sub_grid=None, kernel_size=3, window=None, shift=0, qkv_bias=True, **kwargs):
         super().__init__(**kwargs)
         self.heads, self.sub_grid, self.kernel_size = heads, sub_grid, kernel_size
-        self.window, self.shift = window, shift
+        self.window, self.shift, self.qkv_bias = window, shift, qkv_bias
 
     def build(self, input_shape):
         channels = input_shape[-1]
         linear = "_linear" if self.sub_grid else ""
         for name, units in (("qkv", 3 * channels), ("proj", channels)):
-            dense = dict(kernel_initializer=_NORMAL, name=name + linear, input_shape=(None, channels))
+            bias = dict(use_bias=self.qkv_bias or name == "proj")
+            dense = bias | dict(kernel_initializer=_NORMAL, name=name + linear, input_shape=(None, channels))
             setattr(self, name + "_dense", self.sublayer(Dense, units, **dense))
             if self.sub_grid:
                 segments = channels // self.sub_grid**2
                 filters = units // self.sub_grid**2
                 inside = (None, self.sub_grid, self.sub_grid, segments)
-                conv = dict(padding="same", data_format="channels_last", name=name, input_shape=inside)
+                conv = dict(padding="same", data_format="channels_last", use_bias=self.qkv_bias)
+                conv |= dict(name=name, input_shape=inside)
                 setattr(self, name + "_conv", self.sublayer(layers.Conv2D, filters, self.kernel_size, **conv))
         if self.window:
             shape = ((2 * self.window - 1) ** 2, self.heads)
@@ -335,6 +338,7 @@ class StructuredAttention(Composite):
             "kernel_size": self.kernel_size,
             "window": self.window,
             "shift": self.shift,
+            "qkv_bias": self.qkv_bias,
         }
 
 
@@ -343,14 +347,17 @@ def _without_convolutions(layer, weights, shape):
     """A convolution inside a token is a linear map of the token's channels, which the linear layer beside it can hold."""
     if not layer.sub_grid:
         return None
-    simple = StructuredAttention(
-        layer.heads, window=layer.window, shift=layer.shift, name=layer.name, dtype=layer.dtype_policy
-    )
+    kept = dict(window=layer.window, shift=layer.shift, qkv_bias=layer.qkv_bias)
+    simple = StructuredAttention(layer.heads, **kept, name=layer.name, dtype=layer.dtype_policy)
     merged = {path: value for path, value in weights.items() if path == "relative_bias"}
     for name in ("qkv", "proj"):
         kernel = _as_matrix(weights[f"{name}/kernel"], layer.sub_grid) + weights[f"{name}_linear/kernel"]
-        bias = np.repeat(weights[f"{name}/bias"], layer.sub_grid**2) + weights[f"{name}_linear/bias"]
-        merged |= {f"{name}/kernel": 0.5 * kernel, f"{name}/bias": 0.5 * bias}
+        merged[f"{name}/kernel"] = 0.5 * kernel
+        biases = [weights[f"{name}_linear/bias"]] if f"{name}_linear/bias" in weights else []
+        if layer.qkv_bias:
+            biases.append(np.repeat(weights[f"{name}/bias"], layer.sub_grid**2))
+        if biases:
+            merged[f"{name}/bias"] = 0.5 * sum(biases)
     return [(simple, merged)]
 
 
@@ -369,7 +376,9 @@ def _as_matrix(window, p):
 
 @algebra.reads.answer(StructuredAttention)
 def _qkv(layer):
-    return None if layer.sub_grid else (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias"),)
+    return (
+        None if layer.sub_grid else (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
+    )
 
 
 @algebra.writes.answer(StructuredAttention)
@@ -438,6 +447,7 @@ def SWAT(
     merge_kernels=(),
     window=7,
     initial_scale=1e-4,
+    qkv_bias=True,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -461,6 +471,7 @@ def SWAT(
         merge_kernels: for "swin", the side of the convolution between each two stages.
         window: for "swin", the side of the windows in positions.
         initial_scale: for "resmlp", what layer scale starts from.
+        qkv_bias: for "deit" and "swin", whether attention's first layers have a bias, and the convolution at its end.
         activation: "gelu" (exact) by default, as in all models of the paper.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
@@ -500,12 +511,13 @@ def SWAT(
             elif kind == "resmlp":
                 mixing = StructuredTokenMixing(activation=activation, **inside)
             elif kind == "deit":
-                mixing = StructuredAttention(heads[stage], **inside)
+                mixing = StructuredAttention(heads[stage], qkv_bias=qkv_bias, **inside)
             else:
                 # Every other block moves its windows, unless one window is all there is.
                 shifted = i % 2 == 1 and min(x.shape[1:3]) > window
                 inside = {"name": inside["name"]} if shifted else inside
-                mixing = StructuredAttention(heads[stage], window=window, shift=window // 2 * shifted, **inside)
+                inside |= dict(window=window, shift=window // 2 * shifted)
+                mixing = StructuredAttention(heads[stage], qkv_bias=qkv_bias, **inside)
             x = swat_block(
                 x,
                 norm,

@@ -7,22 +7,18 @@ import numpy as np
 
 from keras_mlp.cards import Preprocessing
 from keras_mlp.cli import datasets
+from keras_mlp.walking import walk
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
-    """The files that `paths` name, folders searched to the bottom, in order; hidden ones in folders are left out.
+    """The files that `paths` name, in order, folders searched to the bottom as by `keras_mlp.walking.walk`.
 
     A path that does not exist is kept: reading it tells.
     """
     found = []
     for path in map(pathlib.Path, paths):
-        inside = (file for file in sorted(path.rglob("*")) if not _hidden(file.relative_to(path)) and file.is_file())
-        found += inside if path.is_dir() else [path]
+        found += walk(path)[0] if path.is_dir() else [path]
     return found
-
-
-def _hidden(path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def read(path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:

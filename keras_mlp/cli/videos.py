@@ -8,6 +8,7 @@ import numpy as np
 from keras_mlp.cards import VideoPreprocessing, natural_order
 from keras_mlp.cli import images
 from keras_mlp.extras import need
+from keras_mlp.walking import is_special, walk
 
 FRAMES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 RATE = 30.0
@@ -15,23 +16,21 @@ RATE = 30.0
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
-    """The videos that `paths` name, in order; hidden files and folders inside folders are left out.
+    """The videos that `paths` name, in order, folders searched to the bottom as by `keras_mlp.walking.walk`.
 
-    A folder that holds pictures is one video, of these as its frames; other folders are searched to the bottom, and
-    each file in them is a video. A path that does not exist is kept: reading it tells.
+    A folder that holds pictures is one video, of these as its frames; each file in other folders is a video. A path
+    that does not exist is kept: reading it tells.
     """
     found = []
     for path in map(pathlib.Path, paths):
-        if path.is_dir() and not _frames(path):
-            found += find(sorted(inside for inside in path.iterdir() if not inside.name.startswith(".")))
-        else:
-            found.append(path)
+        found += walk(path, whole=_frames)[0] if path.is_dir() else [path]
     return found
 
 
 def _frames(folder) -> list[pathlib.Path]:
     """The pictures in a folder, 2 before 10."""
     inside = (path for path in folder.iterdir() if path.suffix.lower() in FRAMES and not path.name.startswith("."))
+    inside = (path for path in inside if not path.is_dir() and not is_special(path))
     return sorted(inside, key=lambda path: natural_order(path.name))
 
 

@@ -4,12 +4,14 @@ Not by `keras.utils.image_dataset_from_directory`, which resizes to one size bef
 nor by `tfds.ImageFolder`, which wants split folders and knows no part of a split.
 """
 
+import os
 import pathlib
 
 import numpy as np
 
 from keras_mlp.training.data.source import EVALUATION_SPLITS, Source, choose_split, sizes
 from keras_mlp.training.data.splits import held_out
+from keras_mlp.walking import subfolders, walk
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
@@ -20,7 +22,7 @@ def folder(path, split: str) -> Source:
     Args:
         path: a folder of split folders of class folders (`train/cat/1.jpg`, `test/cat/2.jpg`), or a folder of class
             folders (`cat/1.jpg`), of which every fifth image of a class, drawn once and for all, is the test split.
-            Images are looked for in all depths of a class folder.
+            Images are looked for in all depths of a class folder, as by `keras_mlp.walking.walk`.
         split: a split folder's name, or "train", "test" or "all" without split folders, or "evaluation"
             for the one that is there to evaluate on.
 
@@ -32,13 +34,13 @@ def folder(path, split: str) -> Source:
     """
     path = pathlib.Path(path)
     if (path / "train").is_dir():
-        available = _subfolders(path)
+        available = subfolders(path)
         split = choose_split(split, available, path)
-        classes = _subfolders(path / "train")
+        classes = subfolders(path / "train")
         files, labels = _images(path / split, classes)
     else:
         split = choose_split(split, ["train", "test", "all"], path)
-        classes = _subfolders(path)
+        classes = subfolders(path)
         files, labels = _images(path, classes)
         if split != "all":
             chosen = held_out(labels) == (split == "test")
@@ -60,11 +62,7 @@ def folder(path, split: str) -> Source:
 def has_classes(path) -> bool:
     """Whether there is more than one class folder."""
     path = pathlib.Path(path)
-    return len(_subfolders(path / "train" if (path / "train").is_dir() else path)) > 1
-
-
-def _subfolders(path):
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return len(subfolders(path / "train" if (path / "train").is_dir() else path)) > 1
 
 
 def _images(path, classes):
@@ -74,11 +72,15 @@ def _images(path, classes):
             f"There are no class folders in {path}: expected {path}/CLASS/IMAGE, or {path}/train/CLASS/IMAGE with "
             f"further split folders ({', '.join(EVALUATION_SPLITS)}) beside train."
         )
-    if unknown := set(_subfolders(path)) - set(classes):
+    if unknown := set(subfolders(path)) - set(classes):
         raise ValueError(f"{path} has classes that the train split has not: {', '.join(sorted(unknown))}.")
+    real = {}
+    for name in classes:
+        if (other := real.setdefault(os.path.realpath(path / name), name)) != name:
+            raise ValueError(f"{path / other} and {path / name} are one folder by a link: its images have one class.")
     files, labels = [], []
-    for label, name in enumerate(classes):
-        found = sorted(str(file) for file in (path / name).rglob("[!.]*") if file.suffix.lower() in SUFFIXES)
+    for label, (name, found) in enumerate(zip(classes, walk(*(path / name for name in classes)), strict=True)):
+        found = sorted(str(file) for file in found if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {path / name}.")
         files += found

@@ -1,6 +1,7 @@
 """TFRecords of `tf.train.Example`s, as a source."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -42,7 +43,8 @@ def records(path, split: str) -> Source:
     path = pathlib.Path(path)
     splits = {}
     for file in sorted(filter(_is_record, path.iterdir())):
-        splits.setdefault(_split(file), []).append(file)
+        splits.setdefault(_split(file), {}).setdefault(os.path.realpath(file), file)  # a file by two names counts once
+    splits = {name: list(files.values()) for name, files in splits.items()}
     split = choose_split(split, splits, path)
     image, label = _keys(splits[split][0])
     features = {image: tf.io.FixedLenFeature((), tf.string), label: tf.io.FixedLenFeature((), tf.int64)}

@@ -1,6 +1,7 @@
 """Videos for `predict`, as files or folders of frames: found, their frames chosen and cropped as in evaluation."""
 
 import contextlib
+import errno
 import pathlib
 
 import numpy as np
@@ -13,6 +14,19 @@ from keras_mlp.walking import is_special, walk
 FRAMES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 RATE = 30.0
 """Frames a second where nothing tells."""
+CONTAINERS = (
+    *("mp4", "matroska", "avi", "asf", "flv", "ogg", "mpeg", "mpegts", "rm", "wtv", "swf", "dhav"),
+    *("dv", "mxf", "gxf", "nut", "ivf", "yuv4mpegpipe", "gif", "apng"),
+    *("mpegvideo", "m4v", "h261", "h263", "h264", "hevc", "vvc", "vc1", "av1", "obu", "dirac", "mjpeg"),
+    *("jpeg_pipe", "png_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe", "gif_pipe"),
+)
+"""FFmpeg's names of the formats of files that hold their frames themselves.
+
+Playlists and descriptions of streams (HLS, DASH, SDP, concat scripts and others) are none: they name other files and
+servers, which FFmpeg would open.
+"""
+SEALED = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
+"""Options for FFmpeg under which it opens nothing but what it is given."""
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
@@ -38,7 +52,7 @@ def views(path: pathlib.Path, shape: tuple[int, int, int, int], preprocessing: V
     """What a model looks at of one video, as pixels 0–255.
 
     Args:
-        path: a file that FFmpeg reads, or a folder of frames at 30 a second.
+        path: a file of one of `CONTAINERS`, or a folder of frames at 30 a second.
         shape: `(frames, height, width, channels)` of the model's input; 1 or 3 channels.
         preprocessing: which frames are taken, and how they are resized and cropped.
 
@@ -98,16 +112,23 @@ class _File:
     @contextlib.contextmanager
     def _open(self):
         av = need("av", extra="video")
+        if is_special(self.path):
+            raise ValueError("neither a file nor a folder of frames")
         with open(self.path, "rb") as file:
             try:
-                with av.open(file) as container:
+                with av.open(file, options=SEALED, metadata_errors="replace") as container:
                     if not container.streams.video:
                         raise ValueError("there is no video in the file")
                     stream = container.streams.video[0]
                     stream.thread_type = "AUTO"
                     yield container, stream
-            except av.FFmpegError as error:
-                raise ValueError("not a video, or a broken one (what FFmpeg reads can be read)") from error
+            except (av.FFmpegError, OSError) as error:
+                if not isinstance(error, av.FFmpegError) and error.errno != errno.EINVAL:
+                    raise  # the file cannot be read; EINVAL is of FFmpeg's seeking before the beginning
+                raise ValueError(
+                    "not a video, or a broken one (files that hold their frames can be read, as MP4, MKV, WebM, AVI "
+                    "and MPEG do; playlists cannot)"
+                ) from error
 
     def pictures(self, wanted):
         """Number and pixels of the frames in `wanted`, as they come."""

@@ -1,6 +1,9 @@
 """`predict` with a video model: files, folders of frames, what cannot be read."""
 
+import http.server
+import os
 import sys
+import threading
 
 import av
 import keras
@@ -36,9 +39,11 @@ def brightening(length, height=48, width=64):
     return frames
 
 
-def write_video(path, frames, rate=30):
+def write_video(path, frames, rate=30, codec="mpeg4", pixels="yuv420p"):
+    path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=rate)
+        stream = container.add_stream(codec, rate=rate)
+        stream.pix_fmt = pixels
         stream.height, stream.width = frames.shape[1:3]
         stream.bit_rate = 4_000_000
         for pixels in frames:
@@ -86,6 +91,108 @@ def test_what_cannot_be_read_is_named_and_the_others_are_classified(command, mov
     for name, told in {"c": "frame_0.png: not an image", "half.mp4": "broken", "notes.txt": "not a video"}.items():
         assert any(f"{folder / name}: " in line and told in line for line in errors), errors
     assert any("nowhere.mp4: No such file" in line for line in errors)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A video on a server on this machine, its address, and the requests that came."""
+    write_video(tmp_path / "served" / "clip.ts", brightening(12))
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path / "served")
+
+        def log_message(self, *arguments):
+            requests.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path / "served" / "clip.ts", f"http://127.0.0.1:{server.server_port}/clip.ts", requests
+        server.shutdown()
+
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"
+CONCAT = "ffconcat version 1.0\nfile '{}'\n"
+DASH = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period>
+<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="9"><BaseURL>{}</BaseURL></Representation>
+</AdaptationSet></Period></MPD>"""
+ASX = '<asx version="3.0"><entry><ref href="{}"/></entry></asx>'
+SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {} RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+
+
+def test_of_a_video_nothing_but_its_file_is_opened(command, mover, served, tmp_path):
+    """Playlists and the like, whatever their names say, reach no server, no port and no other file."""
+    file, address, requests = served
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    playlists = {
+        "m3u8": HLS,
+        "ffconcat": CONCAT,
+        "mpd": DASH,
+        "asx": ASX,
+        "ram": "{}\n",
+        "pls": "[playlist]\nFile1={}\n",
+    }
+    for suffix, content in playlists.items():
+        for i, named in enumerate((address, file, f"file:{file}", f"../{file.parent.name}/{file.name}")):
+            for name in (f"{suffix}_{i}.{suffix}", f"{suffix}_{i}.mp4"):
+                (folder / name).write_text(content.format(named))
+    for name in ("stream.sdp", "stream.mp4"):
+        (folder / name).write_text(SDP.format(54321))
+    os.symlink(folder, folder / "again")
+    os.mkfifo(folder / "pipe.mp4")
+    whole = write_video(folder / "whole.mp4", brightening(6))
+    answer = command("predict", f"--model={mover}", folder)
+    assert not requests
+    assert answer.code == 1 and [row["file"] for row in answer.rows] == [str(whole)]
+    *errors, summary = answer.err.splitlines()
+    refused = sorted(path for path in folder.iterdir() if path.name not in ("again", "pipe.mp4", "whole.mp4"))
+    assert summary == f"keras-mlp: {len(refused)} of {len(refused) + 1} files could not be read"
+    for line, path in zip(errors, refused, strict=True):
+        assert f"{path}: " in line and "not a video" in line
+
+
+CODECS = {"mov": "mpeg4", "mkv": "mpeg4", "avi": "mpeg4", "webm": "libvpx", "wmv": "wmv2", "flv": "flv", "gif": "gif"}
+CODECS |= {"mpg": "mpeg2video", "ts": "mpeg2video", "y4m": "rawvideo"}
+
+
+@pytest.mark.parametrize("suffix, codec", CODECS.items())
+def test_usual_files_of_videos_are_read_and_cut_ones_refused(suffix, codec, tmp_path):
+    pixels = "rgb8" if codec == "gif" else "yuv420p"
+    file = write_video(tmp_path / f"clip.{suffix}", brightening(12), 25, codec, pixels)
+    seen = videos.views(file, (4, SIZE, SIZE, 3), VideoPreprocessing())
+    assert seen.shape == (1, 4, SIZE, SIZE, 3) and np.ptp(seen[..., 2].mean((0, 2, 3))) > 50
+    content = file.read_bytes()
+    for length in (0, 1, 10):
+        file.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="not a video"):
+            videos.views(file, (4, SIZE, SIZE, 3), VideoPreprocessing())
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    frames = write_frames(tmp_path / "clip", brightening(4))
+    os.mkfifo(frames / "pipe.png")
+    (frames / "folder.png").mkdir()
+    with pytest.raises(ValueError, match="neither a file nor a folder"):
+        videos.views(tmp_path / "pipe.mp4", (4, SIZE, SIZE, 3), VideoPreprocessing())
+    assert videos.views(frames, (4, SIZE, SIZE, 3), VideoPreprocessing()).shape == (1, 4, SIZE, SIZE, 3)
+
+
+def test_a_title_in_an_old_encoding_hinders_nobody(tmp_path):
+    file = tmp_path / "clip.avi"
+    with av.open(str(file), "w") as container:
+        container.metadata["title"] = "a title"
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width = 48, 64
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(brightening(1)[0], format="rgb24")))
+        container.mux(stream.encode())
+    content = file.read_bytes()
+    assert b"a title" in content
+    file.write_bytes(content.replace(b"a title", "Ünützes".encode("latin-1")))
+    assert videos.views(file, (1, SIZE, SIZE, 3), VideoPreprocessing()).shape == (1, 1, SIZE, SIZE, 3)
 
 
 def test_the_views_of_a_checkpoint_are_its_clips_and_crops(tmp_path):

@@ -1,7 +1,13 @@
 """Images that cannot be read, and TFRecords."""
 
+import gzip
 import io
+import json
+import os
 import pathlib
+import re
+import shutil
+import tempfile
 
 import keras
 import numpy as np
@@ -206,6 +212,158 @@ def test_records_that_are_not_as_expected(tmp_path):
         data.load(tmp_path, "train", image_size=4, batch_size=1)
     with pytest.raises(ValueError, match=r"has no split 'val'. It has: train"):
         data.load(tmp_path, "val", image_size=4, batch_size=1)
+
+
+COUNTS = {"train": {"1": 7, "2": 7, "3": 6}, "validation": {"1": 1, "2": 1, "3": 1}}
+INDEXES = {
+    "no JSON": b"rubbish",
+    "no UTF-8": b"\xff",
+    "nothing": b"",
+    "deep": b"[" * 100_000,
+    **{value: value.encode() for value in ("[]", "null", "3", '"files"', "{}", '{"counts": {}}', "NaN")},
+    **{
+        name: json.dumps({"files": "STATE", "counts": counts}).encode()
+        for name, counts in {
+            "no counts": None,
+            "a list of counts": [COUNTS],
+            "no splits": {},
+            "a split less": {"train": COUNTS["train"]},
+            "a split more": {**COUNTS, "test": {"0": 1}},
+            "no labels": {"train": {}, "validation": {}},
+            "labels that are no numbers": {**COUNTS, "validation": {"cat": 1}},
+            "counts in a list": {**COUNTS, "validation": [1, 1, 1]},
+            "counts in quotes": {**COUNTS, "validation": {"1": "1"}},
+            "counts that are no whole numbers": {**COUNTS, "validation": {"1": 1.5}},
+            "counts that are true": {**COUNTS, "validation": {"1": True}},
+            "no count": {**COUNTS, "validation": {"1": None}},
+            "counts below 1": {**COUNTS, "validation": {"1": 0}},
+            "more than the files hold": {**COUNTS, "train": {"1": 10**30}},
+            "numbers without end": {**COUNTS, "train": {"1": float("inf")}},
+            "labels of many digits": {**COUNTS, "train": {"9" * 5000: 1}},
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("content", INDEXES.values(), ids=INDEXES)
+def test_an_index_of_records_that_cannot_be_true_is_made_anew(shards, content):
+    data.find(shards, "train")
+    right = (shards / records.INDEX).read_bytes()
+    state = json.dumps(json.loads(right)["files"]).encode()
+    (shards / records.INDEX).write_bytes(content.replace(b'"STATE"', state))
+    assert data.find(shards, "train").counts() == [7, 7, 6]
+    assert (shards / records.INDEX).read_bytes() == right
+
+
+def test_an_index_that_is_no_file_is_not_waited_for(shards):
+    os.mkfifo(shards / records.INDEX)
+    assert data.find(shards, "train").counts() == [7, 7, 6]
+
+
+def example(**features):
+    kinds = {bytes: ("bytes_list", tf.train.BytesList), int: ("int64_list", tf.train.Int64List)}
+    made = {}
+    for name, values in features.items():
+        kind, of = kinds[type(values[0])]
+        made[name] = tf.train.Feature(**{kind: of(value=values)})
+    return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
+
+
+def forged(length, content=b""):
+    """A record that says how long it is, with the checksum of that, and is not."""
+    head = length.to_bytes(8, "little")
+    with tempfile.NamedTemporaryFile() as file:
+        with tf.io.TFRecordWriter(file.name) as writer:
+            writer.write(head)
+        checksum = pathlib.Path(file.name).read_bytes()[20:]
+    return head + checksum + content
+
+
+DAMAGED = {
+    "cut": lambda content: content[:-1],
+    "cut in the first record": lambda content: content[:40],
+    "cut in a length": lambda content: content + b"\0\0\0",
+    "another byte in the last record": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+    "another byte in a length": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "text": lambda content: b"these are no records, and nobody said that they were",
+    "compressed": gzip.compress,
+    "a length beyond the file": lambda content: content + forged(2**40),
+    "a length beyond all files": lambda content: content + forged(2**64 - 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("name", ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"])
+def test_damaged_files_of_records_are_named(shards, damage, name):
+    file = shards / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=re.escape(str(file))) as error:
+        data.find(shards, "train")
+    assert "\n" not in str(error.value) and not (shards / records.INDEX).exists()
+
+
+CONTENTS = {
+    "no example": b"\xff\xff\xff",
+    "nothing": b"",
+    "no label": example(**{"image/encoded": [b"x"]}),
+    "no image": example(**{"image/class/label": [1]}),
+    "two labels": example(**{"image/encoded": [b"x"], "image/class/label": [1, 2]}),
+    "two images": example(**{"image/encoded": [b"x", b"y"], "image/class/label": [1]}),
+    "a label that is text": example(**{"image/encoded": [b"x"], "image/class/label": [b"1"]}),
+    "a huge label": example(**{"image/encoded": [b"x"], "image/class/label": [2**62]}),
+    "a label below 0": example(**{"image/encoded": [b"x"], "image/class/label": [-1]}),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_records_of_other_content_are_refused_wherever_they_are(tmp_path, content):
+    for first in (True, False):
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        sound = example(**{"image/encoded": [encoded(0)], "image/class/label": [1]})
+        with tf.io.TFRecordWriter(str(folder / "train.tfrecord")) as file:
+            for record in [content, sound] if first else [sound, content]:
+                file.write(record)
+        with pytest.raises(ValueError, match=re.escape(str(folder))) as error:
+            data.find(folder, "train")
+        assert "\n" not in str(error.value)
+
+
+def test_splits_and_names_that_hold_nothing_are_told(shards):
+    (shards / "test.tfrecord").touch()
+    assert data.find(shards, "train").counts() == [7, 7, 6]
+    with pytest.raises(ValueError, match=r"test.tfrecord is empty"):
+        data.find(shards, "test")
+    (shards / "classes.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"classes.txt is not in UTF-8"):
+        data.find(shards, "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"name": 3}'])
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_damaged_description_of_what_was_prepared_is_told(digits, prepared, tmp_path, name, content):
+    digits()
+    folder = shutil.copytree(prepared / "digits" / "1.0.0", tmp_path / "digits" / "1.0.0")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(folder))) as error:
+        data.find(folder, "train")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [40, 0, -9, None])
+def test_files_that_were_prepared_and_are_missing_or_cut_are_named(digits, prepared, tmp_path, kept):
+    digits()
+    folder = shutil.copytree(prepared / "digits" / "1.0.0", tmp_path / "digits" / "1.0.0")
+    file = folder / "digits-train.tfrecord-00000-of-00001"
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:kept])
+    for place in ((folder, "train"), ("digits", "train[:50%]+test", tmp_path)):
+        with pytest.raises(ValueError, match=re.escape(str(file))) as error:
+            data.find(*place)
+        assert "\n" not in str(error.value)
+    assert data.find(folder, "test").examples == 359
 
 
 def test_what_tensorflow_datasets_prepared_is_read_from_its_folder(digits, prepared):

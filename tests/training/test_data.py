@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import golden
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from keras_mlp.cards import Preprocessing, Recipe
 from keras_mlp.training import data
-from keras_mlp.training.data import augment, images
+from keras_mlp.training.data import augment, catalogue, images
 from keras_mlp.zoo import FAMILIES
 
 AUGMENTED = dict(random_resized_crop=(0.5, 1.0), rand_augment=(2, 9), random_erasing=0.5, mixup=0.2, cutmix=1.0)
@@ -159,6 +160,59 @@ def test_a_part_of_a_split(digits):
 def test_an_unknown_name_lists_near_ones():
     with pytest.raises(ValueError, match=r"no data set 'cifar11'.*near it:.*cifar10\b.*no folder"):
         data.load("cifar11", image_size=8, batch_size=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        *((name, "digits:1.0.0") for name in ("digits:9.9.9", "digits:abc", "digits:1", "digits:", "digits:01.0.0")),
+        *((name, "digits:1.0.0") for name in ("digits/noconfig", "digits/", "digits/a=1", "digits/x:1.0.0:2")),
+        *((name, "cifar10:3.0.2") for name in ("cifar10:9.9.9", "cifar10/nothing")),
+        ("mnist:1.0.0", "mnist:3.0.1"),
+        ("eurosat/rgb:9.0.0", "eurosat/rgb:2.0.0"),
+        ("eurosat/nothing", "eurosat/all:2.0.0, eurosat/rgb:2.0.0"),
+        ("cifar10_corrupted/nothing", "cifar10_corrupted/brightness_1:1.0.0"),
+        *((name, "digits, cifar10") for name in ("", " ", ":", "\0", "nobody:mnist")),
+    ],
+)
+def test_of_configurations_and_versions_that_are_not_there_those_that_are_get_listed(name, there, prepared):
+    with pytest.raises(ValueError, match=f"no data set {re.escape(repr(name))}.*{re.escape(there)}") as error:
+        data.find(name, "train", prepared)
+    assert "\n" not in str(error.value)
+
+
+def test_no_data_set_of_all_has_version_999_or_a_configuration_of_this_name(tmp_path):
+    without = []
+    for name in catalogue.names():
+        for asked in (f"{name}:999.9.9", f"{name}/no_such_configuration"):
+            with pytest.raises((ValueError, ImportError)) as error:
+                data.find(asked, "train", tmp_path)
+            assert issubclass(error.type, ImportError) or f"no data set '{asked}'" in str(error.value)
+            if f"are: {name}" not in str(error.value):
+                without.append(asked)
+    assert len(without) < 50, without  # abstract ones, and those that need further packages
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        "",
+        "[]",
+        "+",
+        "train+",
+        "train[",
+        "train[foo]",
+        "train[:200%]",
+        "train[90%:10%]",
+        "train[:0]",
+        "train[5000:]",
+        "1",
+    ],
+)
+def test_what_is_no_part_of_a_split_is_told(split, prepared):
+    with pytest.raises(ValueError, match=re.escape(f"{split!r} is no split of digits")) as error:
+        data.find("digits", split, prepared)
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_split_lists_those_that_there_are(prepared):

@@ -2,12 +2,16 @@
 
 import contextlib
 import difflib
+import pathlib
 import re
 
 import numpy as np
 
 from keras_mlp.extras import need
+from keras_mlp.training.data.records import FRAME, check_lengths
 from keras_mlp.training.data.source import Source, choose_split
+
+SHOWN = 100  # configurations and versions of a data set
 
 
 def names() -> list[str]:
@@ -28,7 +32,8 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
         The source.
 
     Raises:
-        ValueError: no such name or split, or the data set is not one of images with one label each.
+        ValueError: no such name, configuration, version or split, damaged files, or the data set is not one of images
+            with one label each.
         ConnectionError: it has to be downloaded and cannot be.
     """
     tfds = _tfds()
@@ -40,8 +45,29 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
             f"There is no data set {name!r}: tensorflow-datasets has none of that name (near it: {', '.join(near)}), "
             "and it is no folder."
         )
-    builder = tfds.builder(name, data_dir=data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (OSError, ImportError):  # of the folder, or of what a data set needs
+        raise
+    except Exception as error:  # AssertionError, ValueError, TypeError, protobuf's
+        there = _all_of(plain)
+        if name in there | {found.partition(":")[0] for found in there} | {plain}:
+            raise ValueError(f"The data set {name!r} cannot be loaded: {_line(error)}") from error
+        alike = [found for found in there if found.partition(":")[0] == name.partition(":")[0]] or there
+        shown = ", ".join(sorted(alike)[:SHOWN]) + (f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else "")
+        raise ValueError(f"There is no data set {name!r}. Of {plain} there are: {shown or 'none'}.") from error
     return _source(builder, name, split)
+
+
+def _all_of(plain) -> set[str]:
+    """What there is of a data set, as `NAME/CONFIGURATION:VERSION`, or `NAME:VERSION` if it has no configurations."""
+    from tensorflow_datasets.core.load import single_full_names
+
+    return {":".join(found.rsplit("/", 1)) for found in single_full_names(plain, current_version_only=False)}
+
+
+def _line(error) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def prepared(path, split: str) -> Source:
@@ -49,7 +75,14 @@ def prepared(path, split: str) -> Source:
 
     Arguments, result and errors are those of `dataset`.
     """
-    return _source(_tfds().builder_from_directory(path), path, split)
+    tfds = _tfds()
+    try:
+        builder = tfds.builder_from_directory(path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever its files make of tensorflow-datasets
+        raise ValueError(f"What tensorflow-datasets prepared in {path} cannot be read: {_line(error)}") from error
+    return _source(builder, str(path), split)
 
 
 def _source(builder, name, split):
@@ -58,6 +91,7 @@ def _source(builder, name, split):
     if not (
         keys
         and len(keys) == 2
+        and all(isinstance(key, str) and key in features for key in keys)
         and isinstance(features[keys[0]], tfds.features.Image)
         and isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):
@@ -67,7 +101,7 @@ def _source(builder, name, split):
         with _few_retries():
             builder.download_and_prepare()
     except AssertionError as error:  # what a person has to download is not there
-        raise ValueError(f"The data set {name!r} cannot be prepared: {error}") from error
+        raise ValueError(f"The data set {name!r} cannot be prepared: {_line(error)}") from error
     except PermissionError as error:
         raise PermissionError(
             f"The data set {name!r} could not be prepared: {builder.data_dir} cannot be written ({error}). Name "
@@ -86,11 +120,23 @@ def _source(builder, name, split):
     else:
         split = choose_split(split, splits, name)
         parts = [split]
-    examples = builder.as_dataset(
-        split=split,
-        decoders={image: tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
-    )
+    try:
+        number = splits[split].num_examples
+        if number < 1:
+            raise ValueError("there is no example in it")
+    except ValueError as error:
+        raise ValueError(f"{split!r} is no split of {name}, nor a part of one: {_line(error)}") from error
+    if builder.info.file_format.value == "tfrecord":
+        for part in parts:
+            _check_files(splits[part], name)
+    try:
+        examples = builder.as_dataset(
+            split=split,
+            decoders={image: tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+        )
+    except NotImplementedError as error:  # of other files than TFRecords
+        raise ValueError(f"The data set {name!r} cannot be used here: {_line(error)}") from error
     pairs = examples.map(lambda example: (example[image], example[label]))
     classes = list(features[label].names)
 
@@ -102,7 +148,7 @@ def _source(builder, name, split):
         pairs,
         features[image].decode_example,
         classes,
-        splits[split].num_examples,
+        number,
         split,
         size=sum(splits[part].num_bytes for part in parts),
         name=lambda number: f"{name} ({split}), image {number}",
@@ -122,6 +168,22 @@ def _few_retries():
         yield
     finally:
         downloader.MAX_RETRIES = before
+
+
+def _check_files(split, name):
+    """Refuse a split whose files are missing or cut off."""
+    files = [pathlib.Path(file) for file in split.filepaths]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"The data set {name!r} lacks a file: {file}.")
+    size = sum(file.stat().st_size for file in files)
+    if size != split.num_bytes + FRAME * split.num_examples:  # an older release may have counted otherwise
+        records = sum(map(check_lengths, files))
+        if records != split.num_examples:
+            raise ValueError(
+                f"The data set {name!r} should have {split.num_examples} records in {files[0]} "
+                f"{f'and {len(files) - 1} more ' if len(files) > 1 else ''}and has {records}."
+            )
 
 
 def _tfds():

@@ -45,6 +45,7 @@ setup(
         "safetensors>=0.4.3",
         "filelock>=3.12",
         "rich>=13",
+        "pillow>=11",
     ],
     extras_require={
         "train": TRAIN,

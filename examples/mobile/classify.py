@@ -13,12 +13,25 @@ import zipfile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
+
+
+def decode(path):
+    """A picture as a viewer shows it: turned as its EXIF orientation says, of sixteen bits the upper eight, in RGB."""
+    image = Image.open(path)
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # known before they are decoded
+        sys.exit(f"{path}: an image of {image.width}×{image.height} pixels is too large")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode in ("I", "F"):
+        sys.exit(f"{path}: 32 bits a pixel, whose range nothing tells")
+    return image.convert("RGB")
 
 
 def read(path, size, preprocessing):
     """Pixels 0–255 `(1, height, width, 3)`: the whole image squashed, or its short side resized and the centre cut."""
-    image, (height, width) = Image.open(path).convert("RGB"), size
+    image, (height, width) = decode(path), size
     method = getattr(Image.Resampling, preprocessing["interpolation"].upper())
     if preprocessing["squash"]:
         return np.asarray(image.resize((width, height), method))[np.newaxis]

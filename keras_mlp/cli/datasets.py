@@ -3,11 +3,27 @@
 import contextlib
 import sys
 
+from absl import flags as absl_flags
+
+from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS
+
 DATASET_HELP = (
     'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders or TFRecords, '
     "for multi-label models with labels.csv."
 )
 DATA_DIR_HELP = "Where tensorflow-datasets keeps what it has prepared; its own folder by default."
+
+
+def define_max_pixels(flags):
+    """Define the flag that says how large an image may be."""
+    absl_flags.DEFINE_integer(
+        "max_pixels",
+        MAX_PIXELS,
+        "Pixels that an image may have, as its header says; larger ones are not decoded.",
+        lower_bound=1,
+        upper_bound=MOST_PIXELS,
+        flag_values=flags,
+    )
 
 
 def load(name: str, split: str, **options):
@@ -19,9 +35,9 @@ def load(name: str, split: str, **options):
         return data.load(name, split, **options)
 
 
-def check(name: str, splits: list[str], data_dir, multi_label: bool = False):
+def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max_pixels: int = MAX_PIXELS):
     """`keras_mlp.training.data.check.check`."""
     from keras_mlp.training.data.check import check
 
     with contextlib.redirect_stdout(sys.stderr):
-        return check(name, splits, data_dir, multi_label)
+        return check(name, splits, data_dir, multi_label, max_pixels)

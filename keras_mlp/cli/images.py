@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_mlp.cards import Preprocessing
 from keras_mlp.cli import datasets
+from keras_mlp.training.data.source import MAX_PIXELS
 from keras_mlp.walking import walk
 
 
@@ -21,13 +22,16 @@ def find(paths: list[str]) -> list[pathlib.Path]:
     return found
 
 
-def read(path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:
+def read(
+    path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """One image as pixels 0–255.
 
     Args:
-        path: a JPEG, PNG, BMP or GIF (its first frame) file.
+        path: a file.
         shape: `(height, width, channels)` of the result; 1 or 3 channels.
         preprocessing: how it is resized and cropped.
+        max_pixels: how many pixels it may have.
 
     Returns:
         float32 array of that shape.
@@ -39,32 +43,35 @@ def read(path: pathlib.Path, shape: tuple[int, int, int], preprocessing: Preproc
     from keras_mlp.training.data import images
 
     *size, channels = shape
-    return images.for_evaluation(images.with_channels(decode(path), channels), tuple(size), preprocessing).numpy()
+    pixels = images.with_channels(decode(path, max_pixels), channels)
+    return images.for_evaluation(pixels, tuple(size), preprocessing).numpy()
 
 
-def views(path, shape, preprocessing) -> np.ndarray:
+def views(path, shape, preprocessing, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """What a model looks at of one image, `read` alone: `(1, *shape)`."""
-    return read(path, shape, preprocessing)[np.newaxis]
+    return read(path, shape, preprocessing, max_pixels)[np.newaxis]
 
 
-def decode(path: pathlib.Path):
-    """The pixels of an image file, with `read`'s errors: a tensor `(height, width, 1 to 4)` of whole numbers."""
-    import tensorflow as tf
+def decode(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels of an image file, with `read`'s errors: uint8 `(height, width, 3)`."""
+    from keras_mlp.training.data import decoding
 
-    content = path.read_bytes()
-    try:
-        return tf.io.decode_image(content, expand_animations=False)
-    except tf.errors.OpError as error:
-        raise ValueError("not an image, or a broken one (JPEG, PNG, BMP and GIF can be read)") from error
+    return decoding.decode(path.read_bytes(), max_pixels)
 
 
-def sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing) -> np.ndarray:
+def sample(
+    name: str,
+    count: int,
+    shape: tuple[int, int, int],
+    preprocessing: Preprocessing,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
     """Some images of a folder, evenly spaced, or of the training part of a data set.
 
     Args:
         name: the folder, or the data set's name.
         count: how many images, at most.
-        shape, preprocessing: see `read`.
+        shape, preprocessing, max_pixels: see `read`.
 
     Returns:
         float32 array `(n, *shape)`, pixels 0–255.
@@ -75,27 +82,32 @@ def sample(name: str, count: int, shape: tuple[int, int, int], preprocessing: Pr
     folder = pathlib.Path(name)
     if not folder.is_dir():
         *size, channels = shape
-        options = dict(preprocessing=preprocessing, channels=channels)
+        options = dict(preprocessing=preprocessing, channels=channels, max_pixels=max_pixels)
         train = datasets.load(name, "train", image_size=size, batch_size=count, **options)
         return next(iter(train.dataset.take(1)))[0].numpy()
     files, found = find([name]), []
     for file in files[:: max(1, len(files) // count)][:count]:
         with contextlib.suppress(OSError, ValueError):  # a folder may hold more than images
-            found.append(read(file, shape, preprocessing))
+            found.append(read(file, shape, preprocessing, max_pixels))
     if not found:
         raise ValueError(f"There are no images in {name}.")
     return np.stack(found)
 
 
 def labelled_sample(
-    name: str, count: int, shape: tuple[int, int, int], preprocessing: Preprocessing, multi_label: bool = False
+    name: str,
+    count: int,
+    shape: tuple[int, int, int],
+    preprocessing: Preprocessing,
+    multi_label: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ):
     """Some images of the evaluation part of a data set, evenly spaced, and their labels.
 
     Args:
         name: the data set, or a folder of one folder for each class.
         count: how many images, at most.
-        shape, preprocessing: see `read`.
+        shape, preprocessing, max_pixels: see `read`.
         multi_label: whether each image may be of several classes.
 
     Returns:
@@ -107,7 +119,7 @@ def labelled_sample(
     """
     *size, channels = shape
     options = dict(image_size=size, batch_size=count, preprocessing=preprocessing, channels=channels)
-    options["multi_label"] = multi_label
+    options |= dict(multi_label=multi_label, max_pixels=max_pixels)
     data = datasets.load(name, "evaluation", **options)
     every = max(1, data.examples // count)  # they may be in the order of the classes
     chosen = data.dataset.unbatch().shard(every, 0).take(count)

@@ -9,6 +9,7 @@ import numpy as np
 from keras_mlp.cards import VideoPreprocessing, natural_order
 from keras_mlp.cli import images
 from keras_mlp.extras import need
+from keras_mlp.training.data.source import MAX_PIXELS
 from keras_mlp.walking import is_special, walk
 
 FRAMES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -48,13 +49,19 @@ def _frames(folder) -> list[pathlib.Path]:
     return sorted(inside, key=lambda path: natural_order(path.name))
 
 
-def views(path: pathlib.Path, shape: tuple[int, int, int, int], preprocessing: VideoPreprocessing) -> np.ndarray:
+def views(
+    path: pathlib.Path,
+    shape: tuple[int, int, int, int],
+    preprocessing: VideoPreprocessing,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
     """What a model looks at of one video, as pixels 0–255.
 
     Args:
         path: a file of one of `CONTAINERS`, or a folder of frames at 30 a second.
         shape: `(frames, height, width, channels)` of the model's input; 1 or 3 channels.
         preprocessing: which frames are taken, and how they are resized and cropped.
+        max_pixels: how many pixels a frame may have.
 
     Returns:
         float32 array `(clips * crops, *shape)`.
@@ -67,7 +74,7 @@ def views(path: pathlib.Path, shape: tuple[int, int, int, int], preprocessing: V
     from keras_mlp.training.data.images import for_evaluation, with_channels
 
     frames, *size, channels = shape
-    source = _Folder(path) if path.is_dir() else _File(path)
+    source = (_Folder if path.is_dir() else _File)(path, max_pixels)
     clips = preprocessing.sample(source.length, frames, source.rate)
     places = np.linspace(0, 1, preprocessing.crops).tolist() if preprocessing.crops > 1 else [0.5]
     crops = {}
@@ -84,7 +91,8 @@ class _Folder:
 
     rate = RATE
 
-    def __init__(self, path):
+    def __init__(self, path, max_pixels):
+        self.max_pixels = max_pixels
         self.frames = _frames(path)
         self.length = len(self.frames)
 
@@ -92,7 +100,7 @@ class _Folder:
         """Number and pixels of the frames in `wanted`."""
         for i in sorted(wanted):
             try:
-                yield i, images.decode(self.frames[i])
+                yield i, images.decode(self.frames[i], self.max_pixels)
             except (OSError, ValueError) as error:
                 raise ValueError(f"{self.frames[i].name}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -100,8 +108,9 @@ class _Folder:
 class _File:
     """A video in a file, decoded by FFmpeg."""
 
-    def __init__(self, path):
+    def __init__(self, path, max_pixels):
         self.path = path
+        self.max_pixels = max_pixels
         with self._open() as (container, stream):
             self.rate = float(stream.average_rate or RATE)
             # The container's own count may be missing or wrong.
@@ -120,6 +129,11 @@ class _File:
                     if not container.streams.video:
                         raise ValueError("there is no video in the file")
                     stream = container.streams.video[0]
+                    if stream.width * stream.height > self.max_pixels:
+                        raise ValueError(
+                            f"a video of {stream.width}×{stream.height} pixels, more than the limit of "
+                            f"{self.max_pixels:,}"
+                        )
                     stream.thread_type = "AUTO"
                     yield container, stream
             except (av.FFmpegError, OSError) as error:

@@ -9,6 +9,7 @@ from keras_mlp.export.checks import checked_path, checked_shape
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.files import atomic_path
+from keras_mlp.training.data.source import MAX_PIXELS
 
 
 def to_saved_model(
@@ -16,14 +17,17 @@ def to_saved_model(
     path: str | os.PathLike,
     preprocessing: Preprocessing | None = None,
     input_shape: tuple[int, ...] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ):
     """Write a model as a SavedModel that serves pixels and encoded images; whoever loads it does not need keras_mlp.
 
     Signatures, of batches of any length:
 
     - "serving_default": `pixels`, float32 `(batch, height, width, channels)` in the units the model takes;
-    - "encoded_images": `encoded_images`, strings `(batch,)`, the contents of JPEG, PNG, BMP or GIF files (its first
-      frame). Each is resized and cropped as `preprocessing` says.
+    - "encoded_images": `encoded_images`, strings `(batch,)`, the contents of files. Each is decoded as training does
+      (`keras_mlp.training.data.decoding.pixels_in_graph`), with the same orientation, and resized and cropped as
+      `preprocessing` says. What TensorFlow cannot read, or reads wrong, is an error: TIFF, a BMP with a palette, a WebP
+      that is an animation or has EXIF, which may say that it is turned; and an image of more than `max_pixels`.
 
     Both answer `{"outputs": ...}`, the model's own answers in float32.
 
@@ -33,6 +37,7 @@ def to_saved_model(
         preprocessing: how images are resized, `keras_mlp.model_card(name).preprocessing`; by default the short side to
             1 / 0.875 of the input's, and the centre cropped. Normalisation is the model's own business.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
+        max_pixels: how many pixels an encoded image may have, as its header says.
 
     Raises:
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
@@ -43,15 +48,15 @@ def to_saved_model(
         raise ValueError(f"`model` must take images of 1 or 3 channels, to be read from files. It takes: {shape}")
     import tensorflow as tf
 
-    from keras_mlp.training.data import images
+    from keras_mlp.training.data import decoding, images
 
     *size, channels = shape
     preprocessing = preprocessing or Preprocessing()
     network = portable(model, (None, *shape))
 
     def read(encoded):
-        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-        image = images.for_evaluation(tf.cast(image, tf.float32), tuple(size), preprocessing)
+        image = images.with_channels(decoding.pixels_in_graph(encoded, max_pixels), channels)
+        image = images.for_evaluation(image, tuple(size), preprocessing)
         return tf.ensure_shape(image, shape)
 
     def pixels(pixels):

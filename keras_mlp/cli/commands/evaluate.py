@@ -30,6 +30,7 @@ def define_flags(flags):
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     models.define_decision_flags(flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+    datasets.define_max_pixels(flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
 
@@ -51,6 +52,7 @@ def run(flags, arguments):
         preprocessing=classifier.preprocessing,
         data_dir=flags.data_dir,
         multi_label=_multi_label(flags, classifier),
+        max_pixels=flags.max_pixels,
     )
     kind = "multi_label" if data.multi_label else "exclusive"
     if classifier.output.units == 1:

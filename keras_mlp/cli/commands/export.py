@@ -13,7 +13,7 @@ import os
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, images, models
+from keras_mlp.cli import console, datasets, images, models
 
 ARGUMENTS = ""
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
@@ -81,6 +81,7 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_bool("multi_label", None, models.MULTI_LABEL_HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    datasets.define_max_pixels(flags)
 
 
 def run(flags, arguments):
@@ -118,7 +119,9 @@ def run(flags, arguments):
 def _to_saved_model(flags, model, shape):
     from keras_mlp import export
 
-    export.to_saved_model(model, flags.output, models.preprocessing(flags.model, flags.weights), input_shape=shape)
+    export.to_saved_model(
+        model, flags.output, models.preprocessing(flags.model, flags.weights), shape, max_pixels=flags.max_pixels
+    )
     print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}) and encoded_images")
 
 
@@ -193,7 +196,7 @@ def _labelled(flags, model, shape, output):
     preprocessing = models.preprocessing(flags.model, flags.weights)
     multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
     pixels, labels, classes = images.labelled_sample(
-        flags.representative, flags.samples, shape, preprocessing, multi_label
+        flags.representative, flags.samples, shape, preprocessing, multi_label, flags.max_pixels
     )
     if labels.shape[-1] not in (output.classes, output.units):
         raise ValueError(
@@ -208,4 +211,5 @@ def _pixels(flags, shape):
         return np.random.default_rng(0).integers(0, 256, (16, *shape)), "random"
     models.refuse_videos(flags.model, shape)
     preprocessing = models.preprocessing(flags.model, flags.weights)
-    return np.rint(images.sample(flags.representative, flags.samples, shape, preprocessing)), "representative"
+    found = images.sample(flags.representative, flags.samples, shape, preprocessing, flags.max_pixels)
+    return np.rint(found), "representative"

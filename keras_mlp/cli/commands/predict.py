@@ -16,7 +16,7 @@ When the output is not a terminal, one JSON object a line is written:
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, images, models, videos
+from keras_mlp.cli import console, datasets, images, models, videos
 
 ARGUMENTS = "IMAGE_OR_VIDEO_OR_FOLDER..."
 
@@ -34,6 +34,7 @@ def define_flags(flags):
     models.define_decision_flags(flags)
     absl_flags.DEFINE_integer("batch_size", 8, "Images or clips at a time.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    datasets.define_max_pixels(flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
 
@@ -55,7 +56,7 @@ def run(flags, arguments):
         pixels = {}
         for file in batch:
             try:
-                pixels[file] = medium.views(file, classifier.input_shape, classifier.preprocessing)
+                pixels[file] = medium.views(file, classifier.input_shape, classifier.preprocessing, flags.max_pixels)
             except (OSError, ValueError) as error:
                 console.error(f"{file}: {getattr(error, 'strerror', None) or error}")
                 failed += 1

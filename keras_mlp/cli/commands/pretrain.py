@@ -65,7 +65,8 @@ def run(flags, arguments):
     _, shape = train.described(flags)
     models.find_weights(flags.model, flags.weights)
     if flags.check_data:
-        print(*datasets.check(flags.dataset, [flags.split], flags.data_dir), sep="\n", flush=True)
+        reports = datasets.check(flags.dataset, [flags.split], flags.data_dir, max_pixels=flags.max_pixels)
+        print(*reports, sep="\n", flush=True)
     data = datasets.load(
         flags.dataset,
         flags.split,
@@ -76,6 +77,7 @@ def run(flags, arguments):
         seed=flags.seed,
         data_dir=flags.data_dir,
         broken_share=flags.broken_share,
+        max_pixels=flags.max_pixels,
         augmentation=two_views,
     )
     keras.utils.set_random_seed(flags.seed)

@@ -139,6 +139,7 @@ def define_flags(flags):
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+    datasets.define_max_pixels(flags)
     absl_flags.DEFINE_enum(
         "strategy",
         "none",
@@ -177,7 +178,7 @@ def run(flags, arguments):
     size = shape[:2]
     if flags.check_data:
         splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
-        reports = datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label)
+        reports = datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
         print(*reports, sep="\n", flush=True)
     options = dict(
         image_size=size,
@@ -187,6 +188,7 @@ def run(flags, arguments):
         data_dir=flags.data_dir,
         broken_share=flags.broken_share,
         multi_label=flags.multi_label,
+        max_pixels=flags.max_pixels,
     )
     with workers.chief_first():  # who may have to prepare the data
         shared = dict(recipe=recipe, worker=(workers.rank, workers.size))

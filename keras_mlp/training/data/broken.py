@@ -50,12 +50,13 @@ class Broken:
             raise ValueError(f"{self}. At most {limit} may be broken; mend or remove them, or allow more.")
 
 
-def reader(source: Source, broken: Broken):
+def reader(source: Source, broken: Broken, max_pixels: int):
     """Return how to come from an example to its pixels, in tf.data.
 
     Args:
         source: where the examples come from.
         broken: what is told of those that cannot be decoded.
+        max_pixels: how many pixels an image may have.
 
     Returns:
         A function of `(number, encoded, label)` and, if need be, of those of another example that takes its place, to
@@ -64,7 +65,7 @@ def reader(source: Source, broken: Broken):
     import tensorflow as tf
 
     def pixels(number, encoded, label):
-        return source.decode(source.read(encoded)), label, number
+        return source.pixels(encoded, max_pixels), label, number
 
     def read(*examples):
         if source.sound:

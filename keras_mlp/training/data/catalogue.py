@@ -97,6 +97,8 @@ def _source(builder, name, split):
     ):
         raise ValueError(f"The data set {name!r} cannot be used here: its examples are not images with one label each.")
     image, label = keys
+    # Files of colour pictures are decoded as all files are; others, as digits of one channel, as the data set says.
+    usual = features[image].shape[-1] == 3 and features[image].dtype == np.uint8
     try:
         with _few_retries():
             builder.download_and_prepare()
@@ -146,7 +148,7 @@ def _source(builder, name, split):
 
     return Source(
         pairs,
-        features[image].decode_example,
+        None if usual else features[image].decode_example,
         classes,
         number,
         split,

@@ -10,15 +10,15 @@ import os
 import pathlib
 import warnings
 
-from keras_mlp.extras import need
 from keras_mlp.training.data.pipeline import find
+from keras_mlp.training.data.source import MAX_PIXELS
 
 HUGE = 50_000_000  # pixels above which an image takes more time and memory than it is worth
 SHOWN = 5  # names of each kind of finding
 
 # What is told of an image, in the order of the report.
 FINDINGS = {
-    "unreadable": "no image, or of a kind that cannot be read: will be left out",
+    "unreadable": "no image, of a kind that cannot be read, or larger than is allowed: will be left out",
     "truncated": "an image whose end is missing or damaged: will be left out",
     "mislabelled": "the same image is in another class, too",
     "in both": "the same image is in the data to measure on, too",
@@ -29,9 +29,9 @@ FINDINGS = {
     "huge": f"more than {HUGE // 1_000_000} million pixels: slow, shrink it",
 }
 BROKEN = ("unreadable", "truncated")
-# What TensorFlow decodes: by the name's end, and how it begins.
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP"}
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+# What a name's end says of the format.
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".png": "PNG", ".gif": "GIF"}
+FORMATS |= {".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 
 
 @dataclasses.dataclass
@@ -72,7 +72,7 @@ class Report:
         return "\n".join(lines)
 
 
-def check(name, splits, data_dir=None, multi_label: bool = False) -> list[Report]:
+def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: int = MAX_PIXELS) -> list[Report]:
     """Read and decode every image of some splits.
 
     Args:
@@ -80,17 +80,17 @@ def check(name, splits, data_dir=None, multi_label: bool = False) -> list[Report
         splits: names of splits, those to train on first: an image that is in a later one, too, is reported there.
         data_dir: where tensorflow-datasets keeps what it has prepared.
         multi_label: whether each image may be of several classes.
+        max_pixels: how many pixels an image may have.
 
     Returns:
         A report on each split.
     """
-    need("PIL", extra="train")
     classes_of, earlier = collections.defaultdict(set), set()  # by an image's digest
     reports = []
     for split in splits:
         source = find(name, split, data_dir, multi_label)
         counts, found, digests = [0] * len(source.classes), collections.defaultdict(list), {}
-        for number, label, kinds, digest in _looks(source):
+        for number, label, kinds, digest in _looks(source, max_pixels):
             for one in source.classes_of(label):
                 counts[one] += 1
             digests[number] = digest
@@ -109,21 +109,23 @@ def check(name, splits, data_dir=None, multi_label: bool = False) -> list[Report
     return reports
 
 
-def _looks(source):
+def _looks(source, max_pixels):
     """Number, label, findings and digest of every example."""
     examples = enumerate(source.dataset.as_numpy_iterator())
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's of huge images, which are found here
         while some := list(itertools.islice(examples, 1024)):
-            looks = pool.map(lambda example: _look(source, *example), some)
+            looks = pool.map(lambda example: _look(source, max_pixels, *example), some)
             for (number, (_, label)), look in zip(some, looks, strict=True):
                 yield number, label, *look
 
 
-def _look(source, number, example):
+def _look(source, max_pixels, number, example):
     """Findings and digest of one example."""
     import tensorflow as tf
     from PIL import Image
+
+    from keras_mlp.training.data import decoding
 
     encoded, _ = example
     try:
@@ -132,22 +134,24 @@ def _look(source, number, example):
         return ["unreadable"], number  # as no other
     kinds, image = [], None
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=decoding.FORMATS)
     except Image.DecompressionBombError:
         kinds.append("huge")
     except Exception:  # no image, which is found below
         pass
     try:
-        source.decode(content)
-    except tf.errors.OpError:
-        kinds.append("truncated" if content.startswith(BEGINNINGS) else "unreadable")
+        source.decode(content) if source.decode else decoding.decode(content, max_pixels)
+    except (tf.errors.OpError, ValueError):
+        too_large = "huge" in kinds or (image and image.width * image.height > max_pixels)
+        kinds.append("truncated" if decoding.is_image(content[:12]) and not too_large else "unreadable")
     if image:
+        form = "JPEG" if image.format == "MPO" else image.format  # that of some cameras
         suffix = pathlib.Path(source.name(number)).suffix.lower()
         told = {
-            "misnamed": FORMATS.get(suffix, image.format) != image.format,
+            "misnamed": FORMATS.get(suffix, form) != form,
             "CMYK": image.mode == "CMYK",
             "grey": image.mode in ("1", "L", "LA", "I", "I;16", "F"),
-            "animated": getattr(image, "n_frames", 1) > 1,
+            "animated": image.format != "MPO" and getattr(image, "is_animated", False),
             "huge": image.width * image.height > HUGE,
         }
         kinds += [kind for kind, true in told.items() if true]

@@ -47,7 +47,7 @@ def folder(path, split: str) -> Source:
             files, labels = files[chosen], labels[chosen]
     return Source(
         _dataset(files, labels),
-        _decode,
+        None,
         classes,
         len(files),
         split,
@@ -98,9 +98,3 @@ def _read(file):
     import tensorflow as tf
 
     return tf.io.read_file(file)
-
-
-def _decode(content):
-    import tensorflow as tf
-
-    return tf.io.decode_image(content, channels=3, expand_animations=False)

@@ -61,7 +61,7 @@ def labelled(path, split: str) -> Source:
         raise ValueError(f"There is no {TABLE} in {path}, nor in {path / 'train'}: expected {FORMAT}.")
     return Source(
         folders._dataset(files, np.arange(len(files))),
-        folders._decode,
+        None,
         classes,
         len(files),
         split,

@@ -10,7 +10,7 @@ from absl import logging
 
 from keras_mlp.cards import Preprocessing, Recipe
 from keras_mlp.training.data.broken import Broken, reader
-from keras_mlp.training.data.source import Source
+from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS, Source
 
 CACHED_IMAGES = 2**28  # bytes of decoded images that are kept for the next evaluation
 CACHED_FILES = 2**30  # bytes of encoded images that are kept for the next epoch
@@ -108,6 +108,7 @@ def load(
     augmentation: Callable = _augmented,
     worker: tuple[int, int] = (0, 1),
     multi_label: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Data:
     """Load images and their labels.
 
@@ -135,6 +136,7 @@ def load(
             evaluation each has all images.
         multi_label: whether each image may be of several classes, or of none. `name` is then a folder with a table of
             labels (`keras_mlp.training.data.multi_label.labelled`).
+        max_pixels: how many pixels an image may have, as its header says, up to 178,956,970; one of more is broken.
 
     Returns:
         The data.
@@ -153,6 +155,8 @@ def load(
         raise ValueError(f"`channels` should be 1 or 3. Received: {channels}")
     if not 0 <= broken_share <= 1:
         raise ValueError(f"`broken_share` should be in 0–1. Received: {broken_share}")
+    if not 1 <= max_pixels <= MOST_PIXELS:
+        raise ValueError(f"`max_pixels` should be in 1–{MOST_PIXELS}. Received: {max_pixels}")
     index, workers = worker
     if not 0 <= index < workers:
         raise ValueError(f"`worker` should be a number below the number of workers, and that. Received: {worker}")
@@ -166,7 +170,7 @@ def load(
     source = find(name, split, data_dir, multi_label)
     broken = Broken(source.examples, broken_share, source.name)
     if not recipe:
-        dataset = _evaluation(source, broken, size, channels, preprocessing, batch_size)
+        dataset = _evaluation(source, reader(source, broken, max_pixels), size, channels, preprocessing, batch_size)
         steps = -(-source.examples // batch_size)
         given = source.classes, source.examples, steps, batch_size, broken
         return Data(dataset, *given, multi_label=multi_label, identity=source.identity)
@@ -181,7 +185,8 @@ def load(
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
     starting_at = _training(
-        source, broken, size, channels, preprocessing.interpolation, batch_size, recipe, seed, augmentation, worker
+        *(source, reader(source, broken, max_pixels), size, channels, preprocessing.interpolation, batch_size),
+        *(recipe, seed, augmentation, worker),
     )
     steps = source.examples // batch_size
     given = source.classes, source.examples, steps, batch_size, broken, starting_at
@@ -218,12 +223,10 @@ def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
     return catalogue.dataset(name, split, data_dir)
 
 
-def _evaluation(source, broken, size, channels, preprocessing, batch_size):
+def _evaluation(source, read, size, channels, preprocessing, batch_size):
     import tensorflow as tf
 
     from keras_mlp.training.data import images
-
-    read = reader(source, broken)
 
     def prepare(number, example):
         image, label = read(number, *example)
@@ -239,7 +242,7 @@ def _evaluation(source, broken, size, channels, preprocessing, batch_size):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, broken, size, channels, interpolation, batch_size, recipe, seed, augmentation, worker):
+def _training(source, read, size, channels, interpolation, batch_size, recipe, seed, augmentation, worker):
     """A function from a number of batches to the data set after so many.
 
     All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
@@ -248,7 +251,6 @@ def _training(source, broken, size, channels, interpolation, batch_size, recipe,
 
     from keras_mlp.training.data import augment, images
 
-    read = reader(source, broken)
     steps = source.examples // batch_size
     index, workers = worker
     # A worker's rows are a block of the first half of a batch, and the block of the second half that it is mixed with.

@@ -86,7 +86,7 @@ def records(path, split: str) -> Source:
     found = counts[split]
     return Source(
         tf.data.TFRecordDataset(files).map(parse, tf.data.AUTOTUNE),
-        lambda content: tf.io.decode_image(content, channels=3, expand_animations=False),
+        None,
         classes,
         sum(found.values()),
         split,

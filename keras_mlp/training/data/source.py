@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 EVALUATION_SPLITS = ("validation", "val", "valid", "test")
+MAX_PIXELS = 89_478_485
+"""Pixels that an image may have unless more is asked for: what Pillow holds to be sound, a quarter of a GB as RGB."""
+MOST_PIXELS = 2 * MAX_PIXELS
+"""What may be asked for: Pillow refuses more."""
 
 
 def as_it_is(content):
@@ -21,6 +25,7 @@ class Source:
         dataset: `tf.data.Dataset` of `(encoded, label)`, the label an integer scalar. Small elements, so that
             shuffling many of them needs little memory.
         decode: from a file's content to pixels `(height, width, channels)`, integers or floats in 0–255; any size.
+            `None` is what decodes all files, `keras_mlp.training.data.decoding.pixels`.
         classes: names of the classes, in the order of the labels.
         examples: how many there are.
         split: name of the split that was chosen.
@@ -35,7 +40,7 @@ class Source:
     """
 
     dataset: Any
-    decode: Callable
+    decode: Callable | None
     classes: list[str]
     examples: int
     split: str
@@ -74,6 +79,13 @@ def sizes(files, root) -> Iterable[str]:
     """A line for each of some files, with its path inside a folder and its size in bytes."""
     for file in map(os.fspath, files):
         yield f"{os.path.relpath(file, root)}\t{os.path.getsize(file)}"
+
+    def pixels(self, encoded, max_pixels: int):
+        """Read and decode an example, in tf.data."""
+        from keras_mlp.training.data import decoding
+
+        content = self.read(encoded)
+        return self.decode(content) if self.decode else decoding.pixels(content, max_pixels)
 
 
 def choose_split(split: str, available, where) -> str:

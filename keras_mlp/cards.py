@@ -343,7 +343,7 @@ def kind_of_input(shape: tuple) -> str:
 
 def natural_order(name: str):
     """Sort key that puts "s2" before "s10"."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def find(

@@ -131,7 +131,7 @@ def open_classifier(
         if len(network.outputs[0].shape) != 2:
             raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
         output = output_of(model, network, multi_label)
-        resizing, names = preprocessing(model, weights), _names(model, weights, output.classes)
+        resizing, names = preprocessing(model, weights), class_names(model, weights, output.classes)
 
         def answers(images):
             return network.predict(images, batch_size=batch_size, verbose=0)
@@ -211,7 +211,7 @@ def description(model: str, weights: str | None, network) -> tuple[dict, list[st
     if len(network.outputs[0].shape) != 2:
         return told, None
     units = network.outputs[0].shape[-1]
-    identifiers, names = zip(*_names(model, weights, 2 if units == 1 else units), strict=True)
+    identifiers, names = zip(*class_names(model, weights, 2 if units == 1 else units), strict=True)
     if identifiers != names:
         told["class_ids"] = identifiers
     return told, list(names)
@@ -230,7 +230,7 @@ def _told_by(path, output) -> tuple[Preprocessing, list[tuple[str, str]]]:
             resizing = (VideoPreprocessing if "clips" in values else Preprocessing)(**values)
             np.asarray(resizing.scale_and_offset, float)
         if not names:
-            return resizing, _names(path, None, output.classes)
+            return resizing, class_names(path, None, output.classes)
         identifiers = told.get("class_ids", names)
         if not isinstance(identifiers, list) or not len(identifiers) == len(names) == output.classes:
             raise ValueError(f"it names {len(names)} classes and tells {output.classes} apart, or identifies others")
@@ -301,7 +301,7 @@ def preprocessing(model: str, weights: str | None = None) -> Preprocessing:
     return card.weights[weights].preprocessing if weights in card.weights else card.preprocessing
 
 
-def _names(model, weights, classes) -> list[tuple[str, str]]:
+def class_names(model, weights, classes) -> list[tuple[str, str]]:
     """Identifier and name of each class: as training wrote them beside the model, else published ones, else numbers."""
     from keras_mlp import labels
 

@@ -24,7 +24,11 @@ def text(model, train, validation, recipe, history, settings) -> str:
     main = metrics.main(history)
     called = metrics.MAIN.get(main, "top-1")
     rows = "\n".join(_row(word, epoch, history, main) for word, epoch in (("best", best), ("last", last)))
-    broken = "".join(f"\n{data.broken}.\n" for data in (train, validation) if data and data.broken)
+    both = [data for data in (train, validation) if data]
+    broken = "".join(f"\n{text}.\n" for text in dict.fromkeys(data.left_out for data in both if data.left_out))
+    for data in both:
+        if data.broken:
+            broken += f"\n{data.broken}.\n" + "".join(f"\n- {reason}" for reason in data.broken.reasons())
     facts = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if value is not None)
     changed = "\n".join(f"| {key} | {_plain(value)} |" for key, value in vars(recipe).items())
     ended = "" if last + 1 == recipe.epochs else f" Training ended early, after {last + 1} of {recipe.epochs} epochs."

@@ -108,6 +108,11 @@ def fit(
             _check_pairs(model, data)
     else:
         train, validation = (data and _fitting(model, data) for data in (train, validation))
+        if validation and validation.classes != train.classes:
+            raise ValueError(
+                "The data to learn from and to measure on have different classes, or in another order: "
+                f"{train.classes[:20]} and {validation.classes[:20]}."
+            )
     workers = workers or Alone()
     workers.check(train.batch_size, jit_compile)
     for package in ("matplotlib", "tensorboard"):  # better missed now than after training
@@ -124,6 +129,10 @@ def fit(
         verbose = 1 if sys.stdout and sys.stdout.isatty() else 2
     if workers.rank:
         verbose = 0
+
+    if verbose:
+        for text in dict.fromkeys(data.left_out for data in (train, validation) if data and data.left_out):
+            print(text, flush=True)
 
     with workers.noticing():
         checkpoints = None
@@ -165,7 +174,7 @@ def fit(
             if verbose:
                 for data in filter(None, (train, validation)):
                     if data.broken:
-                        print(data.broken)
+                        print(data.broken, *data.broken.reasons(), sep="\n")
             if not workers.rank:
                 text = report.text(model, train, validation, recipe, progress.history, settings or {})
                 _write(output / "report.md", text)

@@ -148,12 +148,17 @@ def test_broken_images_are_reported_before_skipped_while_and_named_after_trainin
                 tmp_path / "pictures" / name / f"{i}.png", np.full((9, 9, 3), 128 * label + i), scale=False
             )
     (tmp_path / "pictures" / "dark" / "no.png").write_bytes(b"no picture")
+    (tmp_path / "pictures" / "dark" / "notes.txt").write_text("no picture")
     words = ["train", "--model=mlp_mixer", "--config=patch_size=4,dim=8,depth=1", "--recipe=digits", "--image_size=8"]
     words += [f"--dataset={tmp_path / 'pictures'}", "--split=all", "--validation=none", "--batch_size=20", "--epochs=2"]
     answer = command(*words, "--check-data", "--broken_share=0.02", f"--output={tmp_path / 'run'}")
     assert answer.code == 0, answer.err
     assert "81 images of 2 classes, 40 to 41 each\n  dark 41, light 40\n  1 unreadable" in answer.out
-    assert "1 of 81 images cannot be read: " in answer.out and "no.png" in (tmp_path / "run" / "report.md").read_text()
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "1 of 81 images cannot be read: " in answer.out and "dark/no.png: not an image" in answer.out
+    assert "no.png" in report and "no.png: not an image" in report
+    told = f"1 file is left out: 1 not an image ({tmp_path}/pictures/dark/notes.txt)"
+    assert answer.out.count(told) == 2 and told in report  # once by the check, and once in the log
 
     (tmp_path / "pictures" / "light" / "no.png").write_bytes(b"no picture")
     refused = command(*words, f"--output={tmp_path / 'other'}")

@@ -6,12 +6,15 @@ average precision, of auc, and, of the decisions at --threshold, of F1. It is on
 terminal.
 
 A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
+
+Classes are found by their names where the model knows them, in whichever order the data set has them; it may have some
+of the model's classes only.
 """
 
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, models
+from keras_mlp.cli import classes, console, datasets, models
 
 ARGUMENTS = ""
 
@@ -60,21 +63,28 @@ def run(flags, arguments):
     if kind == "exclusive" and flags.threshold is not None:
         raise console.UsageError(f"--threshold has no meaning for {flags.dataset}, of one class an image")
     one_label = data.multi_label and len(data.classes) == 1 and kind == "binary"
-    if len(data.classes) + one_label != len(classifier.classes):
-        raise ValueError(
-            f"{flags.dataset} has {len(data.classes)} classes and {flags.model} tells {len(classifier.classes)} apart."
-        )
+    places = None
+    if not one_label:
+        places = classes.positions(data.classes, classifier.classes, flags.dataset, flags.model)
+    if data.left_out:
+        console.error(data.left_out)
     batches = console.progress(data.dataset.as_numpy_iterator(), "Evaluating", total=data.steps)
-    measures, count = _measures(kind, len(data.classes), threshold), 0
+    measured = len(places if kind == "multi_label" else classifier.classes)
+    measures, count = _measures(kind, measured, threshold), 0
     for images, labels in batches:
         scores, count = classifier.scores(images), count + len(images)
+        if kind == "multi_label":
+            scores = scores[:, places]  # of the classes that the data have
+        elif places:
+            labels = classes.placed(labels, places, len(classifier.classes))
         if kind == "binary":
             scores, labels = scores[:, 1:], labels[:, -1:]
         for measure in measures:
             measure.update_state(labels, scores)
     if data.broken:
         data.broken.check()
-        console.error(str(data.broken))
+        for line in (str(data.broken), *data.broken.reasons()):
+            console.error(line)
     result = {"images": count, **{measure.name: float(measure.result()) for measure in measures}}
     if flags.json or not console.for_a_person():
         console.print_json(result)

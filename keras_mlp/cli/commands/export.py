@@ -13,7 +13,7 @@ import os
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, images, models
+from keras_mlp.cli import classes, console, datasets, images, models
 
 ARGUMENTS = ""
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
@@ -145,7 +145,7 @@ def _to_tflite(flags, model, shape):
     output = models.output_of(flags.model, model, flags.multi_label) if len(model.output_shape) == 2 else None
     if flags.max_accuracy_drop is not None:
         verify_with, kind = _labelled(flags, model, shape, output), "evaluation"
-    metadata, classes = models.description(flags.model, flags.weights, model)
+    metadata, names = models.description(flags.model, flags.weights, model)
     exported = export.to_tflite(
         model,
         flags.output,
@@ -155,7 +155,7 @@ def _to_tflite(flags, model, shape):
         input_dtype=flags.input_dtype,
         input_shape=shape,
         verify_with=verify_with,
-        classes=classes,
+        classes=names,
         metadata=metadata,
         fuse=flags.fuse is not False,
         max_accuracy_drop=flags.max_accuracy_drop,
@@ -195,13 +195,17 @@ def _labelled(flags, model, shape, output):
         raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} answers {model.output_shape}.")
     preprocessing = models.preprocessing(flags.model, flags.weights)
     multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
-    pixels, labels, classes = images.labelled_sample(
+    pixels, labels, theirs = images.labelled_sample(
         flags.representative, flags.samples, shape, preprocessing, multi_label, flags.max_pixels
     )
-    if labels.shape[-1] not in (output.classes, output.units):
+    if multi_label and len(theirs) not in (output.classes, output.units):
         raise ValueError(
-            f"{flags.representative} has {len(classes)} classes and {flags.model} tells {output.classes} apart."
+            f"{flags.representative} has {len(theirs)} classes and {flags.model} tells {output.classes} apart."
         )
+    if not (multi_label and len(theirs) == 1):
+        known = models.class_names(flags.model, flags.weights, output.classes)
+        places = classes.positions(theirs, known, flags.representative, flags.model)
+        labels = classes.placed(labels, places, output.classes)
     return np.rint(pixels), labels
 
 

@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Callable
 
-from keras_mlp.training.data.source import Source
+from keras_mlp.training.data.source import Source, no_reason
 
 
 @dataclasses.dataclass
@@ -16,12 +16,14 @@ class Broken:
         examples: how many images there are.
         share: of them that may be broken; at least one may, unless it is 0.
         name: from an image's number to what a person may call it.
+        reason: from an image's number to why it cannot be read, empty where that is not known.
         numbers: of those that were found.
     """
 
     examples: int
     share: float
     name: Callable[[int], str]
+    reason: Callable[[int], str] = no_reason
     numbers: set[int] = dataclasses.field(default_factory=set)
 
     def __post_init__(self):
@@ -34,6 +36,11 @@ class Broken:
         shown = [self.name(number) for number in sorted(self.numbers)[:20]]
         more = f" and {len(self) - len(shown)} more" if len(self) > len(shown) else ""
         return f"{len(self)} of {self.examples} images cannot be read: {', '.join(shown)}{more}"
+
+    def reasons(self) -> list[str]:
+        """Why the first of them cannot be read, a line each."""
+        found = ((self.name(number), self.reason(number)) for number in sorted(self.numbers)[:20])
+        return [f"{name}: {reason}" for name, reason in found if reason]
 
     def add(self, number):
         """Note an image, from any thread."""

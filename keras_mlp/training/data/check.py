@@ -12,6 +12,7 @@ import warnings
 
 from keras_mlp.training.data.pipeline import find
 from keras_mlp.training.data.source import MAX_PIXELS
+from keras_mlp.walking import summary
 
 HUGE = 50_000_000  # pixels above which an image takes more time and memory than it is worth
 SHOWN = 5  # names of each kind of finding
@@ -43,12 +44,14 @@ class Report:
         examples: how many images there are.
         counts: how many images each class has, by its name.
         found: names of images by what was found of them, one of `FINDINGS`.
+        left_out: what files are no images, in a line; empty where all are.
     """
 
     title: str
     examples: int
     counts: dict[str, int]
     found: dict[str, list[str]]
+    left_out: str = ""
 
     @property
     def broken(self) -> int:
@@ -67,7 +70,9 @@ class Report:
             if names := self.found[kind]:
                 more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
                 lines.append(f"  {len(names):,} {kind} ({meaning}): {', '.join(names[:SHOWN])}{more}")
-        if not any(self.found.values()):
+        if self.left_out:
+            lines.append(f"  {self.left_out}")
+        elif not any(self.found.values()):
             lines.append("  nothing else to tell")
         return "\n".join(lines)
 
@@ -105,7 +110,8 @@ def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: in
         earlier |= set(digests.values())
         found = {kind: found[kind] for kind in FINDINGS}
         by_class = dict(zip(source.classes, counts, strict=True))
-        reports.append(Report(f"{name} ({source.split})", source.examples, by_class, found))
+        title = f"{name} ({source.split})"
+        reports.append(Report(title, source.examples, by_class, found, summary(source.left_out)))
     return reports
 
 

@@ -9,11 +9,14 @@ import pathlib
 
 import numpy as np
 
+from keras_mlp.cards import natural_order
+from keras_mlp.training.data import split_names
 from keras_mlp.training.data.source import EVALUATION_SPLITS, Source, choose_split, sizes
 from keras_mlp.training.data.splits import held_out
-from keras_mlp.walking import subfolders, walk
+from keras_mlp.walking import is_hidden, readable, subfolders, walk
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""Ends of names that are believed: what else a file is called, its beginning tells whether it is an image."""
 
 
 def folder(path, split: str) -> Source:
@@ -22,76 +25,200 @@ def folder(path, split: str) -> Source:
     Args:
         path: a folder of split folders of class folders (`train/cat/1.jpg`, `test/cat/2.jpg`), or a folder of class
             folders (`cat/1.jpg`), of which every fifth image of a class, drawn once and for all, is the test split.
-            Images are looked for in all depths of a class folder, as by `keras_mlp.walking.walk`.
-        split: a split folder's name, or "train", "test" or "all" without split folders, or "evaluation"
-            for the one that is there to evaluate on.
+            Split folders may have other usual names ("Training", "seg_test"). Images are looked for in all depths of a
+            class folder, as by `keras_mlp.walking.walk`, whatever their names end in.
+        split: a split folder's name or another one for the same ("train" for "Training"), or "train", "test" or "all"
+            without split folders, or "evaluation" for the one that is there to evaluate on.
 
     Returns:
-        The source; classes are the class folders' names, sorted.
+        The source; classes are the class folders' names, in the order in which a person counts: 2 before 10.
 
     Raises:
-        ValueError: no such split, no classes, a class without images, or a class that the train split lacks.
+        ValueError: no such split, no classes, a class without images, a class that the train split lacks, or folders
+            of which it cannot be told whether they are classes or splits.
     """
     path = pathlib.Path(path)
-    if (path / "train").is_dir():
-        available = subfolders(path)
-        split = choose_split(split, available, path)
-        classes = subfolders(path / "train")
-        files, labels = _images(path / split, classes)
+    available, parts = _split_folders(path)
+    if available:
+        train = next((name for name in available if name == "train"), None) or _only("train", parts, path)
+        split = _chosen(split, available, parts, path)
+        place = _class_folders_in(path / split)
+        classes = subfolders(_class_folders_in(path / train) if train else place)
     else:
         split = choose_split(split, ["train", "test", "all"], path)
-        classes = subfolders(path)
-        files, labels = _images(path, classes)
-        if split != "all":
-            chosen = held_out(labels) == (split == "test")
-            files, labels = files[chosen], labels[chosen]
+        place, classes = path, subfolders(path)
+    files, labels, left_out = _images(place, classes)
+    if not available and split != "all":
+        chosen = held_out(labels) == (split == "test")
+        files, labels = files[chosen], labels[chosen]
+    # Order of files and choice of test images are by the names as strings, for ever; that of classes is not.
+    counted = sorted(classes, key=lambda name: (natural_order(name), name))
+    labels = np.array([counted.index(name) for name in classes])[labels]
     return Source(
         _dataset(files, labels),
         None,
-        classes,
+        counted,
         len(files),
         split,
         size=files.nbytes,
-        name=lambda number: str(files[number]),
-        counts=lambda: np.bincount(labels, minlength=len(classes)).tolist(),
+        name=lambda number: readable(files[number]),
+        counts=lambda: np.bincount(labels, minlength=len(counted)).tolist(),
         read=_read,
         contents=lambda: sizes(files, path),
+        left_out=left_out,
+        reason=lambda number, max_pixels: _why_not(files[number], max_pixels),
     )
 
 
 def has_classes(path) -> bool:
     """Whether there is more than one class folder."""
     path = pathlib.Path(path)
-    return len(subfolders(path / "train" if (path / "train").is_dir() else path)) > 1
+    names = subfolders(path)
+    train = [name for name, part in split_names.parts(names).items() if part == "train"]
+    return len(subfolders(_class_folders_in(path / train[0])) if train else names) > 1
+
+
+def _split_folders(path) -> tuple[list[str], dict[str, str]]:
+    """Names of the split folders in a folder, and which part each stands for; none where there are class folders."""
+    names = subfolders(path)
+    parts = split_names.parts(names)
+    if not parts:
+        _refuse_splits_in_classes(path, names)
+        return [], {}
+    holds_classes = any(subfolders(path / name) for name, part in parts.items() if part == "train")
+    if holds_classes or len(parts) == len(names):
+        return names, parts
+    raise ValueError(
+        f"Are the folders in {path} classes or splits? Found: {_listed(names)}; {_listed(parts)} would be a split "
+        f"and the others classes. Expected {path}/CLASS/IMAGE, or {path}/train/CLASS/IMAGE with further split folders "
+        "beside train; rename or move what is neither."
+    )
+
+
+def _refuse_splits_in_classes(path, names):
+    """Refuse what would make one class of a whole data set, or mix what is to be kept apart."""
+    inside = {name: subfolders(path / name) for name in names}
+    if len(names) == 1 and len(inside[names[0]]) > 1 and not any(map(_is_image, _beside(path / names[0], {}))):
+        raise ValueError(
+            f"{path} has one class only, {names[0]}, in which there are folders: {_listed(inside[names[0]])}. If these "
+            f"are the classes or splits, take {path / names[0]}."
+        )
+    for name, within in inside.items():
+        parts = split_names.parts(within)
+        if len(set(parts.values())) > 1:
+            raise ValueError(
+                f"{path / name} would be a class, and there are splits in it: {_listed(parts)}. Expected "
+                f"{path}/train/CLASS/IMAGE, the splits above the classes."
+            )
+
+
+def _class_folders_in(folder):
+    """Where the class folders of a split are: in `seg_train/seg_train/CLASS` one further down."""
+    names = subfolders(folder)
+    if len(names) == 1 and (names[0] == folder.name or split_names.part(names[0]) == split_names.part(folder.name)):
+        return _class_folders_in(folder / names[0]) if subfolders(folder / names[0]) else folder
+    return folder
+
+
+def _chosen(split, available, parts, path):
+    """The split folder that is meant."""
+    if split in available:
+        return split
+    wanted = [split_names.part(split)] if split != "evaluation" else ["validation", "test"]
+    if split == "evaluation" and any(name in available for name in EVALUATION_SPLITS):
+        return choose_split(split, available, path)
+    found = (_only(part, parts, path) for part in wanted if part)
+    return next(filter(None, found), None) or choose_split(split, available, path)
+
+
+def _only(part, parts, path):
+    """The split folder that stands for a part, `None` if there is none."""
+    found = [name for name, one in parts.items() if one == part]
+    if len(found) > 1:
+        raise ValueError(f"{path} has several folders for the {part} split: {_listed(found)}. Name or leave one.")
+    return found[0] if found else None
+
+
+def _listed(names):
+    names = list(map(readable, names))
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _images(path, classes):
-    """Return the sorted files (as strings) under each class folder and their labels."""
+    """Return the sorted files (as strings) under each class folder, their labels, and what was left out."""
     if not classes:
         raise ValueError(
             f"There are no class folders in {path}: expected {path}/CLASS/IMAGE, or {path}/train/CLASS/IMAGE with "
             f"further split folders ({', '.join(EVALUATION_SPLITS)}) beside train."
         )
     if unknown := set(subfolders(path)) - set(classes):
-        raise ValueError(f"{path} has classes that the train split has not: {', '.join(sorted(unknown))}.")
-    real = {}
+        raise ValueError(f"{path} has classes that the train split has not: {_listed(sorted(unknown))}.")
+    real, left_out = {}, {}
     for name in classes:
         if (other := real.setdefault(os.path.realpath(path / name), name)) != name:
             raise ValueError(f"{path / other} and {path / name} are one folder by a link: its images have one class.")
+    left_out |= dict.fromkeys(_beside(path, left_out), "in no class folder")
     files, labels = [], []
-    for label, (name, found) in enumerate(zip(classes, walk(*(path / name for name in classes)), strict=True)):
-        found = sorted(str(file) for file in found if file.suffix.lower() in SUFFIXES)
+    everything = walk(*(path / name for name in classes), left_out=left_out)
+    for label, (name, there) in enumerate(zip(classes, everything, strict=True)):
+        kinds = {str(file): _kind(file) for file in there}
+        left_out |= {file: kind for file, kind in kinds.items() if kind != "image"}
+        found = sorted(file for file, kind in kinds.items() if kind == "image")
         if not found:
-            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {path / name}.")
+            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}, or by content) in {readable(path / name)}.")
         files += found
         labels += [label] * len(found)
-    return np.array(files), np.array(labels)
+    return np.array(files), np.array(labels), left_out
+
+
+def _beside(path, left_out) -> list[str]:
+    """The files in a folder itself; `left_out` gets the reason for those that are hidden or none."""
+    files = []
+    for entry in os.scandir(path):
+        if is_hidden(entry.name):
+            left_out[entry.path] = "hidden"
+        elif os.path.isfile(entry.path):
+            files.append(entry.path)
+        elif not os.path.isdir(entry.path):
+            left_out[entry.path] = "no regular file"
+    return files
+
+
+def _kind(file) -> str:
+    """What a file is to be read as: an "image", which may turn out to be broken, or why as none."""
+    if not os.path.isfile(file):
+        return "a link to nothing"
+    return "image" if _is_image(file) else "not an image"
+
+
+def _is_image(file) -> bool:
+    if os.path.splitext(file)[1].lower() in SUFFIXES:
+        return True
+    from keras_mlp.training.data import decoding
+
+    try:
+        with open(file, "rb") as opened:
+            return decoding.is_image(opened.read(12))
+    except OSError:
+        return True  # reading it will tell
+
+
+def _why_not(file, max_pixels) -> str:
+    """Why a file cannot be read; empty if it can."""
+    from keras_mlp.training.data import decoding
+
+    try:
+        with open(file, "rb") as opened:
+            decoding.decode(opened.read(), max_pixels)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 def _dataset(files, labels):
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices((files, labels))
+    return tf.data.Dataset.from_tensor_slices(([os.fsencode(file) for file in files], labels))
 
 
 def _read(file):

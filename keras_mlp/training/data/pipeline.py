@@ -11,6 +11,7 @@ from absl import logging
 from keras_mlp.cards import Preprocessing, Recipe
 from keras_mlp.training.data.broken import Broken, reader
 from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS, Source
+from keras_mlp.walking import summary
 
 CACHED_IMAGES = 2**28  # bytes of decoded images that are kept for the next evaluation
 CACHED_FILES = 2**30  # bytes of encoded images that are kept for the next epoch
@@ -43,6 +44,7 @@ class Data:
             way than to make them.
         multi_label: whether labels say of each class whether it is true, in place of which one it is.
         identity: gives what tells these examples from others (`source.Source.identity`); that may take a while.
+        left_out: what files of the folder are no examples, and why, in a line; empty where all are.
     """
 
     dataset: Any
@@ -54,6 +56,7 @@ class Data:
     starting_at: Callable[[int], Any] | None = None
     multi_label: bool = False
     identity: Callable[[], dict] | None = None
+    left_out: str = ""
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
@@ -168,12 +171,12 @@ def load(
     if multi_label and recipe and recipe.balance_classes:
         raise ValueError("balance_classes weighs images by their one class: multi-label data cannot be balanced so.")
     source = find(name, split, data_dir, multi_label)
-    broken = Broken(source.examples, broken_share, source.name)
+    broken = Broken(source.examples, broken_share, source.name, lambda number: source.reason(number, max_pixels))
+    told = dict(multi_label=multi_label, identity=source.identity, left_out=summary(source.left_out))
     if not recipe:
         dataset = _evaluation(source, reader(source, broken, max_pixels), size, channels, preprocessing, batch_size)
         steps = -(-source.examples // batch_size)
-        given = source.classes, source.examples, steps, batch_size, broken
-        return Data(dataset, *given, multi_label=multi_label, identity=source.identity)
+        return Data(dataset, source.classes, source.examples, steps, batch_size, broken, **told)
     if source.examples < batch_size:
         fitting = 2 ** max(0, (source.examples // 8).bit_length() - 1)  # some batches an epoch
         raise ValueError(
@@ -190,7 +193,7 @@ def load(
     )
     steps = source.examples // batch_size
     given = source.classes, source.examples, steps, batch_size, broken, starting_at
-    return Data(starting_at(0), *given, multi_label=multi_label, identity=source.identity)
+    return Data(starting_at(0), *given, **told)
 
 
 def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:

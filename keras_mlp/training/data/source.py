@@ -17,6 +17,10 @@ def as_it_is(content):
     return content
 
 
+def no_reason(number, max_pixels=None):
+    return ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Labelled images, still encoded, in a fixed order.
@@ -37,6 +41,9 @@ class Source:
         contents: gives what tells whether the examples have changed, such as a line a file with its name and size; that
             may take a while.
         truths: of multi-label data 0 or 1 `(examples, classes)`; an example's label is then the number of its row.
+        left_out: of files that are no examples why not, by their paths.
+        reason: from an example's number and the pixels that it may have to why it cannot be read, as far as that can be
+            told.
     """
 
     dataset: Any
@@ -51,6 +58,8 @@ class Source:
     sound: bool = False
     contents: Callable[[], Iterable[str]] = tuple
     truths: Any = None
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    reason: Callable[[int, int], str] = no_reason
 
     def identity(self) -> dict:
         """What tells these examples from others: names of the classes, number of examples, a digest of `contents`."""
@@ -74,18 +83,18 @@ class Source:
             return (int(label),)
         return tuple(i for i, true in enumerate(self.truths[label]) if true)
 
-
-def sizes(files, root) -> Iterable[str]:
-    """A line for each of some files, with its path inside a folder and its size in bytes."""
-    for file in map(os.fspath, files):
-        yield f"{os.path.relpath(file, root)}\t{os.path.getsize(file)}"
-
     def pixels(self, encoded, max_pixels: int):
         """Read and decode an example, in tf.data."""
         from keras_mlp.training.data import decoding
 
         content = self.read(encoded)
         return self.decode(content) if self.decode else decoding.pixels(content, max_pixels)
+
+
+def sizes(files, root) -> Iterable[str]:
+    """A line for each of some files, with its path inside a folder and its size in bytes."""
+    for file in map(os.fspath, files):
+        yield f"{os.path.relpath(file, root)}\t{os.path.getsize(file)}"
 
 
 def choose_split(split: str, available, where) -> str:

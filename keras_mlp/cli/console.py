@@ -89,7 +89,9 @@ def for_a_person() -> bool:
 def print_json(value):
     """One JSON object in a line of its own, with what the output's encoding does not have as JSON escapes it."""
     encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
-    print(json.dumps(value, ensure_ascii=encoding != "utf-8"), flush=True)
+    text = json.dumps(value, ensure_ascii=encoding != "utf-8")
+    # What is no character, from names of files that are not UTF-8, is escaped as JSON has it.
+    print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def table(rows, align: str = "", indent: str = "") -> str:

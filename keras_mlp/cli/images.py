@@ -6,16 +6,21 @@ import pathlib
 import numpy as np
 
 from keras_mlp.cards import Preprocessing
-from keras_mlp.cli import datasets
+from keras_mlp.cli import console, datasets
 from keras_mlp.training.data.source import MAX_PIXELS
-from keras_mlp.walking import walk
+from keras_mlp.walking import is_special, walk
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
     """The files that `paths` name, in order, folders searched to the bottom as by `keras_mlp.walking.walk`.
 
     A path that does not exist is kept: reading it tells.
+
+    Raises:
+        console.UsageError: a path is empty, which would be the current folder.
     """
+    if not all(paths):
+        raise console.UsageError('the name of a file or folder is empty; "." is the current folder')
     found = []
     for path in map(pathlib.Path, paths):
         found += walk(path)[0] if path.is_dir() else [path]
@@ -56,6 +61,8 @@ def decode(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels of an image file, with `read`'s errors: uint8 `(height, width, 3)`."""
     from keras_mlp.training.data import decoding
 
+    if is_special(path):  # a pipe may have no end, or nobody who writes to it
+        raise ValueError("no regular file")
     return decoding.decode(path.read_bytes(), max_pixels)
 
 

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     own_process = argv is None
     argv = sys.argv[1:] if own_process else argv
-    verbose = "--verbose" in argv
+    verbose = "--verbose" in _split(argv)[0]
     if own_process:
         console.prepare_streams()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
@@ -74,12 +74,13 @@ def _run(argv) -> int | None:
     if name.startswith("-"):
         raise console.UsageError(f"the command comes first, then its flags. Received: {name}. See: {PROGRAM} --help")
     command = _command(name)
+    words, verbatim = _split(words)
     if any(word in ("--help", "-h", "-help") for word in words):
         print(_help_on(command))
         return None
     flags = _flags_of(command)
     try:
-        _, *arguments = flags([PROGRAM, *map(_with_underscores, words)])
+        _, *arguments = flags([PROGRAM, *map(_with_underscores, words), *verbatim])
     except absl_flags.Error as error:
         raise console.UsageError(f"{_tidy(error)}. See: {PROGRAM} {name} --help") from error
     for flag in flags:
@@ -117,6 +118,12 @@ def _expanded(value):
     if isinstance(value, list):
         return [_expanded(word) for word in value]
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
+
+
+def _split(words) -> tuple[list[str], list[str]]:
+    """The words of which some are flags, and from "--" on those that are taken as they are."""
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end:]
 
 
 def _with_underscores(word):

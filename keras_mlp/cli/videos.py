@@ -9,10 +9,10 @@ import numpy as np
 from keras_mlp.cards import VideoPreprocessing, natural_order
 from keras_mlp.cli import images
 from keras_mlp.extras import need
+from keras_mlp.training.data.folders import SUFFIXES
 from keras_mlp.training.data.source import MAX_PIXELS
-from keras_mlp.walking import is_special, walk
+from keras_mlp.walking import is_hidden, is_special, walk
 
-FRAMES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 RATE = 30.0
 """Frames a second where nothing tells."""
 CONTAINERS = (
@@ -43,8 +43,8 @@ def find(paths: list[str]) -> list[pathlib.Path]:
 
 
 def _frames(folder) -> list[pathlib.Path]:
-    """The pictures in a folder, 2 before 10."""
-    inside = (path for path in folder.iterdir() if path.suffix.lower() in FRAMES and not path.name.startswith("."))
+    """The pictures in a folder, 2 before 10; a folder or a pipe is none, whatever its name."""
+    inside = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path.name))
     inside = (path for path in inside if not path.is_dir() and not is_special(path))
     return sorted(inside, key=lambda path: natural_order(path.name))
 

@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags as absl_flags
 
 from keras_mlp.cli import console, datasets, images, models, videos
+from keras_mlp.walking import readable
 
 ARGUMENTS = "IMAGE_OR_VIDEO_OR_FOLDER..."
 
@@ -53,16 +54,17 @@ def run(flags, arguments):
     failed, at_a_time = 0, max(1, flags.batch_size // classifier.preprocessing.views)
     batches = [files[i : i + at_a_time] for i in range(0, len(files), at_a_time)]
     for batch in console.progress(batches, "Classifying", total=len(batches)):
-        pixels = {}
+        pixels, read = [], []
         for file in batch:
             try:
-                pixels[file] = medium.views(file, classifier.input_shape, classifier.preprocessing, flags.max_pixels)
+                pixels.append(medium.views(file, classifier.input_shape, classifier.preprocessing, flags.max_pixels))
+                read.append(file)
             except (OSError, ValueError) as error:
-                console.error(f"{file}: {getattr(error, 'strerror', None) or error}")
+                console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
                 failed += 1
         if pixels:
-            scores = classifier.scores(np.concatenate(list(pixels.values())))
-            for file, rows in zip(pixels, np.split(scores, len(pixels)), strict=True):
+            scores = classifier.scores(np.concatenate(pixels))
+            for file, rows in zip(read, np.split(scores, len(pixels)), strict=True):
                 row = classifier.output.joint(rows)
                 best = [(*classifier.classes[i], float(row[i])) for i in _named(row, classifier, threshold, flags.top)]
                 _print(file, best, flags.json or not console.for_a_person())
@@ -86,7 +88,7 @@ def _print(file, predictions, as_json):
         rows = [{"class": name, "id": identifier, "score": round(score, 6)} for identifier, name, score in predictions]
         console.print_json({"file": str(file), "predictions": rows})
         return
-    print(file)
+    print(readable(file))
     rows = [
         (f"{100 * score:.1f} %", name, "" if identifier == name else identifier)
         for identifier, name, score in predictions

@@ -145,3 +145,16 @@ def test_kinds_of_labels_are_not_taken_for_each_other(folder, tmp_path, plain):
         load("digits", "train")
     with pytest.raises(ValueError, match="multi-label data cannot be balanced"):
         load(folder, "all", dataclasses.replace(plain, balance_classes=True))
+
+
+def test_what_the_table_does_not_name_is_told(tmp_path):
+    """Of every split the same, hidden files among them."""
+    for name in ("a.png", "b.png", "more/c.png", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        keras.utils.save_img(tmp_path / name, np.zeros((4, 4, 3)), scale=False)
+    (tmp_path / "labels.csv").write_text("file,x\na.png,1\nb.png,0\n")
+    for split in ("all", "train", "test"):
+        told = data.load(tmp_path, split, image_size=4, batch_size=1, multi_label=True).left_out
+        assert told == (
+            f"2 files are left out: 1 not in labels.csv ({tmp_path}/more/c.png), 1 hidden ({tmp_path}/.hidden.png)"
+        )

@@ -10,7 +10,6 @@ first picture. A file's header says how many pixels there will be; where that is
 """
 
 import io
-import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +49,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     try:
         if not (orientation := _look(content, max_pixels)):
             return _by_pillow(content, max_pixels)
-        return _by_tensorflow(content, orientation).numpy()
+        image = _by_tensorflow(content)
+        return (image if orientation == 1 else _turned(image, orientation)).numpy()
     except tf.errors.OpError as error:
         raise ValueError("a broken image") from error
 
@@ -66,7 +66,11 @@ def pixels(content, max_pixels: int = MAX_PIXELS):
 
     orientation = tf.numpy_function(lambda content: np.int32(_look(content, max_pixels)), [content], tf.int32)
     orientation = tf.ensure_shape(orientation, ())
-    image = tf.cond(orientation > 0, lambda: _by_tensorflow(content, orientation), by_pillow)
+
+    def unusual():
+        return tf.cond(orientation > 0, lambda: _turned(_by_tensorflow(content), orientation), by_pillow)
+
+    image = tf.cond(tf.equal(orientation, 1), lambda: _by_tensorflow(content), unusual)
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -107,7 +111,8 @@ def pixels_in_graph(content, max_pixels: int = MAX_PIXELS):
         with tf.control_dependencies([_check_size(size, max_pixels)]):
             checked = tf.identity(content)
         orientation = tf.cond(jpeg, lambda: _jpeg_orientation(content), lambda: _png_orientation(content))
-        return _by_tensorflow(checked, orientation)
+        image = _by_tensorflow(checked)
+        return tf.cond(orientation > 1, lambda: _turned(image, orientation), lambda: image)
 
     return tf.cond(_begins(content, _JPEG) | _begins(content, _PNG), usual, other)
 
@@ -140,9 +145,7 @@ def _open(content, max_pixels):
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it passes over in a file
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(f"an image of more pixels than the limit of {max_pixels:,}") from error
     except Image.UnidentifiedImageError as error:
@@ -173,11 +176,9 @@ def _by_pillow(content, max_pixels):
 # TensorFlow
 
 
-def _by_tensorflow(content, orientation):
-    """Decode JPEG and PNG."""
-    image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    image = tf.ensure_shape(image, (None, None, 3))
-    return tf.cond(orientation > 1, lambda: _turned(image, orientation), lambda: image)
+def _by_tensorflow(content):
+    """Decode JPEG and PNG, as they lie."""
+    return tf.ensure_shape(tf.io.decode_image(content, channels=3, expand_animations=False), (None, None, 3))
 
 
 def _check_size(size, max_pixels):

@@ -66,7 +66,7 @@ def folder(path, split: str) -> Source:
         read=_read,
         contents=lambda: sizes(files, path),
         left_out=left_out,
-        reason=lambda number, max_pixels: _why_not(files[number], max_pixels),
+        reason=lambda number, max_pixels: why_not(files[number], max_pixels),
     )
 
 
@@ -203,7 +203,7 @@ def _is_image(file) -> bool:
         return True  # reading it will tell
 
 
-def _why_not(file, max_pixels) -> str:
+def why_not(file, max_pixels) -> str:
     """Why a file cannot be read; empty if it can."""
     from keras_mlp.training.data import decoding
 
@@ -218,7 +218,8 @@ def _why_not(file, max_pixels) -> str:
 def _dataset(files, labels):
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices(([os.fsencode(file) for file in files], labels))
+    names = tf.constant([os.fsencode(file) for file in files], tf.string)  # not all are UTF-8
+    return tf.data.Dataset.from_tensor_slices((names, labels))
 
 
 def _read(file):

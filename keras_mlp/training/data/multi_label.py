@@ -9,6 +9,7 @@ import numpy as np
 from keras_mlp.training.data import folders
 from keras_mlp.training.data.source import Source, choose_split, sizes
 from keras_mlp.training.data.splits import held_out
+from keras_mlp.walking import readable, walk
 
 TABLE = "labels.csv"
 FORMAT = 'a table of the columns "file" and one for each class, separated by commas, with 0 or 1 for each image'
@@ -66,12 +67,25 @@ def labelled(path, split: str) -> Source:
         len(files),
         split,
         size=files.nbytes,
-        name=lambda number: str(files[number]),
+        name=lambda number: readable(files[number]),
         counts=lambda: truths.sum(0).tolist(),
         read=folders._read,
         contents=lambda: (*sizes(files, path), str(truths.astype(int).tolist())),
         truths=truths,
+        left_out=_left_out(path, split, files),
+        reason=lambda number, max_pixels: folders.why_not(files[number], max_pixels),
     )
+
+
+def _left_out(path, split, files) -> dict[str, str]:
+    """Why files beside the images of a split are no examples."""
+    left_out = {}
+    table = path / TABLE if (path / TABLE).is_file() else path / split / TABLE
+    named = {*map(os.path.normpath, files), os.path.normpath(table)}
+    if table.parent == path and split != "all":
+        named |= {*map(os.path.normpath, _read_table(table)[1])}
+    (there,) = walk(table.parent, left_out=left_out)
+    return left_out | {str(file): f"not in {TABLE}" for file in there if os.path.normpath(file) not in named}
 
 
 def _rarest(truths):

@@ -246,7 +246,7 @@ def BiMLP(
     patch_size=4,
     dims=(64, 128, 320, 512),
     depths=(2, 2, 4, 2),
-    transitions=(True, True, True, True),
+    transitions=None,
     norm="batch",
     embedding_norm=True,
     *,
@@ -265,7 +265,8 @@ def BiMLP(
         patch_size: distance of the patches in pixels; they are `2 * patch_size - 1` wide. Even.
         dims: width of each stage, multiples of 4.
         depths: number of blocks of each stage.
-        transitions: for each stage, whether the height and width are halved after it. The width changes only there.
+        transitions: for each stage, whether the height and width are halved after it; by default after each. The width
+            changes only there.
         norm: "batch" for batch norm or "image" for group norm with one group; all norms of products are batch norms.
         embedding_norm: whether a norm follows the stem and each downsampling layer.
         activation_levels: what enters the products: "ternary" for -1, 0, 1 (the released code), "binary" for -1 and 1
@@ -277,6 +278,7 @@ def BiMLP(
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
     check_levels(activation_levels, weight_levels, gradient)
+    transitions = transitions or (True,) * len(dims)
     if norm not in _NORMS:
         raise ValueError(f"`norm` must be one of {sorted(_NORMS)}. Received: norm={norm!r}")
     if any(dim % 4 for dim in dims):

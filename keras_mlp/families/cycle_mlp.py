@@ -73,7 +73,7 @@ def CycleMLP(
     patch_size=4,
     dims=(64, 128, 320, 512),
     depths=(2, 2, 4, 2),
-    transitions=(True, True, True, True),
+    transitions=None,
     mlp_ratios=(4, 4, 4, 4),
     use_bias=False,
     branch_scale=1.0,
@@ -88,7 +88,7 @@ def CycleMLP(
         patch_size: distance of the patches in pixels; they are `2 * patch_size - 1` wide. Even.
         dims: width of each stage.
         depths: number of blocks of each stage.
-        transitions: for each stage, whether the height and width are halved after it.
+        transitions: for each stage, whether the height and width are halved after it; by default after each.
         mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
         use_bias: whether the plain linear layer of token mixing has a bias; the Cycle FCs always do.
         branch_scale: factor on both residual branches (1 / `skip_lam` in the authors' code).
@@ -115,7 +115,7 @@ def CycleMLP(
         return padded_conv(x, dim, 3, stride, 1, name, kernel_initializer=_UNIFORM.clone())
 
     x = overlapping_patches(x, dims[0], patch_size, "stem", kernel_initializer=_UNIFORM)
-    return layer_norm("norm")(stages(x, blocks, dims, transitions, embed, drop_path_rate))
+    return layer_norm("norm")(stages(x, blocks, dims, transitions or (True,) * len(dims), embed, drop_path_rate))
 
 
 # Table 2 of the paper and the authors' README.

@@ -274,7 +274,7 @@ def MorphMLP(
     depths=(3, 4, 9, 3),
     chunks=(14, 28, 28, 49),
     mlp_ratios=(3, 3, 3, 3),
-    transitions=(True, True, True, True),
+    transitions=None,
     use_bias=True,
     *,
     activation=None,
@@ -293,14 +293,15 @@ def MorphMLP(
             last stage's chunks are along the image.
         mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
         transitions: for each stage, whether the height and width are halved after it even where the next one is as
-            wide. Where the width changes they always are; the last is not used.
+            wide. Where the width changes they always are; the last is not used. By default after
+            each.
         use_bias: whether the linear layers along height, width, image, frames and channels have a bias.
         activation: of the stem, the MLPs and split attention; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
     activation = activation or "gelu"
-    halved = [dims[i] != dims[i + 1] or transitions[i] for i in range(len(dims) - 1)]
+    halved = [dims[i] != dims[i + 1] or transitions is None or transitions[i] for i in range(len(dims) - 1)]
     check_size(tuple(x.shape[-3:-1]), chunks, [2 + sum(halved[:i]) for i in range(len(dims))])
     x = stem(x, dims[0], activations.get(activation))
     block = 0

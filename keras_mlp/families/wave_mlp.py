@@ -131,7 +131,7 @@ def WaveMLP(
     patch_size=4,
     dims=(64, 128, 320, 512),
     depths=(2, 2, 4, 2),
-    transitions=(True, True, True, True),
+    transitions=None,
     mlp_ratios=(4, 4, 4, 4),
     norm="batch",
     embedding_norm=True,
@@ -148,7 +148,7 @@ def WaveMLP(
         patch_size: distance of the patches in pixels; they are `2 * patch_size - 1` wide. Even.
         dims: width of each stage.
         depths: number of blocks of each stage.
-        transitions: for each stage, whether the height and width are halved after it.
+        transitions: for each stage, whether the height and width are halved after it; by default after each.
         mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
         norm: "batch" for batch norm or "image" for group norm with one group. The phases' is always batch norm.
         embedding_norm: whether a norm follows the stem and each downsampling layer.
@@ -182,7 +182,7 @@ def WaveMLP(
         return normalised(padded_conv(x, dim, 3, stride, 1, name, kernel_initializer=_UNIFORM.clone()), name)
 
     x = normalised(overlapping_patches(x, dims[0], patch_size, "stem", kernel_initializer=_UNIFORM), "stem")
-    return norm("norm")(stages(x, blocks, dims, transitions, embed, drop_path_rate))
+    return norm("norm")(stages(x, blocks, dims, transitions or (True,) * len(dims), embed, drop_path_rate))
 
 
 # Table 1 of the paper and the authors' README.

@@ -42,6 +42,6 @@ def test_what_cannot_be_expressed_leaves_no_file(model, tmp_path):
         export.to_onnx(keras.Model(inputs, Matrices()(inputs)), tmp_path / "model.onnx")
     with pytest.raises(ValueError, match=r'must end in "\.onnx"'):
         export.to_onnx(model, tmp_path / "model.tflite")
-    with pytest.raises(ValueError, match=r"must be images \(n, 32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"must be images of the shape \(n, 32, 32, 3\)"):
         export.to_onnx(model, tmp_path / "model.onnx", verify_with=np.zeros((2, 16, 16, 3)))
     assert not list(tmp_path.iterdir())

@@ -232,6 +232,7 @@ def test_a_file_tells_what_it_takes_and_answers(model, images, exported, tmp_pat
     result = export.to_tflite(model, path, classes=classes, metadata=about)
     assert result.size_bytes == path.stat().st_size
     shape = {"input_shape": [1, 32, 32, 3], "input_dtype": "float32", "precision": "float32"}
+    shape["output"] = {"kind": "exclusive", "activation": "softmax"}
     assert export.read_metadata(path) == (about | shape, classes)
     with zipfile.ZipFile(path) as archive:  # as any app can
         assert archive.read("labels.txt").decode().split("\n") == [*classes, ""]

@@ -96,9 +96,10 @@ def test_compiles_with_xla_and_answers_alike_in_a_batch_of_any_size(case):
 def test_gradients_reach_every_trainable_variable(case):
     """With the case's weights; in a binary family, whose roundings may be flat for all that they get, or with fresh."""
     left = None
-    for load in (True, False) if golden.family(case) == "bimlp" else (True,):
-        model = golden.build(case, load=load)
-        if not load:
+    for seed in range(4 if golden.family(case) == "bimlp" else 1):
+        keras.utils.set_random_seed(seed)
+        model = golden.build(case, load=not seed)
+        if seed:
             model.get_layer("head").kernel.assign(golden.tensor("head", model.get_layer("head").kernel.shape))
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(model(case.images(), training=True) ** 2)

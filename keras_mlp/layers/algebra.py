@@ -274,5 +274,4 @@ def _then_dense(layer, weights, dense, dense_weights):
     if biases:
         merged["bias"] = sum(biases)
     width = next(name for name in ("units", "filters", "dim") if name in layer.get_config())
-    activation = keras.activations.serialize(dense.activation)
-    return merged, {width: dense.units, "use_bias": bool(biases), "activation": activation}
+    return merged, {width: dense.units, "use_bias": bool(biases), "activation": dense.activation}

@@ -332,15 +332,8 @@ def test_every_copy_of_more_random_models_computes_like_them(seed):
     check(golden.small(sorted(FAMILIES)[seed % len(FAMILIES)]), seed, COPIES)
 
 
-NOT_MENDED = pytest.mark.xfail(
-    reason="to_onnx of a model that is nested twice with an adapted Normalization in it: the layer's mean and variance "
-    "become inputs that nobody gives",
-    raises=AssertionError,
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=NOT_MENDED), 2, 3])
+@pytest.mark.parametrize("seed", range(4))
 def test_every_export_of_random_models_computes_like_them(seed):
     check(golden.small(golden.FEW[seed]), seed, EXPORTS)
 

@@ -44,6 +44,7 @@ def to_onnx(
     onnxruntime = need("onnxruntime", extra="onnx")
     need("tf2onnx", extra="onnx")
     network = portable(model, (None, *shape))
+    _hold_as_arrays(network)
     # Keras exports to ONNX without a word on training, and its augmentations take that for a yes.
     image = keras.Input(shape)
     inference = keras.Model(image, network(image, training=False))
@@ -65,3 +66,16 @@ def to_onnx(
                 f"deviations of the answers, allowed {LIMIT:g}. {path} was not written."
             )
         return difference
+
+
+def _hold_as_arrays(network):
+    """Let layers hold as arrays what they keep as tensors, which the converter takes for inputs that nobody gives.
+
+    `Normalization` keeps its mean and variance so. `network` is changed: it is the copy that is exported.
+    """
+    import tensorflow as tf
+
+    for layer in network._flatten_layers():
+        for name, value in list(vars(layer).items()):
+            if isinstance(value, tf.Tensor):
+                setattr(layer, name, value.numpy())

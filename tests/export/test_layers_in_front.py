@@ -1,4 +1,4 @@
-"""Augmentations of Keras in front of a model: they do nothing in a file, whatever its format."""
+"""Layers of Keras in front of a model, in every format: augmentations do nothing there, adapted layers stay adapted."""
 
 import inspect
 
@@ -31,7 +31,7 @@ ARGUMENTS = {
 
 
 def augmentations():
-    """All layers of Keras that prepare images, but one that no functional model of Keras can have."""
+    """All layers of Keras that prepare images, except one that no functional model of Keras can have."""
     base = layers.RandomFlip.__mro__[1]
     kinds = [kind for kind in vars(layers).values() if inspect.isclass(kind) and base in kind.__mro__[1:]]
     return [kind for kind in kinds if kind is not layers.Equalization]
@@ -41,13 +41,18 @@ FEW = [layers.RandomFlip, layers.RandomRotation, layers.RandomZoom]
 
 
 @pytest.mark.parametrize("kinds", [FEW, pytest.param(augmentations(), marks=pytest.mark.slow)], ids=["few", "all"])
-def test_every_export_of_a_model_with_augmentations_computes_as_it_predicts(kinds, tmp_path):
+def test_every_export_of_a_model_with_layers_in_front_computes_as_it_predicts(kinds, tmp_path):
+    """Also of one that is nested."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype("float32")
+    adapted = layers.Normalization()
+    adapted.adapt(images)
     x = image = keras.Input((16, 16, 3))
     for kind in kinds:
         x = kind(**ARGUMENTS.get(kind.__name__, {}))(layers.Rescaling(1.0)(x))
-    noisy = layers.GaussianNoise(1.0)(layers.Dropout(0.9)(layers.Conv2D(4, 4, 4)(x)))
-    model = keras.Model(image, layers.Dense(5)(layers.Flatten()(noisy)))
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype("float32")
+    noisy = layers.GaussianNoise(1.0)(layers.Dropout(0.9)(layers.Conv2D(4, 4, 4)(adapted(x))))
+    inner = keras.Model(image, layers.Dense(5)(layers.Flatten()(noisy)))
+    outer = keras.Input((16, 16, 3))
+    model = keras.Model(outer, inner(outer))
     expected = model.predict(images, verbose=0)
     export.to_saved_model(model, tmp_path / "saved")
     found = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"](tf.constant(images))["outputs"]

@@ -14,8 +14,8 @@ from absl import app, flags
 
 _HEIGHT = flags.DEFINE_integer("height", 375, "Pixels.", lower_bound=8)
 _WIDTH = flags.DEFINE_integer("width", 500, "Pixels.", lower_bound=8)
-_IMAGES = flags.DEFINE_integer("images", 300, "Images in a turn.", lower_bound=2)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of everyone.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 2000, "Images in a turn; few show the start.", lower_bound=2)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of everyone.", lower_bound=1)
 
 
 def files() -> dict[str, bytes]:

@@ -24,6 +24,7 @@ BY_TENSORFLOW = ("JPEG", "MPO", "PNG")  # as Pillow calls them; the second is a 
 _JPEG, _PNG, _GIF, _BMP, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF"
 BEGINNINGS = (_JPEG, _PNG, _GIF, _BMP, _RIFF, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+_EXIF = b"Exif\0\0"  # what the EXIF segment of a JPEG begins with
 _ORIENTATION = 0x0112  # the tag of TIFF and EXIF
 
 
@@ -58,8 +59,16 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def pixels(content, max_pixels: int = MAX_PIXELS):
     """Decode a file's content in tf.data; arguments and result are those of `decode`, as tensors.
 
-    What cannot be decoded is an error of the operation.
+    What cannot be decoded is an error of the operation. Most files are JPEG without EXIF. TensorFlow's operations look
+    at these: a call of Python for each image takes a quarter of the time of decoding it.
     """
+    plain = tf.cond(_begins(content, _JPEG), lambda: ~_has(content, _EXIF), lambda: False)
+    image = tf.cond(plain, lambda: _plain_jpeg(content, max_pixels), lambda: _looked_at(content, max_pixels))
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _looked_at(content, max_pixels):
+    """Decode after a look at the header in Python."""
 
     def by_pillow():
         return tf.numpy_function(lambda content: _by_pillow(content, max_pixels), [content], tf.uint8)
@@ -70,8 +79,13 @@ def pixels(content, max_pixels: int = MAX_PIXELS):
     def unusual():
         return tf.cond(orientation > 0, lambda: _turned(_by_tensorflow(content), orientation), by_pillow)
 
-    image = tf.cond(tf.equal(orientation, 1), lambda: _by_tensorflow(content), unusual)
-    return tf.ensure_shape(image, (None, None, 3))
+    return tf.cond(tf.equal(orientation, 1), lambda: _by_tensorflow(content), unusual)
+
+
+def _plain_jpeg(content, max_pixels):
+    """Decode a JPEG without EXIF."""
+    with tf.control_dependencies([_check_size(tf.image.extract_jpeg_shape(content)[:2], max_pixels)]):
+        return _by_tensorflow(tf.identity(content))
 
 
 def pixels_in_graph(content, max_pixels: int = MAX_PIXELS):
@@ -197,7 +211,7 @@ def _turned(image, orientation):
 
 def _jpeg_orientation(content):
     """What the EXIF segment of a JPEG says, 1 if there is none."""
-    return tf.cond(_has(content, b"Exif\0\0"), lambda: _exif_segment(content), lambda: 1)
+    return tf.cond(_has(content, _EXIF), lambda: _exif_segment(content), lambda: 1)
 
 
 def _exif_segment(content):
@@ -207,7 +221,7 @@ def _exif_segment(content):
         return (place + 10 < tf.strings.length(content)) & (_byte(content, place) == 0xFF)
 
     def is_exif(place):
-        return (_byte(content, place + 1) == 0xE1) & (tf.strings.substr(content, place + 4, 6) == b"Exif\0\0")
+        return (_byte(content, place + 1) == 0xE1) & (tf.strings.substr(content, place + 4, 6) == _EXIF)
 
     def goes_on(place):
         before_the_image = is_segment(place)

@@ -97,7 +97,7 @@ class Output:
 
     @classmethod
     def of_numbers(cls, outputs, kind: str | None = None, step: float = 0.0) -> "Output":
-        """What numbers mean of which nothing else is known, such as those of an exported file.
+        """What outputs mean, told by their values alone, where nothing else is known, as for an exported file.
 
         Args:
             outputs: `(n, units)`.

@@ -114,7 +114,7 @@ def copied(model: keras.Model) -> keras.Model:
 
 
 def is_graph(layer) -> bool:
-    """Whether a layer is a model of which the layers and their connections are known."""
+    """Whether a layer is a model that knows its layers and their connections: a functional or sequential one."""
     if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
         return False
     # One that overrides `call` may compute something else.
@@ -162,7 +162,7 @@ def inputs_like(model, given=(), dtype=lambda dtype: dtype):
     """Inputs as a model's.
 
     Args:
-        model: a model of which the connections are known.
+        model: a functional or sequential model.
         given: tensors that it is to be called with. Sides that are known in the model are theirs; they may have axes in
             front that the model has not, such as the frames of `TimeDistributed`.
         dtype: function from the dtype of a model's input to that of the new one.

@@ -51,7 +51,7 @@ def encoded(pixels, taken):
 
 
 def probabilities(numbers, meaning):
-    """Scores of the classes, of what the model gives for an image: `(units,)`, of one unit those of two classes."""
+    """Scores of the classes, from the model's output for an image, `(units,)`; one unit gives scores of two classes."""
     exclusive, done = meaning["kind"] == "exclusive", meaning["activation"]
     if done == "linear":
         powers = np.exp(numbers - numbers.max())

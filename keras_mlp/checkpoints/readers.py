@@ -171,7 +171,7 @@ def _read_hdf5(path):
     allowance = Allowance.of(path)
     with hdf5.checked(path, allowance) as (file, datasets):
         old = any(name in file.attrs for name in ("layer_names", "layer_names0"))
-        if "model_config" in file.attrs and "model_weights" in file:  # a whole model, of which the weights are read
+        if "model_config" in file.attrs and "model_weights" in file:  # a whole model: only its weights are read
             old, start = True, "model_weights/"
             datasets = {name.removeprefix(start): data for name, data in datasets.items() if name.startswith(start)}
         elif "model_config" in file.attrs:

@@ -21,7 +21,7 @@ def prepare_streams():
     """Give this process three streams, whatever it was started with.
 
     One that is closed, as under daemons, goes nowhere; otherwise the next file that is opened would take its number,
-    and get what is printed. What a stream's encoding does not have is written in plainer letters.
+    and get what is printed. Characters that a stream's encoding lacks are written in plain letters.
     """
     for number in range(3):
         try:
@@ -36,7 +36,7 @@ def prepare_streams():
 
 
 def _in_plain_letters(error):
-    """What to write for characters that an encoding does not have; see `codecs.register_error`."""
+    """Replace characters that an encoding lacks by plain letters; an error handler of `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_plain, error.object[error.start : error.end])), error.end
@@ -87,10 +87,10 @@ def for_a_person() -> bool:
 
 
 def print_json(value):
-    """One JSON object in a line of its own, with what the output's encoding does not have as JSON escapes it."""
+    """Print one JSON object in a line of its own. Characters that the encoding lacks become JSON's escapes."""
     encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
     text = json.dumps(value, ensure_ascii=encoding != "utf-8")
-    # What is no character, from names of files that are not UTF-8, is escaped as JSON has it.
+    # Names of files that are not UTF-8 hold bytes that are no character; JSON's escapes stand for them.
     print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 

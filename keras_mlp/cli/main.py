@@ -114,14 +114,14 @@ def _flags_of(command) -> absl_flags.FlagValues:
 
 
 def _expanded(value):
-    """Words, or a list of them, of which those that begin with "~/" are paths in the home folder."""
+    """A flag's value, or a list of values, with "~/" at the beginning replaced by the home folder."""
     if isinstance(value, list):
         return [_expanded(word) for word in value]
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _split(words) -> tuple[list[str], list[str]]:
-    """The words of which some are flags, and from "--" on those that are taken as they are."""
+    """The words before "--", where flags are, and the words from "--" on, which are taken as they are."""
     end = words.index("--") if "--" in words else len(words)
     return words[:end], words[end:]
 

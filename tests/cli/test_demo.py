@@ -8,7 +8,8 @@ import pytest
 
 FILES = {
     *("mixer.keras", "mixer_float32.tflite", "mixer_float16.tflite", "mixer_dynamic_int8.tflite", "mixer_int8.tflite"),
-    *("report.md", "curves.png", "token_mixing.png", "predictions.png", "classes.txt", "log.csv", "recipe.json"),
+    *("report.md", "curves.png", "token_mixing.png", "predictions.png", "classes.txt"),
+    *("log.csv", "recipe.json", "data.json"),
 }
 
 

@@ -25,7 +25,9 @@ TINY = golden.tiny()
 SMALL = [case.key for case in CASES]
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
 few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
-"""All families, too, but quickly only some: what takes long, and fails for one as it would for all."""
+"""All families, but quickly only some: what takes long, and fails for one as it would for all."""
+fewest = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
+"""The same for what tests of single layers, or of saved files, show of all families already."""
 
 
 def takes(case, argument):
@@ -50,7 +52,7 @@ def test_every_family_saves_and_loads_in_a_fresh_process(names, tmp_path):
         np.testing.assert_allclose(loaded, saved, atol=1e-6, err_msg=family)
 
 
-@family
+@fewest
 def test_layers_survive_their_config(case):
     model = golden.build(case)
     for layer in model.layers:
@@ -61,7 +63,7 @@ def test_layers_survive_their_config(case):
     np.testing.assert_array_equal(rebuilt(case.images()), model(case.images()))
 
 
-@family
+@few
 @pytest.mark.parametrize("policy, limit", [("mixed_float16", 2e-2), ("mixed_bfloat16", 2e-1)])
 def test_half_precision_stays_near_and_the_answer_is_float32(case, policy, limit):
     keras.config.set_dtype_policy(policy)
@@ -71,7 +73,7 @@ def test_half_precision_stays_near_and_the_answer_is_float32(case, policy, limit
     assert case.error(answer) < limit
 
 
-@family
+@fewest
 def test_dtype_argument_sets_the_policy_of_this_model_only(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     wide = golden.build(case, dtype="float64")
@@ -81,7 +83,7 @@ def test_dtype_argument_sets_the_policy_of_this_model_only(case):
     assert case.error(wide(case.images())) < 1e-6
 
 
-@family
+@few
 def test_compiles_with_xla_and_answers_alike_in_a_batch_of_any_size(case):
     model = golden.build(case)
     images = case.images()
@@ -122,7 +124,7 @@ def test_a_training_step_lowers_the_loss(case):
     assert losses[2] < losses[1] < losses[0]
 
 
-@family
+@few
 def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     keras.utils.set_random_seed(0)
     model = golden.build(case, drop_path_rate=0.5)
@@ -131,8 +133,9 @@ def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     assert draws.std(axis=0).max() > 1e-2
 
 
-def test_every_layer_with_weights_says_where_it_is_and_learns_at_the_rate_of_that_place():
-    for case in TINY:
+@pytest.mark.parametrize("cases", [CASES, pytest.param(TINY, marks=golden.SLOW)], ids=["small", "all"])
+def test_every_layer_with_weights_says_where_it_is_and_learns_at_the_rate_of_that_place(cases):
+    for case in cases:
         model = golden.build(case, load=False)
         layers = [layer for layer in model.layers if layer.weights]
         parts = [names.parse(layer.name).part for layer in layers]
@@ -143,7 +146,7 @@ def test_every_layer_with_weights_says_where_it_is_and_learns_at_the_rate_of_tha
         assert len(depth.groups(model)) == len(blocks) + 2, case.key
 
 
-@family
+@few
 def test_models_on_one_input_tensor_are_joined_where_a_prefix_tells_their_layers_apart(case):
     images = keras.Input(case.images().shape[1:])
     plain, left = (golden.build(case, input_tensor=images, layer_prefix=prefix) for prefix in (None, "left"))
@@ -155,7 +158,7 @@ def test_models_on_one_input_tensor_are_joined_where_a_prefix_tells_their_layers
     assert list(keras_mlp.feature_pyramid(left).output) == list(keras_mlp.feature_pyramid(plain).output)
 
 
-@few
+@fewest
 def test_fresh_models_differ_and_a_seed_repeats_them(case):
     builder, arguments = golden.arguments(case)
 
@@ -167,7 +170,7 @@ def test_fresh_models_differ_and_a_seed_repeats_them(case):
     assert np.abs(features(1) - features(2)).max() > 1e-3
 
 
-@family
+@few
 def test_features_are_a_map_in_proportion_to_the_image(case):
     builder, arguments = golden.arguments(case)
     model = builder(**arguments, include_top=False)
@@ -202,7 +205,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
-@pytest.mark.parametrize("case", golden.chosen(TINY, SMALL, golden.SLOW))
+@pytest.mark.parametrize("case", golden.chosen(TINY, SMALL, *golden.HUGE))
 def test_models_are_channels_last_whatever_the_global_format_is(case, channels_first, tmp_path):
     model = golden.build(case)
     assert keras.config.image_data_format() == "channels_first"

@@ -239,8 +239,11 @@ def test_adapters_are_trained_and_stay_in_every_copy(case, tmp_path):
     assert all(np.any(layer.lora_kernel_a) for layer in dense_layers(loaded, layers.Dense))  # or none could be trained
 
 
-@every_family
-@pytest.mark.parametrize("mode, limit", [("int8", 0.2), ("int4", 3), ("float8", 1)])
+@pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
+@pytest.mark.parametrize(
+    "mode, limit",
+    [("int8", 0.2), pytest.param("int4", 3, marks=golden.SLOW), pytest.param("float8", 1, marks=golden.SLOW)],
+)
 def test_keras_quantises_every_dense_layer(case, mode, limit, tmp_path):
     model, images = copied(case), case.images()
     expected = np.asarray(model(images))

@@ -27,7 +27,9 @@ def command(task, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "batches"), [("inference", [1, 2]), ("training", [2])])
+@pytest.mark.parametrize(
+    ("task", "batches"), [("inference", [1, 2]), pytest.param("training", [2], marks=pytest.mark.huge)]
+)
 def test_rows(task, batches, tmp_path):
     listed = ",".join(map(str, batches))
     done = command(task, *SMALL, "--peers=", f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
@@ -74,6 +76,7 @@ def test_a_peer_without_the_model_says_so():
             Worker(contender(who=who, model="our_own_invention"))
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_says_so():
     worker = Worker(contender())
     assert worker.run(1, 0) > 0
@@ -86,6 +89,7 @@ def test_a_process_that_dies_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_the_roof_is_made_of_the_models_own_products():
     done = command("roof", "--model=mlp_mixer_s32", "--batch=1", "--rounds=1")
     assert done.returncode == 0, done.stderr
@@ -95,6 +99,7 @@ def test_the_roof_is_made_of_the_models_own_products():
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_fusing_is_measured_against_the_model_as_it_was():
     done = command("fusing", "--models=mlp_mixer_s32", "--batch=1", "--rounds=1")
     assert done.returncode == 0, done.stderr
@@ -104,6 +109,7 @@ def test_fusing_is_measured_against_the_model_as_it_was():
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_experts_are_timed_over_one_dense_mlp():
     done = command("experts", "--experts=2,4", "--batches=1", "--rounds=1")
     assert done.returncode == 0, done.stderr
@@ -120,7 +126,7 @@ def test_experts_are_timed_over_one_dense_mlp():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["inference", "training"])
+@pytest.mark.parametrize("task", [pytest.param("inference", marks=pytest.mark.huge), "training"])
 def test_operators_are_told_by_their_time(task):
     done = command("operators", "--models=mlp_mixer_s32", "--batch=1", "--steps=1", "--top=3", f"--task={task}")
     assert done.returncode == 0, done.stderr
@@ -168,6 +174,7 @@ def test_the_start_is_timed():
     assert "Did you mean 'mlp_mixer_b16'" in command("start", "--models=mlp_mixer_b61", "--rounds=1").stderr
 
 
+@pytest.mark.slow
 def test_augmentation_is_timed_and_repeated():
     done = command("augmentation", "--only=mixup", "--image_size=16", "--images=64", "--rounds=1")
     assert done.returncode == 0, done.stderr
@@ -237,6 +244,7 @@ def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_the_jax_backend_takes_part_when_asked(tmp_path):
     words = [word for word in SMALL if not word.startswith("--forms")]
     done = command("inference", *words, "--forms=jax", "--peers=", "--batches=1", f"--json={tmp_path / 'rows.json'}")

@@ -53,6 +53,7 @@ def test_sixteen_bits_for_activations_are_nearer_than_eight(exported):
     assert exported["int16x8"].float_operators == {}
 
 
+@pytest.mark.slow
 def test_sizes_follow_the_bits(mixer, images, tmp_path):
     larger = mixer(dim=128)  # so that the graph itself weighs little
     size = {
@@ -64,6 +65,7 @@ def test_sizes_follow_the_bits(mixer, images, tmp_path):
     assert 0.24 < size["int8"] / size["float32"] < 0.3
 
 
+@pytest.mark.slow
 def test_what_a_file_says_of_many_channels_alike_it_says_once(mixer, images, tmp_path, monkeypatch):
     """Zero points, eight bytes a channel, are all zero. Weights begin where sixteen bytes can be read at once."""
 
@@ -117,7 +119,10 @@ def test_a_model_is_fused_unless_told_not_to(model, images, precision, input_dty
         assert fused.verification.agreement >= whole.verification.agreement
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_bfloat16", "float16", "float64"))],
+)
 def test_any_dtype_policy_exports_in_float32(mixer, policy, images, tmp_path):
     model = mixer(dtype=policy)
     before = [weight.copy() for weight in model.get_weights()]
@@ -176,6 +181,7 @@ def test_batch_of_any_length_runs(model, images, batch_size, tmp_path):
             export.profile_tflite(result.path)
 
 
+@pytest.mark.slow
 def test_products_of_activations_stay_in_float_where_eight_bits_would_be_slower(images, tmp_path):
     """Attention's, that is. Integers throughout are had if asked for."""
     keras.utils.set_random_seed(0)

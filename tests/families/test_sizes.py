@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 
 import keras_mlp
+from keras_mlp.zoo import FAMILIES
+
+ANY_SIZE = [case for case in golden.tiny() if golden.REFERENCES[case.family].ANY_SIZE]
+SMALL = {golden.small(family).key for family in FAMILIES}
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in golden.tiny() if golden.REFERENCES[case.family].ANY_SIZE], ids=lambda case: case.key
-)
+@pytest.mark.parametrize("case", golden.chosen(ANY_SIZE, SMALL, *golden.HUGE))
 def test_a_model_of_unknown_size_answers_as_the_reference(case):
     """With odd and oblong images, too, and on its way to the answer it has passed its pyramid's maps."""
     *frames, _, _, channels = case.input_shape[1:]

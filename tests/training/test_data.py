@@ -66,7 +66,9 @@ def test_without_augmentation_an_epoch_is_all_images_once(digits):
     assert len(seen[0]) == train.examples and seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("augmentation", [AUGMENTED, dict(repeated_augmentation=3)])
+@pytest.mark.parametrize(
+    "augmentation", [AUGMENTED, pytest.param(dict(repeated_augmentation=3), marks=pytest.mark.slow)]
+)
 def test_training_can_start_anywhere(digits, augmentation):
     """Eleven steps are an epoch."""
     data = digits(**augmentation)

@@ -90,7 +90,7 @@ class Watch(keras.callbacks.Callback):
         return {name for name in after if not all(map(np.array_equal, before[name], after[name]))}
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("policy", [pytest.param("float32", marks=pytest.mark.slow), "mixed_float16"])
 def test_blocks_begin_to_train_one_after_the_other(digits, plain, tmp_path, policy):
     keras.config.set_dtype_policy(policy)
     model, watch = layered(), Watch()

@@ -198,6 +198,7 @@ def test_what_routers_add_is_part_of_the_loss_and_of_its_gradient():
     assert min(float(ops.max(ops.abs(new - old))) for old, new in zip(before, after, strict=True)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_stem_that_is_not_trained_keeps_its_weights_without_being_frozen_for_later():
     found = encoder()
     model = MoCoV3(found, 5, 7, train_stem=False)

@@ -82,6 +82,7 @@ def test_losses_of_its_layers_are_its_own():
     np.testing.assert_allclose(found[1], found[0], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_it_wins_back_what_quantisation_loses(tmp_path):
     model, (images, labels) = classifier(), pixels(512)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

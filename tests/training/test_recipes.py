@@ -116,7 +116,9 @@ def test_weight_decay_spares_the_variables_whose_paths_hold_the_recipes_words(sm
     np.testing.assert_allclose(kernel, 1 - 0.1 * 0.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [*(pytest.param(p, marks=pytest.mark.slow) for p in ("float32", "mixed_bfloat16")), "mixed_float16"]
+)
 def test_the_loss_is_scaled_where_the_model_computes_in_float16(policy, small_model):
     keras.config.set_dtype_policy(policy)
     model = small_model()

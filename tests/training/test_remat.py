@@ -41,7 +41,7 @@ def test_the_gradients_are_the_same_and_what_is_not_kept_is_computed_once_more(p
 REAL = [golden.small(family) for family in sorted(FAMILIES) if family != "bimlp"]
 
 
-@pytest.mark.parametrize("case", REAL, ids=golden.family)
+@pytest.mark.parametrize("case", golden.chosen(REAL, golden.FEW, golden.SLOW))
 def test_every_family_has_mlps_to_compute_anew_but_that_of_binary_layers(case):
     rematerialize(golden.build(case))
 

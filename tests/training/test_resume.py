@@ -169,7 +169,7 @@ def test_another_run_is_not_gone_on_with(run):
         run("run", change={"epochs": 1, "warmup_epochs": 0})
 
 
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("finished", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_is_extended_to_more_epochs(run, finished):
     longer = dict(epochs=5)
     if finished:
@@ -194,6 +194,7 @@ def test_a_run_is_extended_to_more_epochs(run, finished):
         np.testing.assert_array_equal(weights(again), weights(extended))
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_is_reopened_loses_nothing(run, monkeypatch):
     """At each of two moments: before the report goes, and before the recipe is written anew."""
     _, history = run("run", seed=0)
@@ -297,7 +298,8 @@ def test_evaluating_the_average_leaves_the_weights_as_they_are(digits, small_mod
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_waits_for_the_step_and_saves(run, whole, number):
     class Ask(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):

@@ -97,7 +97,7 @@ def test_best_loads_in_a_process_that_has_only_imported_the_package(digits, smal
     assert int(found.stdout) == small_model().count_params()
 
 
-@pytest.mark.parametrize("stop_early", [False, True])
+@pytest.mark.parametrize("stop_early", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_with_a_moving_average_all_results_are_the_averages(digits, small_model, tmp_path, stop_early, plain):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -1,0 +1,33 @@
+"""What is published about a model, as data: weights, preprocessing, training recipe, the model's card.
+
+Everything here is a frozen dataclass of plain values (nothing imports Keras), so that a family file can state
+its facts in a few lines and every other part of the package (zoo, checkpoints, training, README) reads the same ones.
+"""
+
+from keras_mlp.cards.card import INPUTS, ModelCard, kind_of_input, operations
+from keras_mlp.cards.file import FILE, from_file, to_json
+from keras_mlp.cards.papers import Paper
+from keras_mlp.cards.preprocessing import Preprocessing, VideoPreprocessing
+from keras_mlp.cards.recipes import PRECISIONS, Recipe
+from keras_mlp.cards.search import find, named, natural_order, nearest
+from keras_mlp.cards.weights import Weights
+
+__all__ = [
+    "FILE",
+    "INPUTS",
+    "ModelCard",
+    "PRECISIONS",
+    "Paper",
+    "Preprocessing",
+    "Recipe",
+    "VideoPreprocessing",
+    "Weights",
+    "find",
+    "from_file",
+    "kind_of_input",
+    "named",
+    "natural_order",
+    "nearest",
+    "operations",
+    "to_json",
+]

@@ -1,0 +1,54 @@
+"""A published checkpoint, as data."""
+
+import dataclasses
+
+from keras_mlp.cards.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """One published checkpoint.
+
+    Args:
+        model: name of the model it is for, e.g. "mlp_mixer_b16".
+        tag: what `weights=` calls it, e.g. "imagenet21k". Unique for the model.
+        url: where the publisher's own file is.
+        format: "npz", "pth" or "safetensors".
+        layout: name of the family's layout (tensor names and axis order) the file follows.
+        training_data: what it was trained on, in words.
+        classes: number of outputs of its head.
+        licence: SPDX identifier or the publisher's words.
+        publisher: "authors" for the paper's or its repository's authors, else who made it.
+        preprocessing: how its input is normalised, and resized for evaluation.
+        input_size: height and width it was trained at, in pixels.
+        top1: published top-1 accuracy in percent, of ImageNet-1k or of the videos it was trained on, or `None` where
+            none is published.
+        size: length of the file in bytes, where known.
+        sha256: hexadecimal digest, or its leading digits, where a public source states it.
+        key: where the tensors are inside the file, e.g. "model_ema"; `None` looks in the usual places.
+        by_hand: the url cannot be fetched by a program (a cloud drive): a person has to.
+        note: anything a user should know.
+    """
+
+    model: str
+    tag: str
+    url: str
+    format: str
+    layout: str
+    training_data: str
+    classes: int
+    licence: str
+    publisher: str = "authors"
+    preprocessing: Preprocessing = dataclasses.field(default=Preprocessing())
+    input_size: tuple[int, int] = (224, 224)
+    top1: float | None = None
+    size: int | None = None
+    sha256: str | None = None
+    key: str | None = None
+    by_hand: bool = False
+    note: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the cache folder, unique over all models and tags."""
+        return f"{self.model}-{self.tag}.{self.format}"

@@ -3,14 +3,12 @@
 import dataclasses
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_mlp.cards import Recipe
-from keras_mlp.classifiers import EXCLUSIVE, MULTI_LABEL, Output
 from keras_mlp.training import depth, metrics, precision
 from keras_mlp.training.lars import Lars
-from keras_mlp.training.plain import plain
+from keras_mlp.training.losses import SigmoidCrossentropy, cross_entropy, loss, one_of, output_of  # noqa: F401 (names of old)
 
 # Class and further arguments by name; and the same with rates that fall with depth.
 _OPTIMIZERS = {
@@ -131,7 +129,7 @@ def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
     before, recipe = recipe.batch_size, dataclasses.replace(recipe, batch_size=batch_size)
     ratio = batch_size / before
     rules = {"linear": ratio, "sqrt": ratio**0.5, "constant": 1.0}
-    factor = _one_of(rules, "learning_rate_rule", recipe.learning_rate_rule)
+    factor = one_of(rules, "learning_rate_rule", recipe.learning_rate_rule)
     return dataclasses.replace(
         recipe,
         learning_rate=recipe.learning_rate * factor,
@@ -188,7 +186,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
         "linear": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final),
         "constant": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=peak),
     }
-    return WarmUp(_one_of(schedules, "schedule", recipe.schedule)(), warmup)
+    return WarmUp(one_of(schedules, "schedule", recipe.schedule)(), warmup)
 
 
 def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | None = None):
@@ -209,7 +207,7 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
         ValueError: a value of the recipe is not one that `Recipe` allows.
     """
     recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
-    kind, further = _one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
+    kind, further = one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
     if recipe.layer_decay != 1:
         if keras.backend.backend() == "torch":  # whose optimisers update all variables at once
             raise ValueError("layer_decay needs KERAS_BACKEND=tensorflow or jax.")
@@ -229,83 +227,6 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
     if precision.of(model) == "mixed_float16":
         result = keras.optimizers.LossScaleOptimizer(result)
     return result
-
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
-class SigmoidCrossentropy(keras.losses.Loss):
-    """Binary cross entropy summed over the classes, as papers have it for one-hot labels; Keras' own takes the mean.
-
-    Args:
-        from_logits: whether predictions are logits; else probabilities.
-        label_smoothing: share of each label that is spread evenly over all classes.
-    """
-
-    classes = EXCLUSIVE  # which `keras_mlp.classifiers` asks for
-
-    def __init__(self, from_logits=False, label_smoothing=0.0, name="sigmoid_crossentropy", **options):
-        super().__init__(name=name, **options)
-        self.from_logits = from_logits
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true, y_pred):
-        y_true = (1 - self.label_smoothing) * y_true + self.label_smoothing / y_true.shape[-1]
-        return ops.sum(ops.binary_crossentropy(y_true, y_pred, from_logits=self.from_logits), axis=-1)
-
-    def get_config(self):
-        return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
-
-
-_LOSSES = {"softmax": keras.losses.CategoricalCrossentropy, "sigmoid": SigmoidCrossentropy}
-
-
-def loss(recipe: Recipe, model, multi_label: bool = False):
-    """Return the recipe's loss for the model's own output, probabilities or logits.
-
-    Args:
-        recipe: the recipe. Its loss is that of one-hot labels; a single unit and multi-label data have Keras' binary
-            cross entropy, the mean over the classes.
-        model: a classifier.
-        multi_label: whether labels say of each class whether it is true; else they are one-hot, for a single unit 0
-            or 1.
-
-    Raises:
-        ValueError: the model's classifier has the other activation than the recipe's loss.
-    """
-    _one_of(_LOSSES, "loss", recipe.loss)
-    output = output_of(model, multi_label)
-    if output.kind == EXCLUSIVE and output.activation not in ("linear", recipe.loss):
-        raise ValueError(
-            f"The recipe's loss is the {recipe.loss} cross entropy, but the model's output has the activation "
-            f"{output.activation}. Build it with classifier_activation={recipe.loss!r} or None, or change the recipe: "
-            "dataclasses.replace(recipe, loss=…)."
-        )
-    return cross_entropy(output, recipe.loss, recipe.label_smoothing)
-
-
-def cross_entropy(output: Output, kind: str | None = None, label_smoothing: float = 0.0):
-    """Return a loss for labels as `loss` has them.
-
-    Args:
-        output: what the model's output means.
-        kind: "softmax" or "sigmoid", for exclusive classes; by default what the model's activation is, softmax for
-            logits.
-        label_smoothing: share of each label that is spread evenly over all classes, or, where they do not exclude each
-            other, over true and false.
-
-    Raises:
-        ValueError: the model's last activation is no softmax, no sigmoid, and not none.
-    """
-    output.logits(np.zeros((1, output.units)))  # which tells where there are none
-    options = dict(from_logits=output.activation == "linear", label_smoothing=label_smoothing)
-    if output.kind != EXCLUSIVE:
-        return keras.losses.BinaryCrossentropy(**options)
-    kind = kind or ("softmax" if output.activation == "linear" else output.activation)
-    return _one_of(_LOSSES, "loss", kind)(**options)
-
-
-def output_of(model, multi_label: bool = False) -> Output:
-    """What a model's output means where labels are one-hot, or multi-label."""
-    return Output.of(plain(model), MULTI_LABEL if multi_label else EXCLUSIVE)
 
 
 def compile_arguments(
@@ -341,9 +262,3 @@ def compile_arguments(
         "loss": loss(recipe, model, multi_label),
         "metrics": metrics.of(output_of(model, multi_label)),
     }
-
-
-def _one_of(table, field, value):
-    if value not in table:
-        raise ValueError(f"A recipe's {field} should be one of {', '.join(sorted(table))}. Received: {value!r}")
-    return table[value]

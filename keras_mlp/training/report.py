@@ -1,6 +1,6 @@
 """The report that a run leaves: what was trained, on what, how, and what came of it."""
 
-from keras_mlp.training import callbacks, metrics
+from keras_mlp.training import callbacks, metrics, terminal
 from keras_mlp.training.plain import plain
 
 
@@ -20,7 +20,7 @@ def text(model, train, validation, recipe, history, settings) -> str:
     pixels = "".join(f"{count} frames of " for count in frames) + f"{height}×{width} pixels in {channels} channels"
     name = settings.get("model") or model.name
     measured = f", {validation.examples:,} to measure on" if validation else ""
-    seconds = callbacks.duration(sum(history["seconds"]))
+    seconds = terminal.duration(sum(history["seconds"]))
     main = metrics.main(history)
     called = metrics.MAIN.get(main, "top-1")
     rows = "\n".join(_row(word, epoch, history, main) for word, epoch in (("best", best), ("last", last)))

@@ -23,6 +23,7 @@ from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.plain import plain
 from keras_mlp.training.resume import STATES, Checkpoints, Followed, Interrupted, Progress, wait_for_the_step
+from keras_mlp.training.terminal import Terminal
 
 # Everything that a run leaves; the report is the last.
 FILES = (
@@ -233,7 +234,7 @@ def _fit(
         ours.Save(output / "best.keras", improved, saved_as, compiled=False),
         ours.Log(output / "log.csv", progress),
         ours.TensorBoard(output / "tensorboard", write_graph=False),
-        *([ours.Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
+        *([Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
     ]
     with wait_for_the_step() as asked, _any_number_of_batches():
         try:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from keras_mlp.training import callbacks
+from keras_mlp.training import terminal
 from keras_mlp.training.resume import Progress
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -17,32 +17,32 @@ def clock(monkeypatch):
 def test_compiling_does_not_count_for_the_epochs_that_follow(clock, capsys, validated):
     """Ten epochs of ten steps of a second and a validation of five; the first ones wait for the compiler."""
     progress = Progress(steps=10)
-    terminal = callbacks.Terminal(progress, epochs=10, in_place=False)
-    terminal.interval = 0
+    line = terminal.Terminal(progress, epochs=10, in_place=False)
+    line.interval = 0
     logs = {"loss": 1.0, "images_per_second": 1.0}
     for epoch in range(2):
         progress.epoch, progress.step = epoch, 0
-        terminal.on_epoch_begin(epoch)
+        line.on_epoch_begin(epoch)
         for step in range(10):
             clock[0] += 81 if epoch == step == 0 else 1
             progress.step = step + 1
-            terminal.on_train_batch_end(step, logs)
+            line.on_train_batch_end(step, logs)
         if validated:
-            terminal.on_test_begin()
+            line.on_test_begin()
             for step in range(5):
                 clock[0] += 31 if epoch == step == 0 else 1
-                terminal.on_test_batch_end(step)
-        terminal.on_epoch_end(epoch, logs)
+                line.on_test_batch_end(step)
+        line.on_epoch_end(epoch, logs)
         shown = capsys.readouterr().out.splitlines()
         left = (10 - epoch - 1) * (15 if validated else 10)
-        assert shown[-1].endswith(f"  {callbacks.duration(left)} left")
-        assert shown[-2].endswith(f"  {callbacks.duration(10 * (10 - epoch - 1))} left")  # the steps alone
+        assert shown[-1].endswith(f"  {terminal.duration(left)} left")
+        assert shown[-2].endswith(f"  {terminal.duration(10 * (10 - epoch - 1))} left")  # the steps alone
 
 
 def test_an_epoch_of_one_step_is_all_that_is_known(clock, capsys):
-    terminal = callbacks.Terminal(Progress(steps=1), epochs=3, in_place=False)
-    terminal.on_epoch_begin(0)
+    line = terminal.Terminal(Progress(steps=1), epochs=3, in_place=False)
+    line.on_epoch_begin(0)
     clock[0] += 20
-    terminal.on_train_batch_end(0, {"loss": 1.0, "images_per_second": 1.0})
-    terminal.on_epoch_end(0, {"loss": 1.0, "images_per_second": 1.0})
+    line.on_train_batch_end(0, {"loss": 1.0, "images_per_second": 1.0})
+    line.on_epoch_end(0, {"loss": 1.0, "images_per_second": 1.0})
     assert capsys.readouterr().out.splitlines()[-1].endswith("40 s left")

@@ -1,88 +1,26 @@
 """Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
 
-from keras_mlp import binary
+from keras_mlp import binary, zoo
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
-from keras_mlp.families.as_mlp import ASMLP, ASMLPBase, ASMLPSmall, ASMLPTiny
-from keras_mlp.families.bimlp import BiMLP, BiMLPM, BiMLPS
-from keras_mlp.families.cycle_mlp import CycleMLP, CycleMLPB1, CycleMLPB2, CycleMLPB3, CycleMLPB4, CycleMLPB5
-from keras_mlp.families.dyna_mixer import DynaMixer, DynaMixerL, DynaMixerM, DynaMixerS
-from keras_mlp.families.g_mlp import GMLP, GMLPB16, GMLPS16, GMLPTi16
-from keras_mlp.families.hire_mlp import HireMLP, HireMLPBase, HireMLPLarge, HireMLPSmall, HireMLPTiny
-from keras_mlp.families.mlp_mixer import (
-    MLPMixer,
-    MLPMixerB16,
-    MLPMixerB32,
-    MLPMixerH14,
-    MLPMixerL16,
-    MLPMixerL32,
-    MLPMixerS16,
-    MLPMixerS32,
-)
-from keras_mlp.families.morph_mlp import (
-    MorphMLP,
-    MorphMLPB,
-    MorphMLPL,
-    MorphMLPS,
-    MorphMLPT,
-    MorphMLPVideo,
-    MorphMLPVideoB16,
-    MorphMLPVideoB32,
-    MorphMLPVideoS16,
-    MorphMLPVideoS32,
-)
-from keras_mlp.families.posmlp import PosMLP, PosMLPB, PosMLPS, PosMLPT
-from keras_mlp.families.raft_mlp import RaftMLP, RaftMLPL, RaftMLPM, RaftMLPS
-from keras_mlp.families.repmlpnet import (
-    RepMLPNet,
-    RepMLPNetB224,
-    RepMLPNetB256,
-    RepMLPNetD256,
-    RepMLPNetL256,
-    RepMLPNetT224,
-    RepMLPNetT256,
-)
-from keras_mlp.families.res_mlp import ResMLP, ResMLP12, ResMLP24, ResMLP36, ResMLPB24
-from keras_mlp.families.smlp import SMLPNet, SMLPNetB, SMLPNetS, SMLPNetT
-from keras_mlp.families.spach import (
-    SPACH,
-    SPACHMLPMSS,
-    SPACHMLPMSXS,
-    SPACHMLPMSXXS,
-    SPACHMLPS,
-    SPACHMLPXS,
-    SPACHMLPXXS,
-    SPACHConvMSS,
-    SPACHConvMSXS,
-    SPACHConvMSXXS,
-    SPACHConvS,
-    SPACHConvXS,
-    SPACHConvXXS,
-    SPACHHybridMSS,
-    SPACHHybridMSSPlus,
-    SPACHHybridMSXS,
-    SPACHTransMSS,
-    SPACHTransMSXS,
-    SPACHTransMSXXS,
-    SPACHTransS,
-    SPACHTransXS,
-    SPACHTransXXS,
-)
-from keras_mlp.families.sparse_mlp import SparseMLP, SparseMLPB, SparseMLPL, SparseMLPS
-from keras_mlp.families.swat import (
-    SWAT,
-    SWATDeiTB32,
-    SWATDeiTS,
-    SWATDeiTTi,
-    SWATMixerB32,
-    SWATMixerS,
-    SWATMixerTi,
-    SWATResMLPS12,
-    SWATSwinS,
-    SWATSwinT,
-)
-from keras_mlp.families.vip import ViP, ViPLarge7, ViPMedium7, ViPSmall7, ViPSmall14
-from keras_mlp.families.wave_mlp import WaveMLP, WaveMLPB, WaveMLPM, WaveMLPS, WaveMLPT, WaveMLPTDW
+from keras_mlp.families.as_mlp import *
+from keras_mlp.families.bimlp import *
+from keras_mlp.families.cycle_mlp import *
+from keras_mlp.families.dyna_mixer import *
+from keras_mlp.families.g_mlp import *
+from keras_mlp.families.hire_mlp import *
+from keras_mlp.families.mlp_mixer import *
+from keras_mlp.families.morph_mlp import *
+from keras_mlp.families.posmlp import *
+from keras_mlp.families.raft_mlp import *
+from keras_mlp.families.repmlpnet import *
+from keras_mlp.families.res_mlp import *
+from keras_mlp.families.smlp import *
+from keras_mlp.families.spach import *
+from keras_mlp.families.sparse_mlp import *
+from keras_mlp.families.swat import *
+from keras_mlp.families.vip import *
+from keras_mlp.families.wave_mlp import *
 from keras_mlp.fusion import fuse
 from keras_mlp.labels import decode_predictions
 from keras_mlp.pyramid import feature_pyramid
@@ -92,121 +30,7 @@ from keras_mlp.zoo import create_model, list_models, model_card
 __version__ = "0.1.0"
 
 __all__ = [
-    "ASMLP",
-    "ASMLPBase",
-    "ASMLPSmall",
-    "ASMLPTiny",
-    "BiMLP",
-    "BiMLPM",
-    "BiMLPS",
-    "CycleMLP",
-    "CycleMLPB1",
-    "CycleMLPB2",
-    "CycleMLPB3",
-    "CycleMLPB4",
-    "CycleMLPB5",
-    "DynaMixer",
-    "DynaMixerL",
-    "DynaMixerM",
-    "DynaMixerS",
-    "GMLP",
-    "GMLPB16",
-    "GMLPS16",
-    "GMLPTi16",
-    "HireMLP",
-    "HireMLPBase",
-    "HireMLPLarge",
-    "HireMLPSmall",
-    "HireMLPTiny",
-    "MLPMixer",
-    "MLPMixerB16",
-    "MLPMixerB32",
-    "MLPMixerH14",
-    "MLPMixerL16",
-    "MLPMixerL32",
-    "MLPMixerS16",
-    "MLPMixerS32",
-    "MorphMLP",
-    "MorphMLPB",
-    "MorphMLPL",
-    "MorphMLPS",
-    "MorphMLPT",
-    "MorphMLPVideo",
-    "MorphMLPVideoB16",
-    "MorphMLPVideoB32",
-    "MorphMLPVideoS16",
-    "MorphMLPVideoS32",
-    "PosMLP",
-    "PosMLPB",
-    "PosMLPS",
-    "PosMLPT",
-    "RaftMLP",
-    "RaftMLPL",
-    "RaftMLPM",
-    "RaftMLPS",
-    "RepMLPNet",
-    "RepMLPNetB224",
-    "RepMLPNetB256",
-    "RepMLPNetD256",
-    "RepMLPNetL256",
-    "RepMLPNetT224",
-    "RepMLPNetT256",
-    "ResMLP",
-    "ResMLP12",
-    "ResMLP24",
-    "ResMLP36",
-    "ResMLPB24",
-    "SMLPNet",
-    "SMLPNetB",
-    "SMLPNetS",
-    "SMLPNetT",
-    "SPACH",
-    "SPACHMLPMSS",
-    "SPACHMLPMSXS",
-    "SPACHMLPMSXXS",
-    "SPACHMLPS",
-    "SPACHMLPXS",
-    "SPACHMLPXXS",
-    "SPACHConvMSS",
-    "SPACHConvMSXS",
-    "SPACHConvMSXXS",
-    "SPACHConvS",
-    "SPACHConvXS",
-    "SPACHConvXXS",
-    "SPACHHybridMSS",
-    "SPACHHybridMSSPlus",
-    "SPACHHybridMSXS",
-    "SPACHTransMSS",
-    "SPACHTransMSXS",
-    "SPACHTransMSXXS",
-    "SPACHTransS",
-    "SPACHTransXS",
-    "SPACHTransXXS",
-    "SWAT",
-    "SWATDeiTB32",
-    "SWATDeiTS",
-    "SWATDeiTTi",
-    "SWATMixerB32",
-    "SWATMixerS",
-    "SWATMixerTi",
-    "SWATResMLPS12",
-    "SWATSwinS",
-    "SWATSwinT",
-    "SparseMLP",
-    "SparseMLPB",
-    "SparseMLPL",
-    "SparseMLPS",
-    "ViP",
-    "ViPLarge7",
-    "ViPMedium7",
-    "ViPSmall7",
-    "ViPSmall14",
-    "WaveMLP",
-    "WaveMLPB",
-    "WaveMLPM",
-    "WaveMLPS",
-    "WaveMLPT",
-    "WaveMLPTDW",
+    *zoo.BUILDERS,
     "binary",
     "create_model",
     "decode_predictions",

@@ -1,11 +1,14 @@
 """Finding models: names, wildcards, cards."""
 
 import dataclasses
+import importlib
+import pkgutil
 
 import pytest
 
 import keras_mlp
-from keras_mlp import zoo
+from keras_mlp import families, zoo
+from keras_mlp.family import Family
 
 
 def test_models_are_found_by_wildcards_words_and_weights():
@@ -81,3 +84,16 @@ def test_cards_are_complete(name):
 def test_file_names_of_checkpoints_do_not_collide():
     names = [w.file_name for f in zoo.FAMILIES.values() for tags in f.checkpoints.values() for w in tags.values()]
     assert len(names) == len(set(names)) > 0
+
+
+def modules():
+    return [
+        importlib.import_module(f"keras_mlp.families.{info.name}") for info in pkgutil.iter_modules(families.__path__)
+    ]
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__.rpartition(".")[2])
+def test_families_list_their_own_names(module):
+    declared = [found for found in vars(module).values() if isinstance(found, Family)]
+    names = [build.__name__ for found in declared for build in found.builders.values()]
+    assert names and sorted(module.__all__) == sorted(names)

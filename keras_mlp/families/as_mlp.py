@@ -23,6 +23,8 @@ from keras_mlp.layers import (
     stochastic_depth,
 )
 
+__all__ = ["ASMLP", "ASMLPTiny", "ASMLPSmall", "ASMLPBase"]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
 

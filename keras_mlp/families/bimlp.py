@@ -33,6 +33,8 @@ from keras_mlp.layers import (
 )
 from keras_mlp.layers.binary import check_levels
 
+__all__ = ["BiMLP", "BiMLPS", "BiMLPM"]
+
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # MindSpore's default, which the authors keep
 _NORMS = {"batch": batch_norm, "image": image_norm}
 

@@ -22,6 +22,8 @@ from keras_mlp.layers import (
     stages,
 )
 
+__all__ = ["CycleMLP", "CycleMLPB1", "CycleMLPB2", "CycleMLPB3", "CycleMLPB4", "CycleMLPB5"]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which convolutions keep

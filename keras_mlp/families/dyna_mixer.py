@@ -17,6 +17,8 @@ from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
 from keras_mlp.layers.initializers import own
 
+__all__ = ["DynaMixer", "DynaMixerS", "DynaMixerM", "DynaMixerL"]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 

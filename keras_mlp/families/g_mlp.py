@@ -11,6 +11,8 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
 
+__all__ = ["GMLP", "GMLPTi16", "GMLPS16", "GMLPB16"]
+
 _NEAR_ZERO = initializers.RandomNormal(stddev=1e-6)
 _HALF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.875, interpolation="bicubic")
 

@@ -24,6 +24,8 @@ from keras_mlp.layers import (
     stages,
 )
 
+__all__ = ["HireMLP", "HireMLPTiny", "HireMLPSmall", "HireMLPBase", "HireMLPLarge"]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 

@@ -12,6 +12,17 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
 from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, stochastic_depth
 
+__all__ = [
+    "MLPMixer",
+    "MLPMixerS32",
+    "MLPMixerS16",
+    "MLPMixerB32",
+    "MLPMixerB16",
+    "MLPMixerL32",
+    "MLPMixerL16",
+    "MLPMixerH14",
+]
+
 _INCEPTION = Preprocessing(
     mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=1.0, interpolation="bilinear", squash=True
 )

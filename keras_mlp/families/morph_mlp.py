@@ -30,6 +30,19 @@ from keras_mlp.layers import (
 )
 from keras_mlp.layers.initializers import own
 
+__all__ = [
+    "MorphMLP",
+    "MorphMLPVideo",
+    "MorphMLPT",
+    "MorphMLPS",
+    "MorphMLPB",
+    "MorphMLPL",
+    "MorphMLPVideoS16",
+    "MorphMLPVideoS32",
+    "MorphMLPVideoB16",
+    "MorphMLPVideoB32",
+]
+
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the convolutions keep
 

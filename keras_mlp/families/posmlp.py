@@ -30,6 +30,8 @@ from keras_mlp.layers import (
     stochastic_depth,
 )
 
+__all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 _ENCODINGS = ("quadratic", "isotropic", "relative")

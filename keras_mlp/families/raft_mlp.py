@@ -25,6 +25,8 @@ from keras_mlp.layers import (
 )
 from keras_mlp.layers.initializers import own
 
+__all__ = ["RaftMLP", "RaftMLPS", "RaftMLPM", "RaftMLPL"]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bilinear")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default
 

@@ -29,6 +29,16 @@ from keras_mlp.layers import (
     stochastic_depth,
 )
 
+__all__ = [
+    "RepMLPNet",
+    "RepMLPNetT224",
+    "RepMLPNetT256",
+    "RepMLPNetB224",
+    "RepMLPNetB256",
+    "RepMLPNetD256",
+    "RepMLPNetL256",
+]
+
 _IMAGENET = Preprocessing(crop_pct=1.0, interpolation="bilinear")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
 

@@ -11,6 +11,8 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
 from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, stochastic_depth
 
+__all__ = ["ResMLP", "ResMLP12", "ResMLP24", "ResMLP36", "ResMLPB24"]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 

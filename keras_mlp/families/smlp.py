@@ -21,6 +21,8 @@ from keras_mlp.layers import (
     stochastic_depth,
 )
 
+__all__ = ["SMLPNet", "SMLPNetT", "SMLPNetS", "SMLPNetB"]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 
 family = Family(

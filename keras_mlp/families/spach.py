@@ -21,6 +21,31 @@ from keras_mlp.layers import (
     stochastic_depth,
 )
 
+__all__ = [
+    "SPACH",
+    "SPACHMLPXXS",
+    "SPACHConvXXS",
+    "SPACHTransXXS",
+    "SPACHMLPXS",
+    "SPACHConvXS",
+    "SPACHTransXS",
+    "SPACHMLPS",
+    "SPACHConvS",
+    "SPACHTransS",
+    "SPACHMLPMSXXS",
+    "SPACHConvMSXXS",
+    "SPACHTransMSXXS",
+    "SPACHMLPMSXS",
+    "SPACHConvMSXS",
+    "SPACHTransMSXS",
+    "SPACHHybridMSXS",
+    "SPACHMLPMSS",
+    "SPACHConvMSS",
+    "SPACHTransMSS",
+    "SPACHHybridMSS",
+    "SPACHHybridMSSPlus",
+]
+
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _FAN_OUT = initializers.VarianceScaling(2, "fan_out", "untruncated_normal")
 KINDS = ("mlp", "conv", "attention")

@@ -29,6 +29,8 @@ from keras_mlp.families.mlp_mixer import mixer_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, stochastic_depth
 
+__all__ = ["SparseMLP", "SparseMLPS", "SparseMLPB", "SparseMLPL"]
+
 family = Family(
     "sparse_mlp",
     title="Sparse-MLP",

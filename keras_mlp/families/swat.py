@@ -27,6 +27,19 @@ from keras_mlp.layers import (
 )
 from keras_mlp.layers.initializers import own
 
+__all__ = [
+    "SWAT",
+    "SWATMixerTi",
+    "SWATMixerS",
+    "SWATMixerB32",
+    "SWATResMLPS12",
+    "SWATDeiTTi",
+    "SWATDeiTS",
+    "SWATDeiTB32",
+    "SWATSwinT",
+    "SWATSwinS",
+]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 KINDS = ("mixer", "resmlp", "deit", "swin")

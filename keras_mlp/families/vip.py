@@ -27,6 +27,8 @@ from keras_mlp.layers import (
     stages,
 )
 
+__all__ = ["ViP", "ViPSmall14", "ViPSmall7", "ViPMedium7", "ViPLarge7"]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _IMAGENET_L = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)

@@ -24,6 +24,8 @@ from keras_mlp.layers import (
     stages,
 )
 
+__all__ = ["WaveMLP", "WaveMLPTDW", "WaveMLPT", "WaveMLPS", "WaveMLPM", "WaveMLPB"]
+
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
 _NORMS = {"batch": batch_norm, "image": image_norm}

@@ -19,8 +19,9 @@ from keras_mlp.layers import (
     PatchMerging,
     activations,
     channel_mlp,
+    drop_path_rates,
     image_norm,
-    stochastic_depth,
+    residual,
 )
 
 __all__ = ["ASMLP", "ASMLPTiny", "ASMLPSmall", "ASMLPBase"]
@@ -70,11 +71,11 @@ def axial_shift(x, size, dilation, use_bias, activation, name):
 def as_mlp_block(x, mlp_ratio, size, dilation, use_bias, activation, drop_path_rate, dropout_rate, name):
     """Token mixing by axial shift, then channel mixing, each on the normalised input and added to it."""
     y = axial_shift(image_norm(f"{name}_norm1")(x), size, dilation, use_bias, activation, f"{name}_shift")
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = image_norm(f"{name}_norm2")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_UNIFORM)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 @family.builder
@@ -113,10 +114,8 @@ def ASMLP(
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_UNIFORM, name="stem")(x)
     if stem_norm:
         x = image_norm("stem_norm")(x)
-    block = 0
-    for stage, depth in enumerate(depths):
-        for i in range(depth):
-            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+    for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
+        for i, rate in enumerate(rates):
             x = as_mlp_block(
                 x,
                 mlp_ratio,
@@ -128,7 +127,6 @@ def ASMLP(
                 dropout_rate,
                 name=f"stages_{stage}_{i}",
             )
-            block += 1
         if stage + 1 < len(depths):
             width = 2 * x.shape[-1]
             x = image_norm(f"down_{stage}_norm")(PatchMerging(name=f"down_{stage}_merge")(x))

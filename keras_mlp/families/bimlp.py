@@ -28,8 +28,8 @@ from keras_mlp.layers import (
     image_norm,
     overlapping_patches,
     precision,
+    residual,
     stages,
-    stochastic_depth,
 )
 from keras_mlp.layers.binary import check_levels
 
@@ -227,12 +227,12 @@ def phase_aware_mixing(x, products, name):
 def block(x, products, norm, drop_path_rate, dropout_rate, name):
     """Token mixing, then channel mixing beside two aggregations along the sides, each added to the input."""
     y = phase_aware_mixing(norm(f"{name}_norm1")(x), products, f"{name}_token_mixing")
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = norm(f"{name}_norm2")(x)
     branches = [binary_mlp(y, products, 4 * y.shape[-1], y.shape[-1], f"{name}_channel_mixing", dropout_rate)]
     branches += [unit(y, products.aggregation(side, inputs=1), f"{name}_{side}") for side in ("width", "height")]
     y = BranchSum(name=f"{name}_branches")(branches)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 def max_pools(x, name):

@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, stochastic_depth
+from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, residual
 
 __all__ = ["GMLP", "GMLPTi16", "GMLPS16", "GMLPB16"]
 
@@ -47,7 +47,7 @@ def g_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name):
     y = Dense(x.shape[-1], bias_initializer=_NEAR_ZERO, name=f"{name}_fc2")(y)
     if dropout_rate:
         y = layers.Dropout(dropout_rate, name=f"{name}_drop2")(y)
-    return layers.Add(name=f"{name}_add")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path")])
+    return residual(x, y, drop_path_rate, name)
 
 
 @family.builder

@@ -6,11 +6,9 @@ MLP has weights for every position, which ties a model to its grid. The weights 
 form of GELU, PyTorch's copies of them run with the exact one; what runs here follows the checkpoint that is loaded.
 """
 
-from keras import layers
-
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
-from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, stochastic_depth
+from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, residual
 
 __all__ = [
     "MLPMixer",
@@ -61,10 +59,10 @@ def mixer_block(x, token_dim, channel_dim, activation, drop_path_rate, dropout_r
     linear = dict(kernel_initializer="lecun_normal")
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = TokenMLP(token_dim, activation, dropout_rate, **linear, name=f"{name}_token_mixing")(y)
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 @family.builder

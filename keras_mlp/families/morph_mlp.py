@@ -24,9 +24,10 @@ from keras_mlp.layers import (
     activations,
     batch_norm,
     channel_mlp,
+    drop_path_rates,
     layer_norm,
     padded_conv,
-    stochastic_depth,
+    residual,
 )
 from keras_mlp.layers.initializers import own
 
@@ -245,11 +246,11 @@ def morph_block(x, chunk, last, mlp_ratio, use_bias, activation, drop_path_rate,
         y = layers.Add(name=f"{name}_temporal_add")([x, temporal_fc(y, use_bias, f"{name}_temporal")])
     y = layer_norm(f"{name}_norm1")(y)
     y = spatial_fc(y, chunk, last, use_bias, activation, f"{name}_spatial")
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = layer_norm(f"{name}_norm2")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_NORMAL)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 def check_size(size, chunks, halvings):
@@ -317,13 +318,12 @@ def MorphMLP(
     halved = [dims[i] != dims[i + 1] or transitions is None or transitions[i] for i in range(len(dims) - 1)]
     check_size(tuple(x.shape[-3:-1]), chunks, [2 + sum(halved[:i]) for i in range(len(dims))])
     x = stem(x, dims[0], activations.get(activation))
-    block = 0
-    for stage, (dim, depth, chunk, ratio) in enumerate(zip(dims, depths, chunks, mlp_ratios, strict=True), 1):
+    ramp = drop_path_rates(drop_path_rate, depths)
+    for stage, (dim, rates, chunk, ratio) in enumerate(zip(dims, ramp, chunks, mlp_ratios, strict=True), 1):
         if stage > 1 and halved[stage - 2]:
             x = convolution(x, dim, f"down_{stage}")
             x = layer_norm(f"down_{stage}_norm")(x)
-        for i in range(depth):
-            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+        for i, rate in enumerate(rates):
             x = morph_block(
                 x,
                 chunk,
@@ -335,7 +335,6 @@ def MorphMLP(
                 dropout_rate,
                 name=f"stages_{stage}_{i}",
             )
-            block += 1
     return layer_norm("norm")(x)
 
 

@@ -24,10 +24,11 @@ from keras_mlp.layers import (
     activations,
     algebra,
     batch_norm,
+    drop_path_rates,
     layer_norm,
     padded_conv,
+    residual,
     stacked_product,
-    stochastic_depth,
 )
 
 __all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
@@ -388,14 +389,14 @@ def PosMLP(
     else:
         x = PatchEmbedding(dims[0], 16, kernel_initializer=_NORMAL, name="stem_conv")(x)
         x = layer_norm("stem_norm")(x)
-    block = 0
-    for stage, (dim, depth, window, group, ratio) in enumerate(
-        zip(dims, depths, windows, groups, mlp_ratios, strict=True)
+    ramp = drop_path_rates(drop_path_rate, depths)
+    for stage, (dim, rates, window, group, ratio) in enumerate(
+        zip(dims, ramp, windows, groups, mlp_ratios, strict=True)
     ):
         if stage:
             x = downsample(x, dim, depthwise_downsampling, _NORMS[downsampling_norm], f"down_{stage}")
         y = WindowPartition(window, name=f"stages_{stage}_windows")(x)
-        for i in range(depth):
+        for i, rate in enumerate(rates):
             name = f"stages_{stage}_{i}"
             if gate == "linear":
                 gating = ChunkedSpatialGating(chunks, name=f"{name}_gate")
@@ -416,9 +417,7 @@ def PosMLP(
             z = Dense(dim, kernel_initializer=_NORMAL, name=f"{name}_out")(z)
             if dropout_rate:
                 z = layers.Dropout(dropout_rate, name=f"{name}_drop")(z)
-            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
-            y = layers.Add(name=f"{name}_add")([y, stochastic_depth(z, rate, f"{name}_drop_path")])
-            block += 1
+            y = residual(y, z, rate, name)
         x = WindowMerge(window, name=f"stages_{stage}_map")([y, x])
     return _NORMS["layer"]("norm")(x)
 

@@ -21,7 +21,7 @@ from keras_mlp.layers import (
     activations,
     algebra,
     channel_mlp,
-    stochastic_depth,
+    residual,
 )
 from keras_mlp.layers.initializers import own
 
@@ -242,8 +242,7 @@ def token_mixing(x, grid, kind, raft_size, expansion, activation, drop_path_rate
     y = BicubicResize(grid, name=f"{name}_to_grid")(x)
 
     def add(y, norm, mixing, part):
-        branch = stochastic_depth(mixing(norm(y)), drop_path_rate, f"{name}_{part}_drop_path")
-        return layers.Add(name=f"{name}_{part}_add")([y, branch])
+        return residual(y, mixing(norm(y)), drop_path_rate, f"{name}_{part}")
 
     if kind == "original":
         norm = LayerNormalization(epsilon=1e-5, name=f"{name}_token_norm")
@@ -261,7 +260,7 @@ def channel_mixing(x, channel_dim, activation, drop_path_rate, dropout_rate, nam
     """The channel MLP, on the normalised input and added to it."""
     y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_UNIFORM)
-    return layers.Add(name=f"{name}_add")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path")])
+    return residual(x, y, drop_path_rate, name)
 
 
 def join_levels(maps):

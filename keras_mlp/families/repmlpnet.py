@@ -25,8 +25,9 @@ from keras_mlp.layers import (
     TilePartition,
     activations,
     batch_norm,
+    drop_path_rates,
     locality_injection,
-    stochastic_depth,
+    residual,
 )
 
 __all__ = [
@@ -179,8 +180,8 @@ def RepMLPNet(
     activation = activations.get(activation or "gelu")
     patch_size, *tiles = ((side, side) if isinstance(side, int) else tuple(side) for side in (patch_size, *tiles))
     check_size(x.shape[1:3], patch_size, tiles)
-    x, block = embedding(x, dims[0], patch_size, "stem"), 0
-    for stage, (dim, depth, tile, sets) in enumerate(zip(dims, depths, tiles, share_sets, strict=True)):
+    x, ramp = embedding(x, dims[0], patch_size, "stem"), drop_path_rates(drop_path_rate, depths)
+    for stage, (dim, rates, tile, sets) in enumerate(zip(dims, ramp, tiles, share_sets, strict=True)):
         if stage:
             x = embedding(x, dim, 2, f"down_{stage - 1}")
         mixing = functools.partial(
@@ -192,13 +193,12 @@ def RepMLPNet(
             deploy=deploy,
             tiles_in_place=tiles_in_place,
         )
-        for i in range(depth):
-            name, rate = f"stages_{stage}_{i}", drop_path_rate * block / max(sum(depths) - 1, 1)
+        for i, rate in enumerate(rates):
+            name = f"stages_{stage}_{i}"
             y = mixing(batch_norm(f"{name}_norm1")(x), name=f"{name}_token_mixing")
-            x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, rate, f"{name}_drop_path1")])
+            x = residual(x, y, rate, name, 1)
             y = ffn_block(batch_norm(f"{name}_norm2")(x), mlp_ratio, activation, dropout_rate, f"{name}_channel_mixing")
-            x = layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, rate, f"{name}_drop_path2")])
-            block += 1
+            x = residual(x, y, rate, name, 2)
     return batch_norm("norm")(x)
 
 

@@ -5,11 +5,11 @@ normalise, and layer scale quietens every branch. The paper's main table has a B
 what is here, is B24/8: patches of 8 pixels.
 """
 
-from keras import initializers, layers
+from keras import initializers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
 from keras_mlp.family import Family
-from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, stochastic_depth
+from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, residual
 
 __all__ = ["ResMLP", "ResMLP12", "ResMLP24", "ResMLP36", "ResMLPB24"]
 
@@ -48,11 +48,11 @@ def res_mlp_block(x, channel_dim, activation, initial_scale, drop_path_rate, dro
     y = Affine(name=f"{name}_norm1")(x)
     y = TokenDense(**linear, name=f"{name}_token_mixing")(y)
     y = LayerScale(initial_scale, name=f"{name}_scale1")(y)
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = Affine(name=f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
     y = LayerScale(initial_scale, name=f"{name}_scale2")(y)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 @family.builder

@@ -18,7 +18,8 @@ from keras_mlp.layers import (
     activations,
     batch_norm,
     channel_mlp,
-    stochastic_depth,
+    drop_path_rates,
+    residual,
 )
 
 __all__ = ["SMLPNet", "SMLPNetT", "SMLPNetS", "SMLPNetB"]
@@ -68,10 +69,10 @@ def smlp_block(x, channel_dim, activation, drop_path_rate, dropout_rate, name):
     along_height = AxisDense("height", name=f"{name}_smlp_height")(y)
     y = layers.Concatenate(name=f"{name}_smlp_concat")([y, along_width, along_height])
     y = Dense(x.shape[-1], use_bias=False, name=f"{name}_smlp_fuse")(y)
-    x = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+    x = residual(x, y, drop_path_rate, name, 1)
     y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 @family.builder
@@ -100,11 +101,10 @@ def SMLPNet(
     """
     activation = activations.get(activation or "gelu")
     block = 0
-    for stage, depth in enumerate(depths):
+    for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
         patch = patch_size if stage == 0 else 2
         x = PatchEmbedding(dim * 2**stage, patch, use_bias=False, name="stem" if stage == 0 else f"down_{stage}")(x)
-        for _ in range(depth):
-            rate = drop_path_rate * block / max(sum(depths) - 1, 1)
+        for rate in rates:
             x = smlp_block(x, mlp_ratio * x.shape[-1], activation, rate, dropout_rate, name=f"blocks_{block}")
             block += 1
     return batch_norm("norm")(x)

@@ -18,7 +18,8 @@ from keras_mlp.layers import (
     TokenMLP,
     batch_norm,
     channel_mlp,
-    stochastic_depth,
+    drop_path_rates,
+    residual,
 )
 
 __all__ = [
@@ -107,7 +108,7 @@ def spach_block(x, token_mixing, channel_dim, initial_scale, convolve, activatio
         y = token_mixing(LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x))
         if initial_scale is not None:
             y = LayerScale(initial_scale, name=f"{name}_scale")(y)
-        y = layers.Add(name=f"{name}_add1")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path1")])
+        y = residual(x, y, drop_path_rate, name, 1)
     if convolve:
         local = layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=_FAN_OUT.clone(), name=f"{name}_conv")(
             x
@@ -116,7 +117,7 @@ def spach_block(x, token_mixing, channel_dim, initial_scale, convolve, activatio
     x = y
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate)
-    return layers.Add(name=f"{name}_add2")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path2")])
+    return residual(x, y, drop_path_rate, name, 2)
 
 
 @family.builder
@@ -167,7 +168,8 @@ def SPACH(
         raise ValueError(f"`stem_convolutions` must be 1 or 4. Received: stem_convolutions={stem_convolutions!r}")
     activation = activation or "gelu"
     x = stem(x, dim, patch_size, stem_convolutions)
-    depth, block = sum(count for stage in stages for _, count in stage), 0
+    depths = [sum(count for _, count in stage) for stage in stages]
+    rates = [[drop_path_rate] * depths[0]] if len(stages) == 1 else drop_path_rates(drop_path_rate, depths)
     for number, (stage, token_dim) in enumerate(zip(stages, token_dims or [None] * len(stages), strict=True), 1):
         if number > 1:
             x = PatchEmbedding(2 * x.shape[-1], 2, use_bias=False, kernel_initializer=_FAN_OUT, name=f"down_{number}")(
@@ -176,7 +178,8 @@ def SPACH(
             x = layers.GroupNormalization(1, epsilon=1e-5, name=f"down_{number}_norm")(x)
         shared = {}
         # The published checkpoints count the halving as the first layer of its stage.
-        for i, kind in enumerate([kind for kind, count in stage for _ in range(count)], int(number > 1)):
+        kinds = [kind for kind, count in stage for _ in range(count)]
+        for i, (kind, rate) in enumerate(zip(kinds, rates[number - 1], strict=True), int(number > 1)):
             name = f"stages_{number}_{i}"
             mixing = shared.get(kind)
             if mixing is None and kind == "mlp":
@@ -185,11 +188,9 @@ def SPACH(
                 mixing = SelfAttention(heads, qkv_bias, name=f"{name}_token_mixing")
             if share_token_mixing:
                 shared[kind] = mixing
-            rate = drop_path_rate * (1 if len(stages) == 1 else block / max(depth - 1, 1))
             x = spach_block(
                 x, mixing, int(mlp_ratio * x.shape[-1]), initial_scale, convolve, activation, rate, dropout_rate, name
             )
-            block += 1
     return LayerNormalization(epsilon=1e-6, name="norm")(x)
 
 

@@ -22,12 +22,12 @@ Inferred here, where nothing is known:
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe
 from keras_mlp.families.mlp_mixer import mixer_block
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, stochastic_depth
+from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, residual
 
 __all__ = ["SparseMLP", "SparseMLPS", "SparseMLPB", "SparseMLPL"]
 
@@ -157,10 +157,10 @@ def sparse_block(x, tokens, channels, token_experts, channel_experts, drop_path_
     y = ReRepresent(tokens, channels, **linear, name=f"{name}_represent")(x)
     z = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(y)
     z = MixtureOfExperts(items="channels", **token_experts, **linear, name=f"{name}_token_mixing")(z)
-    y = layers.Add(name=f"{name}_add1")([y, stochastic_depth(z, drop_path_rate, f"{name}_drop_path1")])
+    y = residual(y, z, drop_path_rate, name, 1)
     z = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(y)
     z = MixtureOfExperts(items="tokens", **channel_experts, **linear, name=f"{name}_channel_mixing")(z)
-    y = layers.Add(name=f"{name}_add2")([y, stochastic_depth(z, drop_path_rate, f"{name}_drop_path2")])
+    y = residual(y, z, drop_path_rate, name, 2)
     return RepresentBack(**linear, name=f"{name}_represent_back")([y, x])
 
 

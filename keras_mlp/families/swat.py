@@ -23,7 +23,8 @@ from keras_mlp.layers import (
     PatchEmbedding,
     activations,
     algebra,
-    stochastic_depth,
+    drop_path_rates,
+    residual,
 )
 from keras_mlp.layers.initializers import own
 
@@ -435,7 +436,7 @@ def swat_block(x, norm, mixing, hidden_dim, kernel_size, initial_scale, activati
     def add(x, y, i):
         if initial_scale is not None:
             y = LayerScale(initial_scale, name=f"{name}_scale{i}")(y)
-        return layers.Add(name=f"{name}_add{i}")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path{i}")])
+        return residual(x, y, drop_path_rate, name, i)
 
     x = add(x, mixing(norm(f"{name}_norm1")(x)), 1)
     y = norm(f"{name}_norm2")(x)
@@ -513,10 +514,9 @@ def SWAT(
         return Affine(name=name) if kind == "resmlp" else LayerNormalization(epsilon=epsilon, name=name)
 
     x = tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation)
-    block = 0
-    for stage, depth in enumerate(depths):
+    for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
         dim, p = x.shape[-1], sub_grid * 2**stage
-        for i in range(depth):
+        for i, rate in enumerate(rates):
             name = f"stages_{stage}_{i}"
             inside = dict(sub_grid=p, kernel_size=token_kernels[stage], name=f"{name}_token_mixing")
             if kind == "mixer":
@@ -539,11 +539,10 @@ def SWAT(
                 channel_kernels[stage],
                 initial_scale if kind == "resmlp" else None,
                 activation,
-                drop_path_rate * block / max(sum(depths) - 1, 1),
+                rate,
                 dropout_rate,
                 name,
             )
-            block += 1
         if stage + 1 < len(depths):
             name, k = f"down_{stage}", merge_kernels[stage]
             x = FoldTokens(p, inverse=True, name=f"{name}_unfold")(x)

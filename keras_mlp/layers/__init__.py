@@ -22,11 +22,11 @@ from keras_mlp.layers.perceptrons import (
 )
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
+from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
 from keras_mlp.layers.scaling import Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
-from keras_mlp.layers.stochastic_depth import stochastic_depth
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
@@ -67,6 +67,7 @@ __all__ = [
     "WindowPartition",
     "batch_norm",
     "channel_mlp",
+    "drop_path_rates",
     "gelu",
     "gelu_tanh",
     "image_norm",
@@ -75,6 +76,7 @@ __all__ = [
     "mixing_block",
     "overlapping_patches",
     "padded_conv",
+    "residual",
     "short_sum",
     "stacked_product",
     "stages",

@@ -3,7 +3,7 @@
 import keras
 
 from keras_mlp.layers.channel_mixing import channel_mlp
-from keras_mlp.layers.stochastic_depth import stochastic_depth
+from keras_mlp.layers.residual import drop_path_rates, residual
 
 
 def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
@@ -66,7 +66,7 @@ def mixing_block(
     def add(x, y, i):
         if branch_scale != 1:
             y = keras.layers.Rescaling(branch_scale, name=f"{name}_scale{i}")(y)
-        return keras.layers.Add(name=f"{name}_add{i}")([x, stochastic_depth(y, drop_path_rate, f"{name}_drop_path{i}")])
+        return residual(x, y, drop_path_rate, name, i)
 
     x = add(x, token_mixing(norm(f"{name}_norm1")(x), name=f"{name}_token_mixing"), 1)
     y = channel_mlp(norm(f"{name}_norm2")(x), channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **dense)
@@ -90,11 +90,10 @@ def stages(x, blocks, dims, transitions, embed, drop_path_rate):
     Returns:
         The map of the last stage.
     """
-    depth, block, index = sum(map(len, blocks)), 0, 0
+    index, rates = 0, drop_path_rates(drop_path_rate, [len(makers) for makers in blocks])
     for stage, makers in enumerate(blocks):
-        for i, make in enumerate(makers):
-            x = make(x, drop_path_rate=drop_path_rate * block / max(depth - 1, 1), name=f"stages_{index}_{i}")
-            block += 1
+        for i, (make, rate) in enumerate(zip(makers, rates[stage], strict=True)):
+            x = make(x, drop_path_rate=rate, name=f"stages_{index}_{i}")
         index += 1
         if stage + 1 < len(blocks) and (transitions[stage] or dims[stage] != dims[stage + 1]):
             x = embed(x, dims[stage + 1], 2 if transitions[stage] else 1, f"down_{index}")

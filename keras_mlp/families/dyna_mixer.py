@@ -16,6 +16,7 @@ from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.sizes import check_side
 
 __all__ = ["DynaMixer", "DynaMixerS", "DynaMixerM", "DynaMixerL"]
 
@@ -79,8 +80,7 @@ class DynamicAxisMixing(GridLayer):
     """
 
     def __init__(self, side, heads, reduced_dim, kernel_initializer="glorot_uniform", **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(**kwargs)
         self.side, self.heads, self.reduced_dim = side, heads, reduced_dim
         self.kernel_initializer = own(kernel_initializer)

@@ -30,6 +30,7 @@ from keras_mlp.layers import (
     residual,
 )
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.sizes import refuse
 
 __all__ = [
     "MorphMLP",
@@ -275,10 +276,7 @@ def check_size(size, chunks, halvings):
     sides = [range(step, side + 8 * step, step) for side in size]
     found = [(height, width) for height in sides[0] for width in sides[1] if works(height, width)]
     near = sorted(found, key=lambda other: abs(other[0] - size[0]) + abs(other[1] - size[1]))[:2]
-    raise ValueError(
-        f"The positions of each stage must be a multiple of its chunk, {tuple(chunks)}. Received: the input size {size}. "
-        f"The nearest that work: {' and '.join(map(str, near)) or 'none below or little above it'}."
-    )
+    refuse(f"The positions of each stage must be a multiple of its chunk, {tuple(chunks)}", f"the size {size}", near)
 
 
 @family.builder

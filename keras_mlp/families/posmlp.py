@@ -30,6 +30,7 @@ from keras_mlp.layers import (
     residual,
     stacked_product,
 )
+from keras_mlp.layers.sizes import SIDES, check_length
 
 __all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
 
@@ -308,17 +309,9 @@ def check_size(size, windows, halvings):
     def works(side):
         return all(-(-side // 2**k) % window == 0 for window, k in zip(windows, halvings, strict=True))
 
-    for side in size:
-        if side is None or works(side):
-            continue
-        above = next(
-            other for other in range(side, side + 2 ** halvings[-1] * int(np.lcm.reduce(windows)) + 1) if works(other)
-        )
-        below = [other for other in range(side, 0, -1) if works(other)][:1]
-        raise ValueError(
-            f"The height and width of each stage's map must be multiples of its window, {tuple(windows)}. Received: the "
-            f"input size {tuple(size)}. The nearest to {side} that work: {', '.join(map(str, (*below, above)))}."
-        )
+    rule = f"The height and width of each stage's map must be multiples of its window, {tuple(windows)}"
+    for side, length in zip(SIDES, size, strict=True):
+        check_length(side, length, works, rule, period=2 ** halvings[-1] * int(np.lcm.reduce(windows)))
 
 
 @family.builder

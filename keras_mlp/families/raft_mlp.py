@@ -24,6 +24,7 @@ from keras_mlp.layers import (
     residual,
 )
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.sizes import check_known, check_side
 
 __all__ = ["RaftMLP", "RaftMLPS", "RaftMLPM", "RaftMLPL"]
 
@@ -107,8 +108,7 @@ class RaftMixing(Composite):
     """
 
     def __init__(self, side, raft_size, expansion, activation="gelu", **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(**kwargs)
         self.side, self.raft_size, self.expansion = side, raft_size, expansion
         self.activation = activations.get(activation)
@@ -313,11 +313,7 @@ def RaftMLP(
     """
     if mixing not in ("raft", "original"):
         raise ValueError(f'`mixing` must be "raft" or "original". Received: mixing={mixing!r}')
-    if None in x.shape[1:3]:
-        raise ValueError(
-            "RaftMLP resizes its features to the grid of its weights, for which the height and width must be known. "
-            f"Received: {tuple(x.shape)}. Give the model a static `input_shape`, such as (224, 224, 3)."
-        )
+    check_known(x.shape, "RaftMLP resizes its features to the grid of its weights")
     activation = activation or "gelu"
     grid = x.shape[1:3] if image_size is None else (image_size, image_size)
     maps = []

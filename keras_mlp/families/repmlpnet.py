@@ -29,6 +29,7 @@ from keras_mlp.layers import (
     locality_injection,
     residual,
 )
+from keras_mlp.layers.sizes import SIDES, check_length
 
 __all__ = [
     "RepMLPNet",
@@ -124,18 +125,11 @@ def check_size(size, patch_size, tiles):
         sides = (side // patch // 2**stage for stage in range(len(lengths)))
         return all(n and n % length == 0 for n, length in zip(sides, lengths, strict=True))
 
-    for side, patch, lengths in zip(size, patch_size, zip(*tiles, strict=True), strict=True):
-        if side is None or works(side, patch, lengths):
-            continue
+    rule = f"The height and width of each stage's map must be multiples of its tile's, {tuple(tiles)}"
+    for side, length, patch, lengths in zip(SIDES, size, patch_size, zip(*tiles, strict=True), strict=True):
         stride = patch * 2 ** (len(tiles) - 1)
         period = stride * int(np.lcm.reduce(lengths))
-        whole = side // stride * stride
-        below = [near for near in range(whole, 0, -stride) if works(near, patch, lengths)][:1]
-        above = [near for near in range(whole + stride, whole + period + 1, stride) if works(near, patch, lengths)][:1]
-        raise ValueError(
-            f"The height and width of each stage's map must be multiples of its tile's, {tuple(tiles)}. Received: the "
-            f"input size {tuple(size)}. The nearest to {side} that work: {', '.join(map(str, below + above))}."
-        )
+        check_length(side, length, functools.partial(works, patch=patch, lengths=lengths), rule, stride, period)
 
 
 @family.builder

@@ -27,6 +27,7 @@ from keras_mlp.layers import (
     residual,
 )
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.sizes import check_known, check_multiples
 
 __all__ = [
     "SWAT",
@@ -500,13 +501,8 @@ def SWAT(
     if kind in ("deit", "swin") and heads is None:
         raise ValueError(f'`heads` must have one value for each stage where kind is "{kind}". Received: heads=None')
     unit = 2 * stem_patch * sub_grid * (2 ** (len(depths) - 1) * window if kind == "swin" else 1)
-    sides = x.shape[1:3]
-    if None in sides or any(side % unit for side in sides):
-        near = "Give the model a static `input_shape`."
-        if None not in sides:
-            below, above = (tuple(max(side // unit + more, 1) * unit for side in sides) for more in (0, 1))
-            near = f"The nearest that work: {below} and {above}."
-        raise ValueError(f"The height and width must be known multiples of {unit}. Received: {tuple(sides)}. {near}")
+    check_known(x.shape, "SWAT mixes the positions of a fixed grid")
+    check_multiples(x.shape[1:3], unit, f"The height and width of the input must be multiples of {unit}")
     activation = activations.get(activation or "gelu")
     epsilon = 1e-5 if kind == "swin" else 1e-6
 

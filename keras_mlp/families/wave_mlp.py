@@ -23,6 +23,7 @@ from keras_mlp.layers import (
     short_sum,
     stages,
 )
+from keras_mlp.layers.sizes import check_side
 
 __all__ = ["WaveMLP", "WaveMLPTDW", "WaveMLPT", "WaveMLPS", "WaveMLPM", "WaveMLPB"]
 
@@ -80,8 +81,7 @@ class WaveAggregation(layers.Layer):
     """
 
     def __init__(self, side, size=7, **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(**kwargs)
         self.side, self.size = side, size
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.sizes import check_known
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,11 +51,7 @@ class BicubicResize(keras.layers.Layer):
         self.multiple = multiple
 
     def _target(self, shape, like):
-        if len(shape) != 4 or None in shape[1:3]:
-            raise ValueError(
-                "The features are resized, for which their height and width must be known. Received: "
-                f"{tuple(shape)}. Give the model a static `input_shape`, such as (224, 224, 3)."
-            )
+        check_known(shape, f"{self.__class__.__name__} resizes features")
         if (like is None) == (self.size is None and self.multiple is None):
             raise ValueError("The layer is called with a map that the result is to be like, or has a size, not both.")
         if like is not None:

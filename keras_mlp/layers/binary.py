@@ -7,6 +7,7 @@ from keras_mlp.layers import initializers
 from keras_mlp.layers.dense import leading
 from keras_mlp.layers.gradients import passed_on, with_slope
 from keras_mlp.layers.products import short_sum
+from keras_mlp.layers.sizes import check_side
 
 # Both have their thresholds where the nearest level changes; zero is a level of the ternary ones.
 _ROUND = {
@@ -237,8 +238,7 @@ class BinaryAggregation(BinaryLayer):
     scale_axis = -1
 
     def __init__(self, side, size=7, inputs=1, **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(**kwargs)
         self.side, self.size, self.inputs = side, size, inputs
 

@@ -1,6 +1,7 @@
 """Layers whose weights are tied to the positions of a grid, and so to one input size."""
 
 from keras_mlp.layers.composite import Composite
+from keras_mlp.layers.sizes import check_known
 
 
 class GridLayer(Composite):
@@ -20,11 +21,6 @@ class GridLayer(Composite):
     grid_axes: dict[str, tuple[str | None, ...]] = {}
 
     def build(self, input_shape):
-        if len(input_shape) != 4 or None in input_shape[1:]:
-            raise ValueError(
-                f"{self.__class__.__name__} mixes the positions of a fixed grid, so its input must be "
-                f"(batch, height, width, channels) of known height, width and channels. Received: {tuple(input_shape)}."
-                " Give the model a static `input_shape`, such as (224, 224, 3)."
-            )
+        check_known(input_shape, f"{self.__class__.__name__} mixes the positions of a fixed grid")
         self.grid = tuple(input_shape[1:3])
         super().build(input_shape)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import algebra, initializers
+from keras_mlp.layers.sizes import check_multiples
 
 
 @algebra.as_base
@@ -36,14 +37,8 @@ class PatchEmbedding(keras.layers.Conv2D):
         self.patch_size = patch_size
 
     def compute_output_shape(self, input_shape):
-        for side, size in zip(("height", "width"), input_shape[1:3], strict=True):
-            if size is not None and (size < self.patch_size or size % self.patch_size):
-                below = size // self.patch_size * self.patch_size
-                near = [str(near) for near in (below, below + self.patch_size) if near > 0]
-                raise ValueError(
-                    f"The {side} of the input must be a multiple of the patch size {self.patch_size}. "
-                    f"Received: {side}={size}. The nearest that work: {' and '.join(near)}."
-                )
+        rule = f"The height and width of the input must be a multiple of the patch size {self.patch_size}"
+        check_multiples(input_shape[1:3], self.patch_size, rule)
         return super().compute_output_shape(input_shape)
 
     def build(self, input_shape):

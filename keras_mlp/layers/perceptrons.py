@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_mlp.layers import algebra
 from keras_mlp.layers.products import stacked_product
+from keras_mlp.layers.sizes import check_multiples
 
 
 class _Tiles(keras.layers.Layer):
@@ -21,13 +22,9 @@ class _Tiles(keras.layers.Layer):
 
     def _check(self, shape):
         """Refuse a map of a known height or width that is not whole tiles."""
-        for side, length in zip(shape[1:3], self.tile, strict=True):
-            if side is not None and side % length:
-                near = [n for n in (side // length * length, -(-side // length) * length) if n]
-                raise ValueError(
-                    f"The height and width of the map must be multiples of the tile's, {self.tile}. "
-                    f"Received: {tuple(shape[1:3])}. The nearest to {side} that work: {', '.join(map(str, near))}."
-                )
+        check_multiples(
+            shape[1:3], self.tile, f"The height and width of the map must be multiples of the tile's, {self.tile}"
+        )
 
     def _count(self, shape) -> tuple:
         """Rows and columns of tiles in a map of a shape; `None` where it is unknown."""

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_mlp.layers import algebra
 from keras_mlp.layers.parts import part
+from keras_mlp.layers.sizes import check_side
 
 _BORDERS = ("circular", "replicate", "zeros")
 
@@ -36,8 +37,7 @@ class RegionPartition(keras.layers.Layer):
     """
 
     def __init__(self, side, size, shift=0, shift_border="circular", border="circular", **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         if size < 1 or shift < 0:
             raise ValueError(f"`size` must be positive, `shift` not negative. Received: size={size!r}, shift={shift!r}")
         if shift_border not in ("circular", "zeros"):
@@ -121,8 +121,7 @@ class RegionMerge(keras.layers.Layer):
     """
 
     def __init__(self, side, size, shift=0, **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(**kwargs)
         self.side, self.size, self.shift = side, size, shift
         self.axis = 1 if side == "height" else 2

@@ -6,14 +6,14 @@ from keras import ops
 
 from keras_mlp.layers import algebra
 from keras_mlp.layers.parts import part
+from keras_mlp.layers.sizes import check_side
 
 
 class _Shift(keras.layers.Layer):
     """Groups of channels moved along the height or the width, zeros coming in from outside."""
 
     def __init__(self, side, size, **kwargs):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         if size < 1 or size % 2 == 0:
             raise ValueError(f"`size` must be a positive odd number. Received: size={size!r}")
         super().__init__(**kwargs)

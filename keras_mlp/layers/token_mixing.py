@@ -7,6 +7,7 @@ from keras_mlp.layers import activations
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.products import across_tokens
+from keras_mlp.layers.sizes import check_side
 
 
 def _tokens_last(x):
@@ -176,8 +177,7 @@ class AxisDense(_AlongTokens):
         bias_initializer="zeros",
         **kwargs,
     ):
-        if side not in ("height", "width"):
-            raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
+        check_side(side)
         super().__init__(kernel_initializer, bias_initializer, use_bias, **kwargs)
         self.side = side
         self.segments = segments

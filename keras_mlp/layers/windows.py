@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import algebra
+from keras_mlp.layers.sizes import check_multiples
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -25,11 +26,8 @@ class WindowPartition(keras.layers.Layer):
         self.size = size
 
     def build(self, input_shape):
-        if any(side is not None and side % self.size for side in input_shape[1:3]):
-            raise ValueError(
-                f"The height and width of the map must be multiples of the window's side, {self.size}. "
-                f"Received: {tuple(input_shape[1:3])}"
-            )
+        rule = f"The height and width of the map must be multiples of the window's side, {self.size}"
+        check_multiples(input_shape[1:3], self.size, rule)
         super().build(input_shape)
 
     def call(self, x):

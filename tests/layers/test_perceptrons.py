@@ -52,7 +52,9 @@ def test_several_tiles_are_put_back_as_the_reference_does(known):
 
 
 def test_maps_that_are_no_whole_tiles_are_refused():
-    with pytest.raises(ValueError, match=r"multiples of the tile's, \(4, 4\).*\(8, 10\). The nearest to 10.*: 8, 12"):
+    with pytest.raises(
+        ValueError, match=r"multiples of the tile's, \(4, 4\).*width=10. The nearest that work: 8 and 12"
+    ):
         layers.TilePartition(4, 1)(random(1, 8, 10, 2))
     with pytest.raises(ValueError, match="must divide the 6 channels. Received: share_sets=4"):
         layers.TilePartition(4, 4)(random(1, 4, 4, 6))

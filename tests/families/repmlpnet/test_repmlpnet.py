@@ -107,5 +107,5 @@ def test_patches_need_not_be_square():
     kernel = keras.ops.convert_to_numpy(model.get_layer("stem").kernel)
     patches = images.reshape(2, 8, 2, 8, 4, 3)
     np.testing.assert_allclose(stem(images), np.einsum("nhywxc,yxcd->nhwd", patches, kernel), atol=1e-5)
-    with pytest.raises(ValueError, match="nearest to 20 that work: 16, 32"):
+    with pytest.raises(ValueError, match="=20. The nearest that work: 16 and 32"):
         keras_mlp.RepMLPNet(**SMALL, patch_size=(2, 4), input_shape=(16, 20, 3))

@@ -1,6 +1,7 @@
 """Products in the form that is fastest: along tokens, of several matrices with as many kernels, in place of sums."""
 
 import contextlib
+import contextvars
 
 import keras
 from keras import ops
@@ -8,23 +9,25 @@ from keras import ops
 SUM_BY_PRODUCT = "sum_by_product"
 """Part of the names of products that stand for sums; costs leave them out."""
 
-_litert = None
+_LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
+"""Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""
 
 
 @contextlib.contextmanager
 def for_litert(integers: bool):
     """While it holds, products are spelled as LiteRT has fast kernels for them: with the weights on the right.
 
+    It holds for what this thread computes or traces, so that another may train meanwhile.
+
     Args:
         integers: whether the file will compute in integers, of which LiteRT has plain loops only for several products
             in one, so that `stacked_product` takes one after the other.
     """
-    global _litert
-    before, _litert = _litert, "integers" if integers else "floats"
+    before = _LITERT.set("integers" if integers else "floats")
     try:
         yield
     finally:
-        _litert = before
+        _LITERT.reset(before)
 
 
 def across_tokens(dense, x):
@@ -39,7 +42,7 @@ def across_tokens(dense, x):
     Returns:
         `(batch, units of the layer, channels)`.
     """
-    if _litert or dense.quantization_mode:
+    if _LITERT.get() or dense.quantization_mode:
         return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
     return ops.matmul(ops.transpose(dense.kernel), x) + ops.expand_dims(dense.bias, -1)
 
@@ -54,7 +57,7 @@ def stacked_product(x, kernels):
     Returns:
         `(..., n, rows, outputs)`.
     """
-    if _litert != "integers":
+    if _LITERT.get() != "integers":
         return ops.matmul(x, kernels)
     pairs = zip(ops.unstack(x, axis=-3), ops.unstack(kernels), strict=True)
     return ops.stack([ops.matmul(rows, kernel) for rows, kernel in pairs], axis=-3)

@@ -1,5 +1,7 @@
 """The shared layers: what they compute, what they refuse, that they survive their config."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -166,6 +168,34 @@ def test_token_dense_is_its_equation_in_files_and_with_adapted_or_rounded_weight
     layer.fc.quantize("int8", type_check=False)
     np.testing.assert_allclose(layer(x), adapted, atol=0.1)
     assert np.abs(adapted - plain).max() > 0.3
+
+
+def test_products_are_spelled_for_litert_in_the_thread_that_exports_alone():
+    called = []
+
+    class Watched(layers.Dense):
+        def call(self, x, training=None):
+            called.append(threading.current_thread())
+            return super().call(x, training=training)
+
+    dense, x = Watched(4), np.ones((1, 3, 2), "float32")
+    dense.build((None, None, 3))
+    entered, other_is_done = threading.Event(), threading.Event()
+
+    def export():
+        with products.for_litert(integers=False):
+            entered.set()
+            assert other_is_done.wait(60)
+            products.across_tokens(dense, x)
+        products.across_tokens(dense, x)
+
+    exporting = threading.Thread(target=export)
+    exporting.start()
+    assert entered.wait(60)
+    products.across_tokens(dense, x)
+    other_is_done.set()
+    exporting.join()
+    assert called == [exporting]
 
 
 @pytest.mark.parametrize("side, equation", [("width", "ji,bhic->bhjc"), ("height", "ji,biwc->bjwc")])

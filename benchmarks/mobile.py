@@ -51,7 +51,7 @@ def measure(name: str, precision: str, images: int, runs: int) -> dict:
     kernel = model.get_layer("head").kernel
     kernel.assign(keras.random.normal(kernel.shape, stddev=kernel.shape[0] ** -0.5))
     pixels = _pixels(images, model.input_shape[1:])
-    if keras_mlp.model_card(name).binary_macs:  # its numbers grow beyond what int8 holds, until its norms know them
+    if keras_mlp.model_card(name).low_bit_macs:  # its numbers grow beyond what int8 holds, until its norms know them
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.0

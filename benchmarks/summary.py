@@ -47,6 +47,13 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
+def _best(card):
+    """The highest published top-1 on ImageNet-1k, or `None`."""
+    from keras_mlp.cards import scores
+
+    return scores.best(score for score in card.scores if score.dataset == scores.IMAGENET)
+
+
 def draw(rows, path):
     """Images a second over parameters, multiply-adds and top-1; ours, and the peers' where they have the model."""
     import matplotlib
@@ -55,6 +62,7 @@ def draw(rows, path):
     from matplotlib import pyplot, ticker
 
     import keras_mlp
+    from keras_mlp.cards import scores
     from keras_mlp.files import atomic_path
 
     batch = max(row["batch"] for row in rows)
@@ -63,9 +71,7 @@ def draw(rows, path):
     axes_of = {
         "parameters (M)": lambda card: card.parameters / 1e6,
         "multiply-adds (G)": lambda card: card.macs / 1e9,
-        "best published ImageNet-1k top-1 (%)": lambda card: (
-            max(card.top1.values(), default=None) if len(card.input_shape) == 3 else None
-        ),
+        "best published ImageNet-1k top-1 (%)": lambda card: getattr(_best(card), "value", None),
     }
     figure, axes = pyplot.subplots(1, 3, figsize=(20, 7), sharey=True)
     for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
@@ -79,8 +85,10 @@ def draw(rows, path):
             if who == "keras_mlp":
                 for number, (x, y, model) in enumerate(sorted(points, key=lambda point: point[1])):
                     way, side = ((4, 4), "left") if number % 2 else ((-4, -8), "right")  # neighbours, out of the way
-                    axis.annotate(model, (x, y), xytext=way, textcoords="offset points", ha=side, fontsize=6)
-        axis.set_xlabel(label)
+                    tilde = scores.INEXACT if "top-1" in label and not _best(cards[model]).exact else ""
+                    axis.annotate(tilde + model, (x, y), xytext=way, textcoords="offset points", ha=side, fontsize=6)
+        footnote = "top-1" in label and any(best and not best.exact for best in map(_best, cards.values()))
+        axis.set_xlabel(f"{label}\n{scores.FOOTNOTE}" if footnote else label)
         axis.set_yscale("log")
         scaled = [axis.yaxis]
         if "top-1" not in label:

@@ -42,5 +42,5 @@ def docstring(signature, text, arguments, paper, checkpoints=None) -> str:
 
 
 def _described(tag, weights) -> str:
-    top1 = f", top-1 {weights.top1} %" if weights.top1 else ""
-    return f"\n    {tag!r}: {weights.training_data}{top1}, {weights.classes} classes, {weights.licence}."
+    scores = "".join(f", {score.metric} {score.number('')} %" for score in weights.scores)
+    return f"\n    {tag!r}: {weights.training_data}{scores}, {weights.classes} classes, {weights.licence}."

@@ -33,9 +33,9 @@ class Variant:
         macs: multiply-adds of one image or video.
         input_shape: default input.
         config: the arguments of the family's generic builder that differ from its defaults.
-        top1: `{training: percent}` of published top-1, of ImageNet-1k or of the data set of videos.
+        scores: what is published of its accuracy.
         note: what is inferred and not published.
-        binary_macs: those of `macs` that are products of bits.
+        low_bit_macs: as on a `ModelCard`.
     """
 
     builder: str
@@ -46,9 +46,9 @@ class Variant:
     macs: int
     input_shape: tuple[int, ...]
     config: dict
-    top1: dict[str, float] = dataclasses.field(default_factory=dict)
+    scores: tuple[cards.Score, ...] = ()
     note: str = ""
-    binary_macs: int = 0
+    low_bit_macs: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Family:

@@ -1,4 +1,4 @@
-"""What cards compute: which frames of a video are looked at."""
+"""What cards say and compute: scores, and which frames of a video are looked at."""
 
 import dataclasses
 import math
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import keras_mlp
-from keras_mlp import allowed
-from keras_mlp.cards import Recipe
+from keras_mlp import allowed, cards
+from keras_mlp.cards import Recipe, Score, scores
+from keras_mlp.cli.commands import info
+from weights import tables
 
 
 def test_kinetics_takes_four_clips_of_every_fourth_frame_of_thirty_a_second():
@@ -45,6 +47,52 @@ def test_videos_are_normalised_like_images():
     normal = card.preprocess(pixels)
     assert normal.shape == pixels.shape
     np.testing.assert_allclose(normal[:, 0, 0, 0], [[-2] * 3, [0.55 / 0.225] * 3])
+
+
+def test_a_score_of_another_metric_needs_no_new_field(monkeypatch):
+    """It is stored, read, told and put into the table; top-1 stays as it is."""
+    box = Score(44.0, "box AP", "COCO 2017", "ImageNet-1k, then COCO 2017", "a table", exact=False)
+    mean = Score(46.5, "mIoU", "ADE20K")
+    card = keras_mlp.model_card("as_mlp_tiny")
+    more = dataclasses.replace(card, scores=(*card.scores, box, mean))
+    monkeypatch.setattr(cards.file.resources, "files", lambda package: Text(cards.to_json({card.name: more})))
+    assert cards.from_file.__wrapped__() == {card.name: more}
+    assert more.top1 == card.top1 == {"ImageNet-1k": 81.3}
+    assert str(box) == "~44.00 % box AP on COCO 2017, trained on ImageNet-1k, then COCO 2017"
+    text = " ".join("\n".join(info._text(more)).split())
+    assert "published top-1 81.30 % (ImageNet-1k)" in text
+    assert "published box AP ~44.00 % (ImageNet-1k, then COCO 2017)" in text
+    assert "published mIoU 46.50 % (ADE20K)" in text
+    assert "not exact: a table" in text
+    monkeypatch.setattr(keras_mlp, "list_models", lambda: [card.name])
+    monkeypatch.setattr(keras_mlp, "model_card", lambda name: more)
+    cell = "| 81.30 (ImageNet-1k), ~44.00 box AP (ImageNet-1k, then COCO 2017), 46.50 mIoU (ADE20K) |"
+    assert cell in tables.models() and tables.models().endswith(f"{scores.FOOTNOTE} `keras-mlp info` tells where.")
+
+
+class Text(str):
+    """A folder of one file, which holds this."""
+
+    def joinpath(self, name):
+        return self
+
+    def read_text(self, encoding):
+        return str(self)
+
+
+@pytest.mark.parametrize("family", ["bimlp", "sparse_mlp", "swat"])
+def test_what_is_remembered_or_read_off_a_figure_is_marked(family):
+    for name in keras_mlp.list_models(family=family):
+        found = keras_mlp.model_card(name).scores
+        assert found and not any(score.exact for score in found)
+        assert all(score.number().startswith("~") and score.source for score in found)
+
+
+def test_every_score_names_its_source():
+    for name in keras_mlp.list_models():
+        card = keras_mlp.model_card(name)
+        for score in (*card.scores, *(score for weights in card.weights.values() for score in weights.scores)):
+            assert score.source and 0 < score.value <= 100
 
 
 NO_NUMBER = (math.nan, math.inf, -math.inf, "1", None, True, (), 1j, [1])

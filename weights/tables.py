@@ -12,6 +12,7 @@ from absl import app, flags
 
 import keras_mlp
 from keras_mlp import cards, files
+from keras_mlp.cards import scores
 from keras_mlp.zoo import FAMILIES, all_cards
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -46,11 +47,23 @@ def models() -> str:
     rows = [("model", "builder", "parameters (M)", "MACs (G)", "input", "published top-1 (%)", "published weights")]
     for name in keras_mlp.list_models():
         card = keras_mlp.model_card(name)
-        top1 = ", ".join(f"{value:.2f} ({training})" for training, value in card.top1.items())
         tags = ", ".join(f"`{tag}`" for tag in card.weights) or "none"
         size, cost = "×".join(map(str, card.input_shape[:-1])), f"{card.macs / 1e9:.2f}"
-        rows.append((card.title, f"`{card.builder}`", f"{card.parameters / 1e6:.1f}", cost, size, top1, tags))
-    return _table(*rows)
+        rows.append(
+            (card.title, f"`{card.builder}`", f"{card.parameters / 1e6:.1f}", cost, size, _told(card.scores), tags)
+        )
+    return _footnoted(_table(*rows))
+
+
+def _told(found) -> str:
+    """Scores in a cell; the column is of top-1, and others say what they are."""
+    metrics = {scores.TOP1: ""}
+    return ", ".join(f"{s.number()}{metrics.get(s.metric, f' {s.metric}')} ({s.data})" for s in found)
+
+
+def _footnoted(table: str) -> str:
+    """`table`, and below it what its signs mean."""
+    return f"{table}\n\n{scores.FOOTNOTE} `keras-mlp info` tells where." if scores.INEXACT in table else table
 
 
 def provenance() -> str:
@@ -59,10 +72,10 @@ def provenance() -> str:
     for name in keras_mlp.list_models(weights=True):
         for tag, w in keras_mlp.model_card(name).weights.items():
             if tag == w.tag:
-                top1 = w.top1 if w.top1 is not None else "–"
+                top1 = ", ".join(score.number("") for score in scores.of(w.scores, scores.TOP1)) or "–"
                 file = f"<{w.url}>", w.publisher, w.training_data
                 rows.append((f"`{name}`", f"`{tag}`", *file, top1, w.classes, w.licence))
-    return _table(*rows)
+    return _footnoted(_table(*rows))
 
 
 TABLES = {

@@ -9,6 +9,9 @@ from keras_mlp.cards import operations
 from keras_mlp.layers.binary import BINARY_PRODUCT
 from keras_mlp.layers.products import SUM_BY_PRODUCT
 
+_LOW_BIT = {BINARY_PRODUCT: "binary"}
+"""Which products are of numbers of few bits: those with these words in the names of their operations."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -19,19 +22,19 @@ class Cost:
         macs: multiply-adds in matrix products and convolutions; other operations are not counted, as in the papers.
         macs_by_operation: the same by kind of operation, in TensorFlow's names.
         activations: numbers in the outputs of those operations.
-        binary_macs: those of `macs` that are products of binary weights with activations of two or three levels.
+        low_bit_macs: those of `macs` whose factors take few bits, by the kind of number, as on a `ModelCard`.
     """
 
     parameters: int
     macs: int
     macs_by_operation: dict[str, int]
     activations: int
-    binary_macs: int = 0
+    low_bit_macs: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def operations(self) -> float:
         """OPs, as papers on binary networks count them: see `cards.operations`."""
-        return operations(self.macs, self.binary_macs)
+        return operations(self.macs, self.low_bit_macs)
 
 
 def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost:
@@ -64,16 +67,17 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
             model(tf.compat.v1.placeholder(model.inputs[0].dtype, (1, *shape)), training=False)
     finally:
         tf.config.run_functions_eagerly(inlined)
-    macs, activations, binary_macs = {}, 0, 0
+    macs, activations, low_bit = {}, 0, {}
     for operation in graph.get_operations():
         if operation.type in _INNER and SUM_BY_PRODUCT not in operation.name:
             output = math.prod(operation.outputs[0].shape)
             count = output * _INNER[operation.type](operation)
             macs[operation.type] = macs.get(operation.type, 0) + count
             activations += output
-            binary_macs += count if BINARY_PRODUCT in operation.name else 0
+            for kind in (kind for mark, kind in _LOW_BIT.items() if mark in operation.name):
+                low_bit[kind] = low_bit.get(kind, 0) + count
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    return Cost(parameters, sum(macs.values()), macs, activations, binary_macs)
+    return Cost(parameters, sum(macs.values()), macs, activations, low_bit)
 
 
 def _matmul(operation) -> int:

@@ -1,14 +1,16 @@
-"""What is published about a model, as data: weights, preprocessing, training recipe, the model's card.
+"""What is published about a model, as data: scores, weights, preprocessing, training recipe, the model's card.
 
 Everything here is a frozen dataclass of plain values (nothing imports Keras), so that a family file can state
 its facts in a few lines and every other part of the package (zoo, checkpoints, training, README) reads the same ones.
 """
 
+from keras_mlp.cards import scores
 from keras_mlp.cards.card import INPUTS, ModelCard, kind_of_input, operations
 from keras_mlp.cards.file import FILE, from_file, to_json
 from keras_mlp.cards.papers import Paper
 from keras_mlp.cards.preprocessing import Preprocessing, VideoPreprocessing
 from keras_mlp.cards.recipes import PRECISIONS, Recipe
+from keras_mlp.cards.scores import Score, imagenet
 from keras_mlp.cards.search import find, named, natural_order, nearest
 from keras_mlp.cards.weights import Weights
 
@@ -20,14 +22,17 @@ __all__ = [
     "Paper",
     "Preprocessing",
     "Recipe",
+    "Score",
     "VideoPreprocessing",
     "Weights",
     "find",
     "from_file",
+    "imagenet",
     "kind_of_input",
     "named",
     "natural_order",
     "nearest",
     "operations",
+    "scores",
     "to_json",
 ]

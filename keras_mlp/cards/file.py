@@ -9,6 +9,7 @@ from keras_mlp.cards.card import ModelCard
 from keras_mlp.cards.papers import Paper
 from keras_mlp.cards.preprocessing import Preprocessing, VideoPreprocessing
 from keras_mlp.cards.recipes import Recipe
+from keras_mlp.cards.scores import Score
 from keras_mlp.cards.weights import Weights
 
 FILE = "cards.json"
@@ -29,7 +30,9 @@ def from_file() -> dict[str, ModelCard]:
     return {name: _card(card) for name, card in json.loads(text).items()}
 
 
-_CLASSES = {kind.__name__: kind for kind in (Preprocessing, VideoPreprocessing, Weights, Paper, Recipe, ModelCard)}
+_CLASSES = {
+    kind.__name__: kind for kind in (Preprocessing, VideoPreprocessing, Weights, Paper, Recipe, Score, ModelCard)
+}
 
 
 def _plain(value):

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from keras_mlp.cards import scores
 from keras_mlp.cards.preprocessing import Preprocessing
+from keras_mlp.cards.scores import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +23,7 @@ class Weights:
         publisher: "authors" for the paper's or its repository's authors, else who made it.
         preprocessing: how its input is normalised, and resized for evaluation.
         input_size: height and width it was trained at, in pixels.
-        top1: published top-1 accuracy in percent, of ImageNet-1k or of the videos it was trained on, or `None` where
-            none is published.
+        scores: what is published of its accuracy, on ImageNet-1k or on the videos it was trained on.
         size: length of the file in bytes, where known.
         sha256: hexadecimal digest, or its leading digits, where a public source states it.
         key: where the tensors are inside the file, e.g. "model_ema"; `None` looks in the usual places.
@@ -41,12 +42,18 @@ class Weights:
     publisher: str = "authors"
     preprocessing: Preprocessing = dataclasses.field(default=Preprocessing())
     input_size: tuple[int, int] = (224, 224)
-    top1: float | None = None
+    scores: tuple[Score, ...] = ()
     size: int | None = None
     sha256: str | None = None
     key: str | None = None
     by_hand: bool = False
     note: str = ""
+
+    @property
+    def top1(self) -> float | None:
+        """The highest published top-1 accuracy in percent, or `None` where none is published."""
+        found = scores.best(self.scores)
+        return found and found.value
 
     @property
     def file_name(self) -> str:

@@ -8,7 +8,7 @@ norm with one group, not layer norm.
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -134,18 +134,19 @@ def ASMLP(
     return image_norm("norm")(x)
 
 
-# Table 1 of the paper and the authors' README.
+_SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too
+
 ASMLPTiny = family.variant(
     "ASMLPTiny", "as_mlp_tiny", title="AS-MLP-T", dim=96, depths=(2, 2, 6, 2), drop_path_rate=0.2,
-    parameters=28_282_696, macs=4_350_425_088, top1={"ImageNet-1k": 81.3},
+    parameters=28_282_696, macs=4_350_425_088, scores=imagenet(81.3, _SOURCE),
 )  # fmt: skip
 ASMLPSmall = family.variant(
     "ASMLPSmall", "as_mlp_small", title="AS-MLP-S", dim=96, depths=(2, 2, 18, 2), drop_path_rate=0.3,
-    parameters=49_594_696, macs=8_512_223_232, top1={"ImageNet-1k": 83.1},
+    parameters=49_594_696, macs=8_512_223_232, scores=imagenet(83.1, _SOURCE),
 )  # fmt: skip
 ASMLPBase = family.variant(
     "ASMLPBase", "as_mlp_base", title="AS-MLP-B", dim=128, depths=(2, 2, 18, 2), drop_path_rate=0.5,
-    parameters=87_752_808, macs=15_126_077_440, top1={"ImageNet-1k": 83.3},
+    parameters=87_752_808, macs=15_126_077_440, scores=imagenet(83.3, _SOURCE),
 )  # fmt: skip
 
 
@@ -174,7 +175,8 @@ def _share(model, file, top1):
     """One of the authors' files, which their README names; a page for people, not for programs."""
     return Weights(
         model, "imagenet1k", f"https://shanghaitecheducn-my.sharepoint.com/:u:/g/personal/liandz_shanghaitech_edu_cn/{file}",
-        "pth", "as_mlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=top1, key="model", by_hand=True,
+        "pth", "as_mlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET,
+        scores=imagenet(top1, _SOURCE), key="model", by_hand=True,
     )  # fmt: skip
 
 

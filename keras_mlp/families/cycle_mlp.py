@@ -9,7 +9,7 @@ import functools
 
 from keras import initializers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     CycleShift,
@@ -120,26 +120,27 @@ def CycleMLP(
     return layer_norm("norm")(stages(x, blocks, dims, transitions or (True,) * len(dims), embed, drop_path_rate))
 
 
-# Table 2 of the paper and the authors' README.
+_SOURCE = "table 2 of the paper and the authors' README"  # of the settings, too
+
 CycleMLPB1 = family.variant(
     "CycleMLPB1", "cycle_mlp_b1", title="CycleMLP-B1", depths=(2, 2, 4, 2),
-    parameters=15_155_400, macs=2_121_523_200, top1={"ImageNet-1k": 78.9},
+    parameters=15_155_400, macs=2_121_523_200, scores=imagenet(78.9, _SOURCE),
 )  # fmt: skip
 CycleMLPB2 = family.variant(
     "CycleMLPB2", "cycle_mlp_b2", title="CycleMLP-B2", depths=(2, 3, 10, 3),
-    parameters=26_802_504, macs=3_875_766_272, top1={"ImageNet-1k": 81.6},
+    parameters=26_802_504, macs=3_875_766_272, scores=imagenet(81.6, _SOURCE),
 )  # fmt: skip
 CycleMLPB3 = family.variant(
     "CycleMLPB3", "cycle_mlp_b3", title="CycleMLP-B3", depths=(3, 4, 18, 3), mlp_ratios=(8, 8, 4, 4),
-    parameters=38_385_720, macs=6_830_968_832, top1={"ImageNet-1k": 82.4},
+    parameters=38_385_720, macs=6_830_968_832, scores=imagenet(82.4, _SOURCE),
 )  # fmt: skip
 CycleMLPB4 = family.variant(
     "CycleMLPB4", "cycle_mlp_b4", title="CycleMLP-B4", depths=(3, 8, 27, 3), mlp_ratios=(8, 8, 4, 4),
-    parameters=51_796_552, macs=10_027_163_648, top1={"ImageNet-1k": 83.0},
+    parameters=51_796_552, macs=10_027_163_648, scores=imagenet(83.0, _SOURCE),
 )  # fmt: skip
 CycleMLPB5 = family.variant(
     "CycleMLPB5", "cycle_mlp_b5", title="CycleMLP-B5", dims=(96, 192, 384, 768), depths=(3, 4, 24, 3),
-    parameters=75_747_280, macs=12_232_436_736, top1={"ImageNet-1k": 83.2},
+    parameters=75_747_280, macs=12_232_436_736, scores=imagenet(83.2, _SOURCE),
 )  # fmt: skip
 
 
@@ -169,7 +170,7 @@ family.publish(
     *(
         Weights(
             f"cycle_mlp_b{size}", "imagenet1k", f"{_RELEASE}B{size}.pth", "pth", "cycle_mlp", "ImageNet-1k", 1000, "MIT",
-            preprocessing=_IMAGENET, top1=top1, key="model",
+            preprocessing=_IMAGENET, scores=imagenet(top1, _SOURCE), key="model",
         )
         for size, top1 in ((1, 78.9), (2, 81.6), (3, 82.4), (4, 83.0), (5, 83.2))
     )

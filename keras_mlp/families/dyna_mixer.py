@@ -11,7 +11,7 @@ import math
 import keras
 from keras import initializers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
@@ -207,21 +207,22 @@ def DynaMixer(
     return permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap)
 
 
-# Table 1 of the paper and the authors' README.
+_SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too
+
 DynaMixerS = family.variant(
     "DynaMixerS", "dyna_mixer_s", title="DynaMixer-S", dims=(192, 384, 384, 384), depths=(4, 3, 8, 3),
     heads=(8, 16, 16, 16), drop_path_rate=0.1,
-    parameters=26_265_960, macs=7_302_323_200, top1={"ImageNet-1k": 82.7},
+    parameters=26_265_960, macs=7_302_323_200, scores=imagenet(82.7, _SOURCE),
 )  # fmt: skip
 DynaMixerM = family.variant(
     "DynaMixerM", "dyna_mixer_m", title="DynaMixer-M", dims=(256, 256, 512, 512), depths=(4, 3, 14, 3),
     heads=(8, 8, 16, 16), transitions=(False, True, False, False), drop_path_rate=0.1,
-    parameters=57_128_264, macs=16_980_561_920, top1={"ImageNet-1k": 83.7},
+    parameters=57_128_264, macs=16_980_561_920, scores=imagenet(83.7, _SOURCE),
 )  # fmt: skip
 DynaMixerL = family.variant(
     "DynaMixerL", "dyna_mixer_l", title="DynaMixer-L", dims=(256, 512, 512, 512), depths=(8, 8, 16, 4),
     heads=(8, 16, 16, 16), reduced_dims=(8, 8, 8, 8), drop_path_rate=0.3,
-    parameters=97_818_088, macs=27_343_441_920, top1={"ImageNet-1k": 84.3},
+    parameters=97_818_088, macs=27_343_441_920, scores=imagenet(84.3, _SOURCE),
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ nor weights for images; the S/16 is timm's.
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, residual
 
@@ -84,18 +84,19 @@ def GMLP(
     return LayerNormalization(epsilon=1e-6, name="norm")(x)
 
 
-# Table 1 of the paper; the survival probabilities there are the drop path rates here.
+_SOURCE = "table 1 of the paper"  # of the settings, too; the survival probabilities there are the drop path rates here
+
 GMLPTi16 = family.variant(
     "GMLPTi16", "g_mlp_ti16", title="gMLP-Ti/16", patch_size=16, dim=128, depth=30, drop_path_rate=0.0,
-    parameters=5_867_328, macs=1_328_989_184, top1={"ImageNet-1k": 72.3},
+    parameters=5_867_328, macs=1_328_989_184, scores=imagenet(72.3, _SOURCE),
 )  # fmt: skip
 GMLPS16 = family.variant(
     "GMLPS16", "g_mlp_s16", title="gMLP-S/16", patch_size=16, dim=256, depth=30, drop_path_rate=0.05,
-    parameters=19_422_656, macs=4_392_060_928, top1={"ImageNet-1k": 79.6},
+    parameters=19_422_656, macs=4_392_060_928, scores=imagenet(79.6, _SOURCE),
 )  # fmt: skip
 GMLPB16 = family.variant(
     "GMLPB16", "g_mlp_b16", title="gMLP-B/16", patch_size=16, dim=512, depth=30, drop_path_rate=0.2,
-    parameters=73_075_392, macs=15_720_452_096, top1={"ImageNet-1k": 81.6},
+    parameters=73_075_392, macs=15_720_452_096, scores=imagenet(81.6, _SOURCE),
 )  # fmt: skip
 
 
@@ -118,6 +119,7 @@ family.publish(
     Weights(
         "g_mlp_s16", "imagenet_timm",
         "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/gmlp_s16_224_raa-10536d42.pth",
-        "pth", "timm", "ImageNet-1k", 1000, "Apache-2.0", publisher="timm", preprocessing=_HALF, top1=79.652, sha256="10536d42",
+        "pth", "timm", "ImageNet-1k", 1000, "Apache-2.0", publisher="timm", preprocessing=_HALF,
+        scores=imagenet(79.652, "timm"), sha256="10536d42",
     ),
 )  # fmt: skip

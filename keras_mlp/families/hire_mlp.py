@@ -9,7 +9,7 @@ import functools
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.checkpoints.layouts import with_weight
 from keras_mlp.family import Family
 from keras_mlp.layers import (
@@ -137,22 +137,23 @@ def HireMLP(
     return batch_norm("norm")(stages(x, blocks, dims, (True,) * len(dims), embed, drop_path_rate))
 
 
-# Table 1 of the paper and the authors' README.
+_SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too
+
 HireMLPTiny = family.variant(
     "HireMLPTiny", "hire_mlp_tiny", title="Hire-MLP-T", depths=(2, 2, 4, 2),
-    parameters=18_041_672, macs=2_144_002_048, top1={"ImageNet-1k": 79.7},
+    parameters=18_041_672, macs=2_144_002_048, scores=imagenet(79.7, _SOURCE),
 )  # fmt: skip
 HireMLPSmall = family.variant(
     "HireMLPSmall", "hire_mlp_small", title="Hire-MLP-S", depths=(3, 4, 10, 3),
-    parameters=33_113_848, macs=4_231_090_176, top1={"ImageNet-1k": 82.1},
+    parameters=33_113_848, macs=4_231_090_176, scores=imagenet(82.1, _SOURCE),
 )  # fmt: skip
 HireMLPBase = family.variant(
     "HireMLPBase", "hire_mlp_base", title="Hire-MLP-B", depths=(4, 6, 24, 3), drop_path_rate=0.2,
-    parameters=58_226_856, macs=8_110_620_672, top1={"ImageNet-1k": 83.2},
+    parameters=58_226_856, macs=8_110_620_672, scores=imagenet(83.2, _SOURCE),
 )  # fmt: skip
 HireMLPLarge = family.variant(
     "HireMLPLarge", "hire_mlp_large", title="Hire-MLP-L", dims=(96, 192, 384, 768), depths=(4, 6, 24, 3),
-    parameters=95_723_944, macs=13_421_604_864, top1={"ImageNet-1k": 83.8},
+    parameters=95_723_944, macs=13_421_604_864, scores=imagenet(83.8, _SOURCE),
     note="The authors published no checkpoint of this size.",
 )  # fmt: skip
 
@@ -208,7 +209,8 @@ family.publish(
     *(
         Weights(
             f"hire_mlp_{size}", "imagenet1k", f"{_RELEASE}{size}.pth", "pth", "hire_mlp", "ImageNet-1k", 1000,
-            "MIT (the README's badge; there is no licence file)", preprocessing=_IMAGENET, top1=top1, key="model",
+            "MIT (the README's badge; there is no licence file)", preprocessing=_IMAGENET,
+            scores=imagenet(top1, _SOURCE), key="model",
         )
         for size, top1 in (("tiny", 79.7), ("small", 82.1), ("base", 83.2))
     )

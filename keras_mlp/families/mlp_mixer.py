@@ -6,7 +6,7 @@ MLP has weights for every position, which ties a model to its grid. The weights 
 form of GELU, PyTorch's copies of them run with the exact one; what runs here follows the checkpoint that is loaded.
 """
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, residual
 
@@ -109,36 +109,39 @@ def MLPMixer(
     return LayerNormalization(epsilon=1e-6, name="norm")(x)
 
 
-# Table 1 of the paper; top-1 from tables 2 and 3, "JFT-300M" as listed by keras_cv_attention_models where they lack it.
+# Table 1 of the paper.
+_SOURCE = "tables 2 and 3 of the paper; of JFT-300M, where they lack it, the list of keras_cv_attention_models"
 _IMAGENET, _IMAGENET21K, _JFT = "ImageNet-1k", "ImageNet-21k", "JFT-300M"
 
 MLPMixerS32 = family.variant(
     "MLPMixerS32", "mlp_mixer_s32", title="Mixer-S/32", patch_size=32, dim=512, depth=8,
-    parameters=19_104_624, macs=1_002_426_368, top1={_JFT: 68.70},
+    parameters=19_104_624, macs=1_002_426_368, scores=imagenet({_JFT: 68.70}, _SOURCE),
 )  # fmt: skip
 MLPMixerS16 = family.variant(
     "MLPMixerS16", "mlp_mixer_s16", title="Mixer-S/16", patch_size=16, dim=512, depth=8,
-    parameters=18_528_264, macs=3_776_958_464, top1={_JFT: 73.83},
+    parameters=18_528_264, macs=3_776_958_464, scores=imagenet({_JFT: 73.83}, _SOURCE),
 )  # fmt: skip
 MLPMixerB32 = family.variant(
     "MLPMixerB32", "mlp_mixer_b32", title="Mixer-B/32", patch_size=32, dim=768, depth=12,
-    parameters=60_293_428, macs=3_237_722_112, top1={_JFT: 75.53},
+    parameters=60_293_428, macs=3_237_722_112, scores=imagenet({_JFT: 75.53}, _SOURCE),
 )  # fmt: skip
 MLPMixerB16 = family.variant(
     "MLPMixerB16", "mlp_mixer_b16", title="Mixer-B/16", patch_size=16, dim=768, depth=12,
-    parameters=59_880_472, macs=12_601_767_936, top1={_IMAGENET: 76.44, _IMAGENET21K: 80.64, _JFT: 80.00},
+    parameters=59_880_472, macs=12_601_767_936,
+    scores=imagenet({_IMAGENET: 76.44, _IMAGENET21K: 80.64, _JFT: 80.00}, _SOURCE),
 )  # fmt: skip
 MLPMixerL32 = family.variant(
     "MLPMixerL32", "mlp_mixer_l32", title="Mixer-L/32", patch_size=32, dim=1024, depth=24,
-    parameters=206_939_264, macs=11_253_293_056, top1={_JFT: 80.67},
+    parameters=206_939_264, macs=11_253_293_056, scores=imagenet({_JFT: 80.67}, _SOURCE),
 )  # fmt: skip
 MLPMixerL16 = family.variant(
     "MLPMixerL16", "mlp_mixer_l16", title="Mixer-L/16", patch_size=16, dim=1024, depth=24,
-    parameters=208_196_168, macs=44_547_678_208, top1={_IMAGENET: 71.76, _IMAGENET21K: 82.89, _JFT: 84.82},
+    parameters=208_196_168, macs=44_547_678_208,
+    scores=imagenet({_IMAGENET: 71.76, _IMAGENET21K: 82.89, _JFT: 84.82}, _SOURCE),
 )  # fmt: skip
 MLPMixerH14 = family.variant(
     "MLPMixerH14", "mlp_mixer_h14", title="Mixer-H/14", patch_size=14, dim=1280, depth=32,
-    parameters=432_350_952, macs=120_989_911_040, top1={_JFT: 86.32},
+    parameters=432_350_952, macs=120_989_911_040, scores=imagenet({_JFT: 86.32}, _SOURCE),
 )  # fmt: skip
 
 
@@ -177,7 +180,7 @@ def _google(model, folder, file, tag, data, classes=1000, top1=None, note=""):
     """One of the authors' own files, from the bucket that google-research/vision_transformer and big_vision name."""
     return Weights(
         model, tag, f"https://storage.googleapis.com/mixer_models/{folder}/{file}.npz", "npz", "flax", data, classes,
-        "Apache-2.0", preprocessing=_INCEPTION, top1=top1, note=note,
+        "Apache-2.0", preprocessing=_INCEPTION, scores=imagenet(top1, "the authors"), note=note,
     )  # fmt: skip
 
 
@@ -185,7 +188,8 @@ def _timm(model, release, file, tag, data, classes, publisher, preprocessing, to
     """One of the PyTorch copies that timm releases; the name ends in the first digits of the file's sha256."""
     return Weights(
         model, tag, f"https://github.com/rwightman/pytorch-image-models/releases/download/{release}/{file}.pth", "pth",
-        "timm", data, classes, "Apache-2.0", publisher, preprocessing, top1=top1, sha256=file[-8:], note=note,
+        "timm", data, classes, "Apache-2.0", publisher, preprocessing,
+        scores=imagenet(top1, "timm"), sha256=file[-8:], note=note,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import math
 import keras
 from keras import initializers, layers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, VideoPreprocessing, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -356,34 +356,35 @@ MorphMLPB = family.variant(
 )  # fmt: skip
 MorphMLPL = family.variant(
     "MorphMLPL", "morph_mlp_l", title="MorphMLP-L", dims=(112, 224, 392, 784), depths=(4, 8, 18, 6), drop_path_rate=0.4,
-    parameters=76_185_612, macs=12_438_404_608, top1={"ImageNet-1k": 83.4}, note=_NOTE,
+    parameters=76_185_612, macs=12_438_404_608, note=_NOTE, scores=imagenet(83.4, "result listings, at second hand"),
 )  # fmt: skip
 
-# The authors' README and configurations; accuracy with 4 clips (Kinetics) or 3 crops (Something-Something).
+# The authors' configurations; accuracy with 4 clips (Kinetics) or 3 crops (Something-Something).
+_README = "the authors' README"
 _S = dict(dims=(112, 224, 392, 784), depths=(3, 4, 9, 3), drop_path_rate=0.1)
 _B = dict(dims=(112, 224, 392, 784), depths=(4, 6, 15, 4), drop_path_rate=0.3)
 
 
-def _top1(kinetics, something_v1, something_v2):
+def _scores(kinetics, something_v1, something_v2):
     found = {"Kinetics-400": kinetics, "Something-Something V1": something_v1, "Something-Something V2": something_v2}
-    return {data: percent for data, percent in found.items() if percent}
+    return tuple(Score(percent, dataset=data, source=_README) for data, percent in found.items() if percent)
 
 
 MorphMLPVideoS16 = video.variant(
     "MorphMLPVideoS16", "morph_mlp_video_s16", title="MorphMLP-S, 16 frames", **_S,
-    parameters=47_039_154, macs=66_022_640_768, top1=_top1(78.7, 53.9, 67.1),
+    parameters=47_039_154, macs=66_022_640_768, scores=_scores(78.7, 53.9, 67.1),
 )  # fmt: skip
 MorphMLPVideoS32 = video.variant(
     "MorphMLPVideoS32", "morph_mlp_video_s32", title="MorphMLP-S, 32 frames", input_shape=(32, 224, 224, 3), **_S,
-    parameters=47_463_018, macs=132_661_536_896, top1=_top1(79.7, None, 68.3),
+    parameters=47_463_018, macs=132_661_536_896, scores=_scores(79.7, None, 68.3),
 )  # fmt: skip
 MorphMLPVideoB16 = video.variant(
     "MorphMLPVideoB16", "morph_mlp_video_b16", title="MorphMLP-B, 16 frames", **_B,
-    parameters=67_784_382, macs=97_351_923_648, top1=_top1(79.5, 55.1, 67.6),
+    parameters=67_784_382, macs=97_351_923_648, scores=_scores(79.5, 55.1, 67.6),
 )  # fmt: skip
 MorphMLPVideoB32 = video.variant(
     "MorphMLPVideoB32", "morph_mlp_video_b32", title="MorphMLP-B, 32 frames", input_shape=(32, 224, 224, 3), **_B,
-    parameters=68_490_822, macs=195_731_655_616, top1=_top1(80.8, 57.4, 70.1),
+    parameters=68_490_822, macs=195_731_655_616, scores=_scores(80.8, 57.4, 70.1),
 )  # fmt: skip
 
 
@@ -415,8 +416,8 @@ def _drive(model, tag, file, data, classes, top1, preprocessing, note=""):
     """One of the authors' files, which their README names; a page for people, not for programs."""
     return Weights(
         model, tag, f"https://drive.google.com/file/d/{file}/view", "pth", "slowfast", f"ImageNet-1k, then {data}", classes,
-        "Apache-2.0 (repository); weights not stated separately", preprocessing=preprocessing, top1=top1, key="model_state",
-        by_hand=True, note=note,
+        "Apache-2.0 (repository); weights not stated separately", preprocessing=preprocessing,
+        scores=(Score(top1, dataset=data, source=_README),), key="model_state", by_hand=True, note=note,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -415,19 +415,20 @@ def PosMLP(
     return _NORMS["layer"]("norm")(x)
 
 
-# Table 2 of the paper and the authors' README.
+_SOURCE = "table 2 of the paper and the authors' README"  # of the settings, too
+
 PosMLPT = family.variant(
     "PosMLPT", "posmlp_t", title="PosMLP-T", dims=(96, 192, 384, 768), drop_path_rate=0.1,
-    parameters=20_925_538, macs=5_176_936_448, top1={"ImageNet-1k": 82.1},
+    parameters=20_925_538, macs=5_176_936_448, scores=imagenet(82.1, _SOURCE),
 )  # fmt: skip
 PosMLPS = family.variant(
     "PosMLPS", "posmlp_s", title="PosMLP-S", dims=(128, 256, 512, 1024), drop_path_rate=0.1,
-    parameters=36_816_450, macs=8_705_380_608, top1={"ImageNet-1k": 83.0},
+    parameters=36_816_450, macs=8_705_380_608, scores=imagenet(83.0, _SOURCE),
     note="The authors published no checkpoint of this size.",
 )  # fmt: skip
 PosMLPB = family.variant(
     "PosMLPB", "posmlp_b", title="PosMLP-B", dims=(192, 384, 768, 1536), drop_path_rate=0.1,
-    parameters=81_976_834, macs=18_527_167_232, top1={"ImageNet-1k": 83.6},
+    parameters=81_976_834, macs=18_527_167_232, scores=imagenet(83.6, _SOURCE),
     note="The authors published neither code nor weights of this size; its widths are inferred from its parameters.",
 )  # fmt: skip
 
@@ -469,6 +470,7 @@ family.layout(
 family.publish(
     Weights(
         "posmlp_t", "imagenet1k", "https://drive.google.com/file/d/1wl0JzFqmdbhRAp2WEgl0dVFW5jnoS6bM/view?usp=share_link",
-        "pth", "posmlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=82.1, key="state_dict_ema", by_hand=True,
+        "pth", "posmlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET,
+        scores=imagenet(82.1, _SOURCE), key="state_dict_ema", by_hand=True,
     )
 )  # fmt: skip

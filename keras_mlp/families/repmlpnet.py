@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.checkpoints.layouts import with_weight
 from keras_mlp.copying import Copier
 from keras_mlp.family import Family
@@ -282,30 +282,32 @@ _D = dict(dims=(80, 160, 320, 640), depths=(2, 2, 18, 2), share_sets=(1, 4, 16, 
 _L = dict(dims=(96, 192, 384, 768), depths=(2, 2, 18, 2), share_sets=(1, 4, 32, 256))
 _256 = dict(tiles=(64, 32, 16, 8), input_shape=(256, 256, 3))
 
-# The authors' README; parameters and multiply-adds are those of the form to train.
+_SOURCE = "the authors' README"
+
+# Parameters and multiply-adds are those of the form to train.
 RepMLPNetT224 = family.variant(
     "RepMLPNetT224", "repmlpnet_t224", title="RepMLPNet-T224", **_T,
-    parameters=38_293_608, macs=2_807_987_200, top1={"ImageNet-1k": 76.62},
+    parameters=38_293_608, macs=2_807_987_200, scores=imagenet(76.62, _SOURCE),
 )  # fmt: skip
 RepMLPNetT256 = family.variant(
     "RepMLPNetT256", "repmlpnet_t256", title="RepMLPNet-T256", **_T, **_256,
-    parameters=58_687_848, macs=4_258_078_720, top1={"ImageNet-1k": 77.44},
+    parameters=58_687_848, macs=4_258_078_720, scores=imagenet(77.44, _SOURCE),
 )  # fmt: skip
 RepMLPNetB224 = family.variant(
     "RepMLPNetB224", "repmlpnet_b224", title="RepMLPNet-B224", **_B,
-    parameters=68_242_712, macs=6_675_721_728, top1={"ImageNet-1k": 80.32},
+    parameters=68_242_712, macs=6_675_721_728, scores=imagenet(80.32, _SOURCE),
 )  # fmt: skip
 RepMLPNetB256 = family.variant(
     "RepMLPNetB256", "repmlpnet_b256", title="RepMLPNet-B256", **_B, **_256,
-    parameters=96_447_512, macs=9_640_209_408, top1={"ImageNet-1k": 81.03},
+    parameters=96_447_512, macs=9_640_209_408, scores=imagenet(81.03, _SOURCE),
 )  # fmt: skip
 RepMLPNetD256 = family.variant(
     "RepMLPNetD256", "repmlpnet_d256", title="RepMLPNet-D256", **_D, **_256,
-    parameters=86_887_648, macs=8_636_207_360, top1={"ImageNet-1k": 80.83},
+    parameters=86_887_648, macs=8_636_207_360, scores=imagenet(80.83, _SOURCE),
 )  # fmt: skip
 RepMLPNetL256 = family.variant(
     "RepMLPNetL256", "repmlpnet_l256", title="RepMLPNet-L256", **_L, **_256,
-    parameters=117_641_560, macs=11_609_484_288, top1={"ImageNet-1k": 81.68},
+    parameters=117_641_560, macs=11_609_484_288, scores=imagenet(81.68, _SOURCE),
 )  # fmt: skip
 
 
@@ -366,7 +368,8 @@ def _authors(size, file, top1):
     side = int(size[-3:])
     return Weights(
         f"repmlpnet_{size}", "imagenet1k", f"https://drive.google.com/file/d/{file}/view?usp=sharing", "pth", "repmlpnet",
-        "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, input_size=(side, side), top1=top1, by_hand=True,
+        "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, input_size=(side, side),
+        scores=imagenet(top1, _SOURCE), by_hand=True,
     )  # fmt: skip
 
 
@@ -375,7 +378,8 @@ def _openmmlab(size, file, top1, preprocessing):
     side = int(size[-3:])
     return Weights(
         f"repmlpnet_{size}", "imagenet_mmpretrain", f"{_OPENMMLAB}{file}.pth", "pth", "mmpretrain", "ImageNet-1k", 1000,
-        "Apache-2.0 (the copy), MIT (the weights)", "OpenMMLab", preprocessing, (side, side), top1, sha256=file[-8:],
+        "Apache-2.0 (the copy), MIT (the weights)", "OpenMMLab", preprocessing, (side, side),
+        imagenet(top1, "OpenMMLab"), sha256=file[-8:],
         key="state_dict", note="The authors' weights, evaluated with another crop. The tensors' names are from the code of mmpretrain, not seen in the file.",
     )  # fmt: skip
 

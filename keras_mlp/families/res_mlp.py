@@ -7,7 +7,7 @@ what is here, is B24/8: patches of 8 pixels.
 
 from keras import initializers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, residual
 
@@ -98,24 +98,25 @@ def ResMLP(
     return Affine(name="norm")(x)
 
 
-# The README of the authors' repository (facebookresearch/deit).
+_SOURCE = "the README of the authors' repository (facebookresearch/deit)"  # of the settings, too
+
 _1K, _DISTILLED, _22K = "ImageNet-1k", "ImageNet-1k, distilled", "ImageNet-22k, then 1k"
 
 ResMLP12 = family.variant(
     "ResMLP12", "res_mlp_12", title="ResMLP-S12", patch_size=16, dim=384, depth=12, initial_scale=0.1,
-    parameters=15_350_872, macs=3_009_739_776, top1={_1K: 76.6, _DISTILLED: 77.8},
+    parameters=15_350_872, macs=3_009_739_776, scores=imagenet({_1K: 76.6, _DISTILLED: 77.8}, _SOURCE),
 )  # fmt: skip
 ResMLP24 = family.variant(
     "ResMLP24", "res_mlp_24", title="ResMLP-S24", patch_size=16, dim=384, depth=24, initial_scale=1e-5,
-    parameters=30_020_680, macs=5_961_292_800, top1={_1K: 79.4, _DISTILLED: 80.8},
+    parameters=30_020_680, macs=5_961_292_800, scores=imagenet({_1K: 79.4, _DISTILLED: 80.8}, _SOURCE),
 )  # fmt: skip
 ResMLP36 = family.variant(
     "ResMLP36", "res_mlp_36", title="ResMLP-S36", patch_size=16, dim=384, depth=36, initial_scale=1e-6,
-    parameters=44_690_488, macs=8_912_845_824, top1={_1K: 79.7, _DISTILLED: 81.1},
+    parameters=44_690_488, macs=8_912_845_824, scores=imagenet({_1K: 79.7, _DISTILLED: 81.1}, _SOURCE),
 )  # fmt: skip
 ResMLPB24 = family.variant(
     "ResMLPB24", "res_mlp_b24", title="ResMLP-B24/8", patch_size=8, dim=768, depth=24, initial_scale=1e-6,
-    parameters=129_138_280, macs=100_230_739_968, top1={_1K: 81.0, _DISTILLED: 83.6, _22K: 84.4},
+    parameters=129_138_280, macs=100_230_739_968, scores=imagenet({_1K: 81.0, _DISTILLED: 83.6, _22K: 84.4}, _SOURCE),
 )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _facebook(model, file, tag, data, top1=None, note=""):
     """One of the authors' files, which facebookresearch/deit names."""
     return Weights(
         model, tag, f"https://dl.fbaipublicfiles.com/deit/{file}.pth", "pth", "facebook", data, 1000, "Apache-2.0",
-        preprocessing=_IMAGENET, top1=top1, note=note,
+        preprocessing=_IMAGENET, scores=imagenet(top1, _SOURCE), note=note,
     )  # fmt: skip
 
 

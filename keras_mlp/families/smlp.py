@@ -7,7 +7,7 @@ after those. Every position thus sees the whole image after two blocks, at the c
 
 from keras import layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -110,18 +110,19 @@ def SMLPNet(
     return batch_norm("norm")(x)
 
 
-# The README of microsoft/SPACH.
+_SOURCE = "the README of microsoft/SPACH"  # of the settings, too
+
 SMLPNetT = family.variant(
     "SMLPNetT", "smlpnet_t", title="sMLPNet-T", patch_size=4, dim=80, depths=(2, 8, 14, 2),
-    parameters=24_123_584, macs=4_989_451_520, top1={"ImageNet-1k": 81.9},
+    parameters=24_123_584, macs=4_989_451_520, scores=imagenet(81.9, _SOURCE),
 )  # fmt: skip
 SMLPNetS = family.variant(
     "SMLPNetS", "smlpnet_s", title="sMLPNet-S", patch_size=4, dim=96, depths=(2, 10, 24, 2), drop_path_rate=0.2,
-    parameters=48_558_136, macs=10_312_161_792, top1={"ImageNet-1k": 83.1},
+    parameters=48_558_136, macs=10_312_161_792, scores=imagenet(83.1, _SOURCE),
 )  # fmt: skip
 SMLPNetB = family.variant(
     "SMLPNetB", "smlpnet_b", title="sMLPNet-B", patch_size=4, dim=112, depths=(2, 10, 24, 2), drop_path_rate=0.3,
-    parameters=65_880_408, macs=13_986_515_200, top1={"ImageNet-1k": 83.4},
+    parameters=65_880_408, macs=13_986_515_200, scores=imagenet(83.4, _SOURCE),
 )  # fmt: skip
 
 
@@ -150,10 +151,10 @@ _RELEASE = "https://github.com/microsoft/SPACH/releases/download/v1.0/"
 _ASCEND = "https://ascend-pytorch-model-file.obs.cn-north-4.myhuaweicloud.com/%E9%AA%8C%E6%94%B6-%E6%8E%A8%E7%90%86/cv/classfication/sMLP/"
 
 family.publish(
-    Weights("smlpnet_s", "imagenet1k", f"{_RELEASE}smlp_s.pth", "pth", "spach", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=83.1, key="model"),
-    Weights("smlpnet_b", "imagenet1k", f"{_RELEASE}smlp_b.pth", "pth", "spach", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=83.4, key="model"),
+    Weights("smlpnet_s", "imagenet1k", f"{_RELEASE}smlp_s.pth", "pth", "spach", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, scores=imagenet(83.1, _SOURCE), key="model"),
+    Weights("smlpnet_b", "imagenet1k", f"{_RELEASE}smlp_b.pth", "pth", "spach", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, scores=imagenet(83.4, _SOURCE), key="model"),
     Weights(
         "smlpnet_t", "imagenet_ascend", f"{_ASCEND}smlp_t.pth", "pth", "spach", "ImageNet-1k", 1000, "not stated", publisher="Ascend ModelZoo",
-        preprocessing=_IMAGENET, top1=81.9, key="model", note="The authors published no file of this size; the accuracy is theirs.",
+        preprocessing=_IMAGENET, scores=imagenet(81.9, _SOURCE), key="model", note="The authors published no file of this size; the accuracy is theirs.",
     ),
 )  # fmt: skip

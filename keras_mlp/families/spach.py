@@ -8,7 +8,7 @@ hybrids convolve first and attend later.
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     LayerNormalization,
@@ -200,6 +200,9 @@ def _pure(kind, *counts):
     return tuple(((kind, count),) for kind, count in zip(kinds, counts, strict=True))
 
 
+_SOURCE = "the README of the authors' repository"
+
+
 def _variant(kind, size, parameters, macs, top1=None, plus=False, **config):
     """A variant as the paper names them: kind, then MS for four stages, then size."""
     names = {"mlp": "MLP", "conv": "Conv", "attention": "Trans", "hybrid": "Hybrid"}
@@ -208,13 +211,13 @@ def _variant(kind, size, parameters, macs, top1=None, plus=False, **config):
     model = f"spach_{names[kind]}_{'ms_' if multi else ''}{size}{'_plus' if plus else ''}".lower()
     title = f"SPACH-{names[kind]}-{'MS-' if multi else ''}{size}{'+' if plus else ''}"
     return family.variant(
-        builder, model, title=title, parameters=parameters, macs=macs, top1={"ImageNet-1k": top1} if top1 else {},
+        builder, model, title=title, parameters=parameters, macs=macs, scores=imagenet(top1, _SOURCE),
         patch_size=4 if multi else 16, token_dims=(1568, 392, 98, 24) if multi else (98,), **config,
     )  # fmt: skip
 
 
-# models/registry.py of the authors' repository; accuracies from its README. Those of the single-stage models and of the
-# XS ones are only in the paper's tables, which were not at hand.
+# models/registry.py of the authors' repository. Accuracies of the single-stage models and of the XS ones are only in the
+# paper's tables, which were not at hand.
 SPACHMLPXXS = _variant("mlp", "XXS", 8_307_184, 1_630_602_240, dim=384, heads=12, mlp_ratio=2, stages=_pure("mlp", 12))
 SPACHConvXXS = _variant(
     "conv", "XXS", 7_828_840, 1_453_581_312, dim=384, heads=12, mlp_ratio=2, stages=_pure("conv", 12)
@@ -291,7 +294,7 @@ def _release(model, file, top1):
     """One of the authors' files, which their repository releases."""
     return Weights(
         model, "imagenet1k", f"https://github.com/microsoft/SPACH/releases/download/v1.0/{file}.pth", "pth", "spach",
-        "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, top1=top1, key="model",
+        "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, scores=imagenet(top1, _SOURCE), key="model",
     )  # fmt: skip
 
 

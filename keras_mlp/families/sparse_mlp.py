@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.mlp_mixer import mixer_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, residual
@@ -234,21 +234,22 @@ def SparseMLP(
 
 
 # Numbers of blocks and top-1 of the paper's tables, from memory: not checked against a stored copy.
+_REMEMBERED = dict(source="remembered of the paper's tables, not checked", exact=False)
 _PRE_TRAINED = "ImageNet-1k, after MoCo v3"
-_NOTE = "Depths and top-1 are recalled, not checked against the paper"
+_NOTE = "Depths are recalled, not checked against the paper"
 
 SparseMLPS = family.variant(
     "SparseMLPS", "sparse_mlp_s", title="Sparse-MLP-S", dim=512, depths=(6, 2), table=(392, 256), experts=(4, 4),
-    parameters=22_387_736, macs=4_117_549_056, top1={_PRE_TRAINED: 71.3},
+    parameters=22_387_736, macs=4_117_549_056, scores=imagenet({_PRE_TRAINED: 71.3}, **_REMEMBERED),
     note=f"{_NOTE}; widths of the experts are inferred: 22 M parameters are published.",
 )  # fmt: skip
 SparseMLPB = family.variant(
     "SparseMLPB", "sparse_mlp_b", title="Sparse-MLP-B", dim=768, depths=(10, 2), table=(392, 384), experts=(8, 4),
-    parameters=70_735_016, macs=13_309_089_792, top1={_PRE_TRAINED: 77.9},
+    parameters=70_735_016, macs=13_309_089_792, scores=imagenet({_PRE_TRAINED: 77.9}, **_REMEMBERED),
     note=f"{_NOTE}; widths of the experts are inferred: 69 M parameters are published.",
 )  # fmt: skip
 SparseMLPL = family.variant(
     "SparseMLPL", "sparse_mlp_l", title="Sparse-MLP-L", dim=768, depths=(8, 6), table=(392, 384), experts=(16, 4),
-    parameters=131_173_200, macs=16_840_759_296, top1={_PRE_TRAINED: 79.2},
+    parameters=131_173_200, macs=16_840_759_296, scores=imagenet({_PRE_TRAINED: 79.2}, **_REMEMBERED),
     note=f"{_NOTE}; all widths are inferred: 130 M parameters are published.",
 )  # fmt: skip

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe
+from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Activation,
@@ -548,14 +548,13 @@ def SWAT(
     return norm("norm")(x)
 
 
-# The authors' commented settings; top-1 read off the figure figs/performance.png of their repository, to about 0.1.
-_READ_OFF = "Top-1 is read off a figure of the authors' repository, to about 0.1."
+# The authors' commented settings.
+_READ_OFF = dict(source="read off figs/performance.png of the authors' repository, to about 0.1", exact=False)
 
 
-def _variant(builder, name, title, parameters, macs, top1, note=_READ_OFF, **config):
-    return family.variant(
-        builder, name, title=title, parameters=parameters, macs=macs, top1={"ImageNet-1k": top1}, note=note, **config
-    )
+def _variant(builder, name, title, parameters, macs, top1, **config):
+    scores = imagenet(top1, **_READ_OFF)
+    return family.variant(builder, name, title=title, parameters=parameters, macs=macs, scores=scores, **config)
 
 
 # fmt: off
@@ -573,7 +572,7 @@ _SWIN = dict(
 SWATSwinT = _variant("SWATSwinT", "swat_swin_t", "SWAT-Swin-T", 27_110_704, 4_679_554_560, 81.7, depths=(2, 2, 6, 2), **_SWIN)
 SWATSwinS = _variant(
     "SWATSwinS", "swat_swin_s", "SWAT-Swin-S", 48_915_760, 9_117_722_112, 83.3, depths=(2, 2, 18, 2), **_SWIN,
-    note=_READ_OFF + " Its setting is inferred: the repository has Swin-T's, whose numbers fit it.",
+    note="Its setting is inferred: the repository has Swin-T's, whose numbers fit it.",
 )
 # fmt: on
 

@@ -14,7 +14,7 @@ import functools
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     AxisDense,
@@ -156,7 +156,8 @@ def ViP(
     return permutator(x, blocks, patch_size, dims, transitions, drop_path_rate)
 
 
-# Table 3 of the paper and the authors' README.
+_SOURCE = "table 3 of the paper and the authors' README"  # of the settings, too
+
 _HALVED_FIRST = dict(segments=(32, 16, 16, 16), transitions=(True, False, False, False))
 
 ViPSmall14 = family.variant(
@@ -165,16 +166,16 @@ ViPSmall14 = family.variant(
 )  # fmt: skip
 ViPSmall7 = family.variant(
     "ViPSmall7", "vip_small7", title="ViP-Small/7", patch_size=7, dims=(192, 384, 384, 384), depths=(4, 3, 8, 3),
-    **_HALVED_FIRST, drop_path_rate=0.1, parameters=25_114_984, macs=6_901_767_168, top1={"ImageNet-1k": 81.5},
+    **_HALVED_FIRST, drop_path_rate=0.1, parameters=25_114_984, macs=6_901_767_168, scores=imagenet(81.5, _SOURCE),
 )  # fmt: skip
 ViPMedium7 = family.variant(
     "ViPMedium7", "vip_medium7", title="ViP-Medium/7", patch_size=7, dims=(256, 256, 512, 512), depths=(4, 3, 14, 3),
     segments=(32, 32, 16, 16), transitions=(False, True, False, False),
-    parameters=55_272_488, macs=16_284_307_456, top1={"ImageNet-1k": 82.7},
+    parameters=55_272_488, macs=16_284_307_456, scores=imagenet(82.7, _SOURCE),
 )  # fmt: skip
 ViPLarge7 = family.variant(
     "ViPLarge7", "vip_large7", title="ViP-Large/7", patch_size=7, dims=(256, 512, 512, 512), depths=(8, 8, 16, 4),
-    **_HALVED_FIRST, parameters=87_784_936, macs=24_340_320_256, top1={"ImageNet-1k": 83.2},
+    **_HALVED_FIRST, parameters=87_784_936, macs=24_340_320_256, scores=imagenet(83.2, _SOURCE),
 )  # fmt: skip
 
 
@@ -206,7 +207,8 @@ def _drive(model, file, top1, preprocessing=_IMAGENET):
     """One of the authors' files, which their README names; a page for people, not for programs."""
     return Weights(
         model, "imagenet1k", f"https://drive.google.com/file/d/{file}/view?usp=sharing", "pth", "vision_permutator",
-        "ImageNet-1k", 1000, "MIT; the README adds: non-commercial use only", preprocessing=preprocessing, top1=top1,
+        "ImageNet-1k", 1000, "MIT; the README adds: non-commercial use only", preprocessing=preprocessing,
+        scores=imagenet(top1, _SOURCE),
         by_hand=True,
     )  # fmt: skip
 

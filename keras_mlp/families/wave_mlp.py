@@ -10,7 +10,7 @@ import functools
 import keras
 from keras import initializers, layers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     Dense,
@@ -187,26 +187,27 @@ def WaveMLP(
     return norm("norm")(stages(x, blocks, dims, transitions or (True,) * len(dims), embed, drop_path_rate))
 
 
-# Table 1 of the paper and the authors' README.
+_SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too
+
 WaveMLPTDW = family.variant(
     "WaveMLPTDW", "wave_mlp_t_dw", title="Wave-MLP-T*", depths=(2, 2, 4, 2), phase_conv=True,
-    parameters=15_286_472, macs=2_163_068_928, top1={"ImageNet-1k": 80.1},
+    parameters=15_286_472, macs=2_163_068_928, scores=imagenet(80.1, _SOURCE),
 )  # fmt: skip
 WaveMLPT = family.variant(
     "WaveMLPT", "wave_mlp_t", title="Wave-MLP-T", depths=(2, 2, 4, 2),
-    parameters=17_193_160, macs=2_461_515_776, top1={"ImageNet-1k": 80.9},
+    parameters=17_193_160, macs=2_461_515_776, scores=imagenet(80.9, _SOURCE),
 )  # fmt: skip
 WaveMLPS = family.variant(
     "WaveMLPS", "wave_mlp_s", title="Wave-MLP-S", depths=(2, 3, 10, 3), norm="image",
-    parameters=30_708_040, macs=4_522_033_152, top1={"ImageNet-1k": 82.9},
+    parameters=30_708_040, macs=4_522_033_152, scores=imagenet(82.9, _SOURCE),
 )  # fmt: skip
 WaveMLPM = family.variant(
     "WaveMLPM", "wave_mlp_m", title="Wave-MLP-M", depths=(3, 4, 18, 3), mlp_ratios=(8, 8, 4, 4), norm="image",
-    embedding_norm=False, parameters=44_056_632, macs=7_872_221_184, top1={"ImageNet-1k": 83.3},
+    embedding_norm=False, parameters=44_056_632, macs=7_872_221_184, scores=imagenet(83.3, _SOURCE),
 )  # fmt: skip
 WaveMLPB = family.variant(
     "WaveMLPB", "wave_mlp_b", title="Wave-MLP-B", dims=(96, 192, 384, 768), depths=(2, 2, 18, 2), norm="image",
-    embedding_norm=False, parameters=63_586_360, macs=10_215_309_312, top1={"ImageNet-1k": 83.6},
+    embedding_norm=False, parameters=63_586_360, macs=10_215_309_312, scores=imagenet(83.6, _SOURCE),
     note="The authors published no checkpoint of this size.",
 )  # fmt: skip
 
@@ -250,7 +251,7 @@ family.publish(
     *(
         Weights(
             f"wave_mlp_{size.lower()}", "imagenet1k", f"{_RELEASE}{size}.pth.tar", "pth", "wave_mlp", "ImageNet-1k", 1000,
-            "Apache-2.0", preprocessing=_IMAGENET, top1=top1,
+            "Apache-2.0", preprocessing=_IMAGENET, scores=imagenet(top1, _SOURCE),
         )
         for size, top1 in (("T_dw", 80.1), ("T", 80.9), ("S", 82.9), ("M", 83.3))
     )

@@ -25,7 +25,7 @@ def test_list_writes_a_model_a_line(command):
     row = next(row for row in rows if row["name"] == "mlp_mixer_b16")
     card = keras_mlp.model_card("mlp_mixer_b16")
     assert (row["parameters"], row["macs"], row["weights"]) == (card.parameters, card.macs, list(card.weights))
-    assert row["best_top1"] == 82.314
+    assert (row["best_top1"], row["best_top1_exact"]) == (82.314, True)
 
 
 def test_list_filters(command):
@@ -39,6 +39,14 @@ def test_list_shows_a_person_a_table(command, terminal):
     header, first, *_ = command("list", "--family=mlp_mixer").out.splitlines()
     assert header.split() == ["name", "title", "params", "MACs", "input", "top-1", "weights"]
     assert first.startswith("mlp_mixer_b16  Mixer-B/16   59.9 M   12.60 G  224×224  82.31 %  imagenet")
+
+
+def test_list_marks_what_is_not_exact_and_says_what_the_mark_means(command, terminal):
+    out = command("list", "bimlp_s").out
+    assert "~70.00 %" in out and "~ is not exact" in out
+    assert "~" not in command("list", "mlp_mixer*").out
+    out = command("info", "bimlp_s").out
+    assert "~70.00 % (ImageNet-1k)" in out and "not exact: remembered" in out
 
 
 def test_info_tells_all_that_the_card_holds(command):

@@ -5,6 +5,7 @@ import dataclasses
 from absl import flags as absl_flags
 
 from keras_mlp import cards
+from keras_mlp.cards import scores
 from keras_mlp.cli import console
 
 ARGUMENTS = "MODEL"
@@ -21,24 +22,32 @@ def run(flags, arguments):
         raise console.UsageError("which MODEL? `keras-mlp list` names them")
     card = cards.named(cards.from_file(), arguments[0])
     if flags.json:
-        console.print_json(dataclasses.asdict(card))
+        console.print_json(_plain(card))
     else:
         print("\n".join(_text(card)))
+
+
+def _plain(card) -> dict:
+    told = dataclasses.asdict(card) | {"top1": card.top1}
+    for tag, weights in card.weights.items():
+        told["weights"][tag]["top1"] = weights.top1
+    return told
 
 
 def _text(card):
     yield f"{card.title}  ({card.name}, in Python keras_mlp.{card.builder})"
     yield str(card.paper)
     yield ""
-    top1 = ", ".join(f"{percent:.2f} % ({data})" for data, percent in card.top1.items())
+    low_bit = ", ".join(f"{count:,} MACs are {kind}" for kind, count in card.low_bit_macs.items())
     yield _entries(
         family=card.family,
         input="×".join(map(str, card.input_shape)),
         parameters=f"{card.parameters:,}",
         MACs=f"{card.macs:,}",
-        OPs=f"{card.operations:,.0f} ({card.binary_macs:,} MACs are binary)" if card.binary_macs else None,
+        OPs=f"{card.operations:,.0f} ({low_bit})" if low_bit else None,
         configuration=_settings(card.config),
-        **{"published top-1": top1, "note": card.note},
+        **_scores("published ", card.scores, lambda score: f" ({score.data})"),
+        note=card.note,
     )
     for tag, weights in card.weights.items():
         yield ""
@@ -50,7 +59,7 @@ def _text(card):
         yield _entries(
             **{
                 "training data": weights.training_data,
-                "top-1": weights.top1 and f"{weights.top1:.2f} %",
+                **_scores("", weights.scores, lambda score: ""),
                 "classes": weights.classes,
                 "input": "×".join(map(str, weights.input_size)),
                 "preprocessing": _settings(dataclasses.asdict(weights.preprocessing)),
@@ -69,6 +78,17 @@ def _text(card):
             del recipe["warmup_epochs"]
         yield f"\nTraining recipe, from {recipe.pop('source')}"
         yield _entries(**{name.replace("_", " "): value for name, value in recipe.items() if value is not None})
+
+
+def _scores(before, found, after) -> dict:
+    """A row a metric, and a footnote on what is not exact."""
+    rows = {}
+    for score in found:
+        rows.setdefault(f"{before}{score.metric}", []).append(f"{score.number()} %{after(score)}")
+    rows = {metric: ", ".join(values) for metric, values in rows.items()}
+    if sources := {score.source: None for score in found if not score.exact}:
+        rows[scores.INEXACT] = f"not exact: {'; '.join(sources)}"
+    return rows
 
 
 def _settings(values) -> str:

@@ -7,7 +7,7 @@ When the output is not a terminal, one JSON object a line is written.
 from absl import flags as absl_flags
 
 from keras_mlp import cards
-from keras_mlp.cards import INPUTS
+from keras_mlp.cards import INPUTS, scores
 from keras_mlp.cli import console
 
 ARGUMENTS = "[PATTERN]"
@@ -37,6 +37,8 @@ def run(flags, arguments):
             console.print_json(_summary(card))
     elif found:
         print(console.table([COLUMNS, *map(_row, found)], align="<<>><>"))
+        if any(best and not best.exact for best in map(_best, found)):
+            print(f"\n{scores.FOOTNOTE} `keras-mlp info MODEL` tells where.")
     if not found:
         asked = [*arguments, *(f"--{flag}={value}" for flag, value in options.items() if value)]
         console.error(f"no model matches {' '.join(asked)}")
@@ -44,20 +46,25 @@ def run(flags, arguments):
 
 
 def _row(card) -> tuple:
-    row = _summary(card)
+    row, best = _summary(card), _best(card)
     return (
         row["name"],
         row["title"],
         f"{row['parameters'] / 1e6:.1f} M",
         f"{row['macs'] / 1e9:.2f} G",
         "×".join(map(str, row["input_shape"][:-1])),
-        row["best_top1"] and f"{row['best_top1']:.2f} %",
+        best and f"{best.number()} %",
         " ".join(row["weights"]),
     )
 
 
+def _best(card):
+    """The highest published top-1, of the architecture or of a checkpoint."""
+    return scores.best([*card.scores, *(score for weights in card.weights.values() for score in weights.scores)])
+
+
 def _summary(card) -> dict:
-    published = [*card.top1.values(), *(weights.top1 for weights in card.weights.values() if weights.top1)]
+    best = _best(card)
     return {
         "name": card.name,
         "title": card.title,
@@ -65,6 +72,7 @@ def _summary(card) -> dict:
         "parameters": card.parameters,
         "macs": card.macs,
         "input_shape": card.input_shape,
-        "best_top1": max(published, default=None),
+        "best_top1": best and best.value,
+        "best_top1_exact": best and best.exact,
         "weights": list(card.weights),
     }

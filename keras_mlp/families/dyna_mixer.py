@@ -14,7 +14,7 @@ from keras import initializers, ops
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GridLayer, SplitAttention, algebra
+from keras_mlp.layers import Dense, GridLayer, SplitAttention, fusing
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_side
 
@@ -127,18 +127,18 @@ class DynamicAxisMixing(GridLayer):
         }
 
 
-@algebra.reads.answer(DynamicAxisMixing)
+@fusing.reads.answer(DynamicAxisMixing)
 def _compressed_and_mixed(layer):
     # What is mixed reaches `out` as averages, of which a scale and shift are those of what is averaged.
     return (
-        algebra.Linear("compress/kernel", "io", "i", "o", bias="compress/bias"),
-        algebra.Linear("out/kernel", "io", "i", "o", bias="out/bias"),
+        fusing.Linear("compress/kernel", "io", "i", "o", bias="compress/bias"),
+        fusing.Linear("out/kernel", "io", "i", "o", bias="out/bias"),
     )
 
 
-@algebra.writes.answer(DynamicAxisMixing)
+@fusing.writes.answer(DynamicAxisMixing)
 def _out(layer):
-    return algebra.Linear("out/kernel", "io", "i", "o", bias="out/bias")
+    return fusing.Linear("out/kernel", "io", "i", "o", bias="out/bias")
 
 
 def dyna_mixer_mixing(x, heads, reduced_dim, use_bias, activation, name):

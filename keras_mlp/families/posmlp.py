@@ -22,9 +22,9 @@ from keras_mlp.layers import (
     WindowMerge,
     WindowPartition,
     activations,
-    algebra,
     batch_norm,
     drop_path_rates,
+    fusing,
     layer_norm,
     padded_conv,
     residual,
@@ -206,7 +206,7 @@ class PositionalSpatialGating(layers.Layer):
         }
 
 
-@algebra.simpler.answer(PositionalSpatialGating)
+@fusing.simpler.answer(PositionalSpatialGating)
 def _with_matrices(layer, weights, shape):
     """P depends on the weights alone, so that it need not be made again for every batch."""
     if layer.encoding == "matrices":

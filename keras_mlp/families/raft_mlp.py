@@ -19,8 +19,8 @@ from keras_mlp.layers import (
     LayerNormalization,
     TokenMLP,
     activations,
-    algebra,
     channel_mlp,
+    fusing,
     residual,
 )
 from keras_mlp.layers.initializers import own
@@ -217,7 +217,7 @@ class MultiScalePatchEmbedding(layers.Layer):
         }
 
 
-@algebra.simpler.answer(MultiScalePatchEmbedding)
+@fusing.simpler.answer(MultiScalePatchEmbedding)
 def _one_convolution(layer, weights, shape):
     """Smaller patches are parts of the largest, so that their sum is one convolution."""
     largest, channels = max(layer.kernel_sizes), shape[-1]

@@ -14,8 +14,8 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.checkpoints.layouts import with_weight
-from keras_mlp.copying import Copier
 from keras_mlp.family import Family
+from keras_mlp.fusion import fuse_layers
 from keras_mlp.layers import (
     Activation,
     ChannelPerceptron,
@@ -26,7 +26,6 @@ from keras_mlp.layers import (
     activations,
     batch_norm,
     drop_path_rates,
-    locality_injection,
     residual,
 )
 from keras_mlp.layers.sizes import SIDES, check_length
@@ -197,10 +196,10 @@ def RepMLPNet(
 
 
 def inject_locality(model: keras.Model) -> keras.Model:
-    """The form to deploy of a model in the form to train, with the same answer.
+    """The form to deploy of a model in the form to train, with the same output.
 
     In every block, the batch norms and the local perceptrons are added into the channel perceptron's linear layer, in
-    float64 (see `keras_mlp.layers.locality_injection`). All other layers and weights are copied, so the top, the input
+    float64, as `keras_mlp.fuse` adds up what is linear. All other layers and weights are copied, so the top, the input
     and the name stay.
 
     Args:
@@ -222,58 +221,15 @@ def inject_locality(model: keras.Model) -> keras.Model:
             "`model` must be a functional model with RepMLP blocks in the form to train, such as "
             f"`keras_mlp.RepMLPNetT224()`; in the form to deploy nothing is left to inject. Received: {model!r}"
         )
-    injected = {layer.name for layer in model.layers for block in blocks if _is_injected(layer, block)}
-    return _Deploying(model, injected)(model)
-
-
-class _Deploying(Copier):
-    """Copies a model into the form to deploy, without the layers whose names are in `injected`."""
-
-    def __init__(self, model, injected):
-        super().__init__(adapters=False)
-        self.model, self.injected = model, injected
-
-    def config(self, layer, config):
-        return super().config(layer, config) | ({"use_bias": True} if _trains(layer) else {})
-
-    def call(self, layer, *arguments, **options):
-        if layer.name not in self.injected:
-            return super().call(layer, *arguments, **options)
-        inputs = arguments[0]
-        return inputs[0] if isinstance(inputs, list) else inputs  # the channel perceptron is the first of the branches
-
-    def carry(self, old, new):
-        if not _trains(old):
-            return super().carry(old, new)
-        new.set_weights(_injection(self.model, old))
-        new.trainable = old.trainable
+    inside = ("fc3", "fc3_norm", "repconv", "perceptrons")
+    prefixes = tuple(f"{block}_{part}" for block in blocks for part in inside)
+    chosen = [layer.name for layer in model.layers if layer.name.startswith(prefixes)]
+    return fuse_layers(model, chosen, biased=[f"{block}_fc3" for block in blocks])
 
 
 def _trains(layer) -> bool:
     """Whether it is the channel perceptron of a block in the form to train."""
     return isinstance(layer, ChannelPerceptron) and not layer.use_bias
-
-
-def _is_injected(layer, block) -> bool:
-    """Whether a layer is only in the block's form to train."""
-    return layer.name.startswith((f"{block}_fc3_norm", f"{block}_repconv", f"{block}_perceptrons"))
-
-
-def _injection(model, fc3):
-    """Kernel and bias of the channel perceptron in the form to deploy."""
-
-    def array(variable):
-        return keras.ops.convert_to_numpy(variable)
-
-    def norm(layer):
-        norm = model.get_layer(f"{layer.name}_norm")
-        weights = (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
-        return *map(array, weights), norm.epsilon
-
-    prefix = fc3.name.removesuffix("fc3")
-    local = [x for x in model.layers if isinstance(x, LocalPerceptron) and x.name.startswith(prefix)]
-    branches = [(array(layer.kernel), norm(layer)) for layer in local]
-    return locality_injection(array(fc3.kernel), norm(fc3), branches, fc3.input.shape[1:3])
 
 
 _T = dict(dims=(64, 128, 256, 512), depths=(2, 2, 6, 2), share_sets=(1, 4, 16, 128))

@@ -22,8 +22,8 @@ from keras_mlp.layers import (
     LayerScale,
     PatchEmbedding,
     activations,
-    algebra,
     drop_path_rates,
+    fusing,
     residual,
 )
 from keras_mlp.layers.initializers import own
@@ -357,7 +357,7 @@ class StructuredAttention(Composite):
         }
 
 
-@algebra.simpler.answer(StructuredAttention)
+@fusing.simpler.answer(StructuredAttention)
 def _without_convolutions(layer, weights, shape):
     """A convolution inside a token is a linear map of the token's channels, which the linear layer beside it can hold."""
     if not layer.sub_grid:
@@ -389,16 +389,16 @@ def _as_matrix(window, p):
     return matrix.reshape(channels * p * p, filters * p * p)
 
 
-@algebra.reads.answer(StructuredAttention)
+@fusing.reads.answer(StructuredAttention)
 def _qkv(layer):
     return (
-        None if layer.sub_grid else (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
+        None if layer.sub_grid else (fusing.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
     )
 
 
-@algebra.writes.answer(StructuredAttention)
+@fusing.writes.answer(StructuredAttention)
 def _proj(layer):
-    return None if layer.sub_grid else algebra.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
+    return None if layer.sub_grid else fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
 
 
 def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation):

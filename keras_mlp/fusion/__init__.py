@@ -5,12 +5,12 @@ import warnings
 
 import keras
 
-from keras_mlp.analysis import cost
 from keras_mlp.copying import is_graph
 from keras_mlp.fusion.graph import Draft, Graph
-from keras_mlp.fusion.rules import RULES, Merge
+from keras_mlp.fusion.rules import Merge, apply
+from keras_mlp.layers import fusing
 
-__all__ = ["Fusion", "Merge", "fuse"]
+__all__ = ["Fusion", "Merge", "fuse", "fuse_layers"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
     **Adapters** (LoRA, `enable_lora`) are added to the weights that they adapt.
 
-    What each layer can do it says itself (`keras_mlp/layers/algebra.py`); layers that say nothing, layers that are
+    What each layer can do it says itself (`keras_mlp/layers/fusing.py`); layers that say nothing, layers that are
     called more than once, and layers that Keras has quantised stay as they are. Nothing goes into a layer
     that computes with fewer digits: under a mixed policy the preprocessing stays in float32.
 
@@ -89,10 +89,10 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
     Returns:
         A new functional model: an ordinary Keras model of the same input and output, that is not compiled. Layers keep
-        their names and dtype policies. `model` is unchanged. With `report`, also a `Fusion`. Fusing the answer once
-        more changes nothing.
+        their names and dtype policies. `model` is unchanged. With `report`, also a `Fusion`. Fusing it once more
+        changes nothing.
 
-        The answer is for inference. It can be trained, but differently from `model`: without dropout, stochastic depth
+        It is for inference. It can be trained, but differently from `model`: without dropout, stochastic depth
         and the statistics of batch norm, and from weights of other sizes. `load_checkpoint` fits the original only.
 
     Raises:
@@ -124,6 +124,31 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
     return fused, Fusion(tuple(merges), model.count_params(), fused.count_params(), *macs)
 
 
+def fuse_layers(model: keras.Model, layers, biased=()) -> keras.Model:
+    """`fuse` for some of a model's layers: all others are copied as they are.
+
+    Args:
+        model: a functional model.
+        layers: names of the layers that may change or be left out, the sums between them among them.
+        biased: names of those among them that get a bias, be it of zeros, so that the variables of the new model do not
+            depend on the values of the old one's.
+
+    Returns:
+        A new functional model with the output of `model` in inference. `model` is unchanged.
+    """
+
+    def draft(layer, arguments):
+        made = Draft.of(layer, arguments)
+        if layer.name in biased:
+            linear = made.ask(fusing.writes)
+            made.change(linear.biased(made.weights), **{linear.switch: True})
+        return made
+
+    graph = Graph(model, draft, frozenset(layers))
+    apply(graph)
+    return graph.build()
+
+
 def _fused(model, done):
     """`model` fused, the models in it, too, and what was merged; `done` are those that were fused before."""
     merges = []
@@ -139,11 +164,12 @@ def _fused(model, done):
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     graph = Graph(model, draft)
-    while merge := next(filter(None, (rule(graph) for rule in RULES)), None):
-        merges.append(merge)
+    merges += apply(graph)
     return graph.build(), merges
 
 
 def _macs(model) -> int | None:
+    from keras_mlp.analysis import cost  # families are fused by `fuse_layers`, and analysis stands above them
+
     known = len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]
     return cost(model).macs if known and keras.backend.backend() == "tensorflow" else None

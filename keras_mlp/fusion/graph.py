@@ -42,7 +42,7 @@ class Draft:
         return self.layer.name
 
     def ask(self, question, *arguments):
-        """What the layer answers to a question of `layers.algebra`; `None` if it does not."""
+        """What the layer answers to a question of `layers/fusing.py`; `None` if it does not."""
         return question(self.layer, *arguments) if self.plain else None
 
     def change(self, weights, **settings):
@@ -92,10 +92,11 @@ class Graph:
     Args:
         model: the model; it is only read.
         draft: `(layer, arguments) -> Draft`, of a layer and what it is first called with.
+        chosen: names of the layers that may change; `None` for all.
     """
 
-    def __init__(self, model, draft=Draft.of):
-        self.model, self.output = model, model.output
+    def __init__(self, model, draft=Draft.of, chosen=None):
+        self.model, self.output, self._chosen = model, model.output, chosen
         drafts, self.calls = {}, []
         for node in copying.calls(model):
             operation, arguments = node.operation, node.arguments
@@ -123,9 +124,14 @@ class Graph:
         """The calls that take `tensor`, each as often as it does; `None` where the model gives it as an answer."""
         return self._index[1].get(id(tensor), [])
 
+    def chosen(self, call) -> bool:
+        """Whether the layer is among those that may change, or that calls may be left out of."""
+        return self._chosen is None or call.draft.name in self._chosen
+
     def free(self, call) -> bool:
         """Whether the layer may change: it is called nowhere else, and not told to do here as in training."""
-        return self._index[2][id(call.draft)] == 1 and not call.kwargs.get("training")
+        alone = self._index[2][id(call.draft)] == 1
+        return alone and self.chosen(call) and not call.kwargs.get("training")
 
     def changed(self):
         """To be called after `calls`, or what one takes, has changed."""

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_mlp.fusion.graph import Draft
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Merge:
 def drop_idle(graph):
     """Dropout and its like, which stochastic depth is one of, do nothing in inference."""
     for call in graph.calls:
-        if call.draft.ask(algebra.idle) and not call.kwargs.get("training") and _keeps_dtype(call):
+        if not graph.chosen(call) or call.kwargs.get("training"):
+            continue
+        if call.draft.ask(fusing.idle) and _keeps_dtype(call):
             graph.remove(call)
             return Merge(call.draft.name, "dropped")
 
@@ -40,7 +42,7 @@ def simplify(graph):
         if not graph.free(call) or len(call.inputs) != 1:
             continue
         draft = call.draft
-        form = draft.ask(algebra.simpler, draft.weights, call.inputs[0].shape)
+        form = draft.ask(fusing.simpler, draft.weights, call.inputs[0].shape)
         if not form:
             continue
         *first, last = [Draft(layer, weights) for layer, weights in form]
@@ -60,7 +62,7 @@ def fold_scale(graph):
         if not graph.free(call) or len(call.inputs) != 1 or not keras.backend.is_float_dtype(call.inputs[0].dtype):
             continue
         draft, channels = call.draft, call.inputs[0].shape[-1]
-        found = draft.ask(algebra.affine, draft.weights, channels)
+        found = draft.ask(fusing.affine, draft.weights, channels)
         if not found:
             continue
         scale, shift, rest = found
@@ -81,7 +83,7 @@ def _backward(graph, call, scale, shift):
     before = graph.producer(call.inputs[0])
     if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
         return None
-    linear = before.draft.ask(algebra.writes)
+    linear = before.draft.ask(fusing.writes)
     if not linear or not _holds(before, call):
         return None
     return [(before.draft, linear.after(before.draft.weights, scale, shift))]
@@ -96,10 +98,10 @@ def _forward(graph, call, scale, shift):
             if after is None or not graph.free(after):
                 return None
             # Inputs of which only the size matters may be scaled as they like.
-            matter = [taken for i, taken in enumerate(after.inputs) if i not in (after.draft.ask(algebra.sizes) or ())]
+            matter = [taken for i, taken in enumerate(after.inputs) if i not in (after.draft.ask(fusing.sizes) or ())]
             if not any(taken is tensor for taken in matter):
                 continue
-            maps = after.draft.ask(algebra.reads)
+            maps = after.draft.ask(fusing.reads)
             if len(matter) != 1:
                 return None
             if maps:
@@ -110,7 +112,7 @@ def _forward(graph, call, scale, shift):
                     return None
                 found.append((after.draft, weights))
             else:
-                carried = after.draft.ask(algebra.carries, scale, shift, tensor.shape)
+                carried = after.draft.ask(fusing.carries, scale, shift, tensor.shape)
                 further = carried and push(after.outputs[0], *carried)
                 if further is None:
                     return None
@@ -123,7 +125,7 @@ def _forward(graph, call, scale, shift):
 def merge_branches(graph):
     """Of several linear maps of one tensor that are added up, one map is made; the tensor itself counts as one."""
     for call in graph.calls:
-        if type(call.draft.layer) is not keras.layers.Add:
+        if type(call.draft.layer) is not keras.layers.Add or not graph.chosen(call):
             continue
         addends = list(_addends(graph, call))
         for _, kept in addends:
@@ -140,7 +142,7 @@ def merge_branches(graph):
                 else:
                     continue
                 weights = draft.ask(
-                    algebra.plus,
+                    fusing.plus,
                     draft.weights,
                     twin_draft and twin_draft.layer,
                     twin_draft and twin_draft.weights,
@@ -173,7 +175,7 @@ def _branch(graph, tensor):
     alone = call and graph.free(call) and len(call.inputs) == 1 and len(graph.consumers(tensor)) == 1
     if not alone:
         return None
-    return call if call.draft.ask(algebra.reads) == (call.draft.ask(algebra.writes),) else None
+    return call if call.draft.ask(fusing.reads) == (call.draft.ask(fusing.writes),) else None
 
 
 def _drop_addend(graph, call, tensor):
@@ -188,7 +190,7 @@ def _drop_addend(graph, call, tensor):
 
 def _set(draft, weights):
     """Give a layer its new weights, and the biases that it did not have."""
-    maps = {*(draft.ask(algebra.reads) or ()), draft.ask(algebra.writes)} - {None}
+    maps = {*(draft.ask(fusing.reads) or ()), draft.ask(fusing.writes)} - {None}
     new = {linear.switch: True for linear in maps if linear.bias in weights and linear.bias not in draft.weights}
     draft.change(weights, **new)
 
@@ -214,7 +216,7 @@ def merge_consecutive(graph):
         if before is None or not graph.free(before) or len(graph.consumers(call.inputs[0])) != 1:
             continue
         first, second = before.draft, call.draft
-        found = second.plain and first.ask(algebra.then, first.weights, second.layer, second.weights)
+        found = second.plain and first.ask(fusing.then, first.weights, second.layer, second.weights)
         if not found or not _holds(before, call) or not _keeps_dtype(call):
             continue
         weights, settings = found
@@ -222,6 +224,14 @@ def merge_consecutive(graph):
             first.change(weights, **settings)
             graph.remove(call)
             return Merge(second.name, "consecutive layer", (first.name,))
+
+
+def apply(graph) -> list[Merge]:
+    """Fuse a graph, and say what was done: the rules in turn, over and over, until none finds a place."""
+    merges = []
+    while merge := next(filter(None, (rule(graph) for rule in RULES)), None):
+        merges.append(merge)
+    return merges
 
 
 RULES = (drop_idle, simplify, fold_scale, merge_branches, merge_consecutive)

@@ -18,7 +18,6 @@ from keras_mlp.layers.perceptrons import (
     LocalPerceptron,
     TileMerge,
     TilePartition,
-    locality_injection,
 )
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
@@ -72,7 +71,6 @@ __all__ = [
     "gelu_tanh",
     "image_norm",
     "layer_norm",
-    "locality_injection",
     "mixing_block",
     "overlapping_patches",
     "padded_conv",

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import algebra, initializers
+from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 
@@ -65,11 +65,11 @@ class SelfAttention(Composite):
         }
 
 
-@algebra.reads.answer(SelfAttention)
+@fusing.reads.answer(SelfAttention)
 def _qkv(layer):
-    return (algebra.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
+    return (fusing.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
 
 
-@algebra.writes.answer(SelfAttention)
+@fusing.writes.answer(SelfAttention)
 def _proj(layer):
-    return algebra.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
+    return fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")

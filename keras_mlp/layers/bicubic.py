@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.sizes import check_known
 
 
@@ -77,11 +77,11 @@ class BicubicResize(keras.layers.Layer):
         return super().get_config() | {"size": self.size, "multiple": self.multiple}
 
 
-@algebra.carries.answer(BicubicResize)
+@fusing.carries.answer(BicubicResize)
 def _weighted(layer, scale, shift, shape):
     return scale, shift  # the weights of each position sum to one
 
 
-@algebra.sizes.answer(BicubicResize)
+@fusing.sizes.answer(BicubicResize)
 def _like(layer):
     return (1,)

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import activations, algebra, initializers
+from keras_mlp.layers import activations, fusing, initializers
 
 
-@algebra.as_base
+@fusing.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` that multiplies matrices, whatever the rank of its input.

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.gradients import passed_on
 
 
@@ -15,7 +15,7 @@ def at_least_float32(dtype) -> str:
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
-@algebra.as_base
+@fusing.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` along the last axis, in fewer passes over the data.

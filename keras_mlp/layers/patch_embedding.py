@@ -4,11 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra, initializers
+from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.sizes import check_multiples
 
 
-@algebra.as_base
+@fusing.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class PatchEmbedding(keras.layers.Conv2D):
     """Linear projection of the non-overlapping patches of an image.
@@ -84,7 +84,7 @@ class PadToPatches(keras.layers.Layer):
         return super().get_config() | {"patch_size": self.patch_size}
 
 
-@algebra.carries.answer(PadToPatches)
+@fusing.carries.answer(PadToPatches)
 def _padded(layer, scale, shift, shape):
     whole = all(size is not None and size % layer.patch_size == 0 for size in shape[1:3])
     return (scale, shift) if whole or not np.any(shift) else None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -36,7 +36,7 @@ class PatchMerging(keras.layers.Layer):
         return (batch, *(size and -(-size // 2) for size in (height, width)), 4 * channels)
 
 
-@algebra.carries.answer(PatchMerging)
+@fusing.carries.answer(PatchMerging)
 def _merged(layer, scale, shift, shape):
     whole = all(size is not None and size % 2 == 0 for size in shape[1:3])
     return (np.tile(scale, 4), np.tile(shift, 4)) if whole or not np.any(shift) else None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.products import stacked_product
 from keras_mlp.layers.sizes import check_multiples
 
@@ -232,73 +232,37 @@ class LocalPerceptron(keras.layers.Layer):
         return super().get_config() | {"kernel_size": self.kernel_size, "use_bias": self.use_bias}
 
 
-def locality_injection(kernel, norm, local, tile):
-    """The one linear layer that a `ChannelPerceptron` and `LocalPerceptron`s beside it add up to.
+@fusing.reads.answer(ChannelPerceptron)
+def _across_positions(layer):
+    return (fusing.Linear("kernel", "sio", "s", "s", bias_axes="so", switch="use_bias"),)
 
-        norm(kernel(x)) + norm_1(local_1(x)) + norm_2(local_2(x)) + …  =  K x + b,   norms as in inference
+
+@fusing.reads.answer(LocalPerceptron)
+def _local(layer):
+    return (fusing.Linear("kernel", "hwsm", "s", "s", switch="use_bias", padded=layer.kernel_size > 1),)
+
+
+@fusing.writes.answer(ChannelPerceptron, LocalPerceptron)
+def _nothing_else(layer):
+    return fusing.reads(layer)[0]
+
+
+@fusing.plus.answer(ChannelPerceptron)
+def _locality_injection(layer, weights, other, other_weights, shape):
+    """A convolution on a tile is a linear layer across its positions, whose kernel is added.
 
     Source: Ding et al. 2021 (RepMLPNet), https://arxiv.org/abs/2112.11081, "Locality Injection".
-
-    Args:
-        kernel: of the channel perceptron, array `(share_sets, positions in, positions out)`.
-        norm: the batch norm after it: `(gamma, beta, mean, variance, epsilon)`, the arrays `(share_sets,)`.
-        local: `[(kernel, norm), …]` of the local perceptrons, with kernels `(k, k, share_sets, 1)`, k odd.
-        tile: `(height, width)` of the tile in positions.
-
-    Returns:
-        `K` (share_sets, positions in, positions out) and `b` (share_sets, positions out), float64.
     """
-    height, width = tile
-    scale, shift = _scale_and_shift(*norm)
-    injected = np.asarray(kernel, np.float64) * scale[:, None, None]
-    by_place = injected.reshape(-1, *tile, *tile)  # share-set, source's row and column, target's row and column
-    for window, window_norm in local:
-        window_scale, window_shift = _scale_and_shift(*window_norm)
-        shift = shift + window_shift
-        for dy, dx in np.ndindex(window.shape[:2]):
-            down, right = dy - window.shape[0] // 2, dx - window.shape[1] // 2
-            # Targets whose source is inside the tile.
-            row = np.arange(max(-down, 0), min(height - down, height))[:, None]
-            column = np.arange(max(-right, 0), min(width - right, width))
-            tap = np.asarray(window[dy, dx, :, 0], np.float64) * window_scale
-            by_place[:, row + down, column + right, row, column] += tap[:, None, None]
-    return injected, np.repeat(shift[:, None], height * width, axis=1)
-
-
-def _scale_and_shift(gamma, beta, mean, variance, epsilon):
-    """A batch norm in inference, `scale * x + shift`, in float64."""
-    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in (gamma, beta, mean, variance))
-    scale = gamma / np.sqrt(variance + epsilon)
-    return scale, beta - mean * scale
-
-
-@algebra.reads.answer(ChannelPerceptron)
-def _across_positions(layer):
-    return (algebra.Linear("kernel", "sio", "s", "s", bias_axes="so", switch="use_bias"),)
-
-
-@algebra.reads.answer(LocalPerceptron)
-def _local(layer):
-    return (algebra.Linear("kernel", "hwsm", "s", "s", switch="use_bias", padded=layer.kernel_size > 1),)
-
-
-@algebra.writes.answer(ChannelPerceptron, LocalPerceptron)
-def _nothing_else(layer):
-    return algebra.reads(layer)[0]
-
-
-@algebra.plus.answer(ChannelPerceptron)
-def _injected(layer, weights, other, other_weights, shape):
     if type(other) is not LocalPerceptron:
         return None
-    one, zero = np.ones(shape[-1]), np.zeros(shape[-1])
-    no_norm = (one, zero, zero, one, 0.0)
-    local = [(other_weights["kernel"], no_norm)]
-    kernel, _ = locality_injection(weights["kernel"], no_norm, local, shape[1:3])
-    bias = {"bias": other_weights["bias"][:, None] * np.ones(kernel.shape[:2])} if "bias" in other_weights else {}
-    return algebra.added(weights | {"kernel": kernel}, bias)
-
-
-@algebra.sizes.answer(TileMerge)
-def _like(layer):
-    return (1,)
+    height, width = shape[1:3]
+    kernel, window = weights["kernel"].copy(), other_weights["kernel"]
+    by_place = kernel.reshape(-1, height, width, height, width)  # share-set, source's place, target's place
+    for dy, dx in np.ndindex(window.shape[:2]):
+        down, right = dy - window.shape[0] // 2, dx - window.shape[1] // 2
+        # Targets whose source is inside the tile.
+        row = np.arange(max(-down, 0), min(height - down, height))[:, None]
+        column = np.arange(max(-right, 0), min(width - right, width))
+        by_place[:, row + down, column + right, row, column] += window[dy, dx, :, 0][:, None, None]
+    bias = {"bias": np.repeat(other_weights["bias"][:, None], height * width, 1)} if "bias" in other_weights else {}
+    return fusing.added(weights | {"kernel": kernel}, bias)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.parts import part
 from keras_mlp.layers.sizes import check_side
 
@@ -152,7 +152,7 @@ class RegionMerge(keras.layers.Layer):
         return super().get_config() | {"side": self.side, "size": self.size, "shift": self.shift}
 
 
-@algebra.carries.answer(RegionPartition)
+@fusing.carries.answer(RegionPartition)
 def _side_by_side(layer, scale, shift, shape):
     length = shape[layer.axis]
     continued = length is None or length % layer.size
@@ -162,6 +162,6 @@ def _side_by_side(layer, scale, shift, shape):
     return np.tile(scale, layer.size), np.tile(shift, layer.size)
 
 
-@algebra.sizes.answer(RegionMerge)
+@fusing.sizes.answer(RegionMerge)
 def _like(layer):
     return (1,)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -70,7 +70,7 @@ class LayerScale(keras.layers.Layer):
         return super().get_config() | {"initial_scale": self.initial_scale}
 
 
-@algebra.as_base
+@fusing.as_base
 @keras.saving.register_keras_serializable(package="keras_mlp")
 class Rescaling(keras.layers.Rescaling):
     """`keras.layers.Rescaling` whose channels are the last axis, whatever the global image data format is.
@@ -86,11 +86,11 @@ class Rescaling(keras.layers.Rescaling):
         return ops.cast(inputs, self.compute_dtype) * scale + offset
 
 
-@algebra.affine.answer(Affine)
+@fusing.affine.answer(Affine)
 def _affine(layer, weights, channels):
     return weights["alpha"], weights["beta"], None
 
 
-@algebra.affine.answer(LayerScale)
+@fusing.affine.answer(LayerScale)
 def _layer_scale(layer, weights, channels):
     return weights["gamma"], np.zeros(channels), None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.parts import part
 from keras_mlp.layers.sizes import check_side
 
@@ -105,6 +105,6 @@ class CycleShift(_Shift):
         return sum(window(-d) * ops.convert_to_tensor(offset == d, x.dtype) for d in range(-half, half + 1))
 
 
-@algebra.carries.answer(AxialShift, CycleShift)
+@fusing.carries.answer(AxialShift, CycleShift)
 def _moved(layer, scale, shift, shape):
     return (scale, shift) if layer.size == 1 or not np.any(shift) else None

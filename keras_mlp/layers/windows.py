@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import algebra
+from keras_mlp.layers import fusing
 from keras_mlp.layers.sizes import check_multiples
 
 
@@ -75,11 +75,11 @@ class WindowMerge(keras.layers.Layer):
         return super().get_config() | {"size": self.size}
 
 
-@algebra.carries.answer(WindowPartition, WindowMerge)
+@fusing.carries.answer(WindowPartition, WindowMerge)
 def _only_moved(layer, scale, shift, shape):
     return scale, shift
 
 
-@algebra.sizes.answer(WindowMerge)
+@fusing.sizes.answer(WindowMerge)
 def _like(layer):
     return (1,)

@@ -1,11 +1,13 @@
 """The perceptrons of a RepMLP block and the tiles they work on."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mlp import layers
+from keras_mlp import fusion, layers
 
 
 def random(*shape):
@@ -86,23 +88,28 @@ def test_the_local_perceptron_never_looks_beyond_its_tile(size):
 @pytest.mark.parametrize("sizes", [(), (1,), (3, 1, 5), (9,)])
 def test_locality_injection_is_one_linear_layer_for_all_branches(sizes):
     """On a tile that is no square, and with kernels larger than it."""
-    tile, share_sets, random = (4, 3), 2, np.random.RandomState(0).standard_normal
+    tiles = keras.Input((4, 3, 3, 2), dtype="float64")
+    mixing = [layers.ChannelPerceptron, *(functools.partial(layers.LocalPerceptron, size) for size in sizes)]
+    branches = [
+        keras.layers.BatchNormalization(dtype="float64")(make(dtype="float64", name=f"branch_{i}")(tiles))
+        for i, make in enumerate(mixing)
+    ]
+    total = keras.layers.Add(dtype="float64")(branches) if sizes else branches[0]
+    model = keras.Model(tiles, total)
+    model.set_weights([np.abs(random(*weight.shape)) for weight in model.get_weights()])
+    injected = fusion.fuse_layers(model, [layer.name for layer in model.layers], biased=["branch_0"])
+    assert [layer.name for layer in injected.layers[1:]] == ["branch_0"]
+    x = random(5, *tiles.shape[1:])
+    np.testing.assert_allclose(injected(x), model(x), rtol=1e-9, atol=1e-12)
 
-    def norm():
-        return *random((3, share_sets)), np.exp(random(share_sets)), 1e-5
 
-    def normalise(x, gamma, beta, mean, variance, epsilon):
-        return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
-
-    x = random((5, *tile, 3, share_sets))
-    channel = layers.ChannelPerceptron(dtype="float64")
-    branches = [layers.LocalPerceptron(size, dtype="float64") for size in sizes]
-    norms = [norm() for _ in range(len(sizes) + 1)]
-    expected = sum(normalise(layer(x), *n) for layer, n in zip([channel, *branches], norms, strict=True))
-
-    local = [(np.asarray(layer.kernel), n) for layer, n in zip(branches, norms[1:], strict=True)]
-    kernel, bias = layers.locality_injection(np.asarray(channel.kernel), norms[0], local, tile)
-    injected = layers.ChannelPerceptron(use_bias=True, dtype="float64")
-    injected.build(x.shape)
-    injected.set_weights([kernel, bias])
-    np.testing.assert_allclose(injected(x), expected, rtol=1e-9, atol=1e-12)
+def test_layers_that_are_not_chosen_stay_as_they_are():
+    x = keras.Input((3,))
+    y = keras.layers.Dropout(0.5, name="drop")(keras.layers.BatchNormalization(name="norm")(x))
+    for i in (1, 2):
+        y = keras.layers.BatchNormalization(name=f"norm{i}")(keras.layers.Dense(3, use_bias=False, name=f"fc{i}")(y))
+    model = keras.Model(x, y)
+    fused = fusion.fuse_layers(model, ["fc1", "norm1"], biased=["fc1"])
+    assert [layer.name for layer in fused.layers[1:]] == ["norm", "drop", "fc1", "fc2", "norm2"]
+    assert fused.get_layer("fc1").use_bias and not fused.get_layer("fc2").use_bias
+    np.testing.assert_array_equal(fused.get_layer("fc1").bias, 0)

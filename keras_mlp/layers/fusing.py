@@ -1,21 +1,36 @@
-"""Layers as algebra: where they are linear in the channels, for `keras_mlp.fuse`.
+"""The protocol that layers answer for `keras_mlp.fuse`: what in a layer is linear in the channels.
 
-What a layer is in that respect it says itself, by answering the questions below; none has to know of the others, or of
-the network. A layer that does not answer is left alone, which is never wrong. An answer counts for exactly its class: a
-subclass may compute something else, so it says with `as_base` that it does not.
+Fusion knows no layer. It asks a layer the questions below, and the layer's own file answers them. A layer that does not
+answer is left as it is, which is never wrong.
 
     question    what the answer means
-    affine      y = scale * n(x) + shift, channel by channel; n is what remains, or nothing
-    reads       all that the layer takes from its input goes through these linear maps first
-    writes      the layer's answer comes out of this linear map, with nothing after it
-    carries     channels that are scaled and shifted at the input are so, in this way, at the output
+    affine      the output is scale * n(x) + shift, channel by channel; n is what remains, or nothing
+    reads       everything that the layer takes from its input goes through these linear maps first
+    writes      the output comes out of this linear map, and nothing follows it
+    carries     channels that are scaled and shifted at the input are scaled and shifted so at the output
     idle        the layer does nothing in inference
-    sizes       inputs of which only the size matters
-    plus        the same layer, with the answer of another one on the same input added to its own
-    then        the same layer, with a dense layer after it made one with it
-    simpler     one or several layers that compute the same at less cost
+    sizes       these inputs matter by their size alone
+    plus        the same layer, whose output has that of another layer on the same input added to it
+    then        the same layer, joined with a dense layer after it
+    simpler     one layer or several that compute the same at less cost
 
-`scale` and `shift` are float64 arrays of one number a channel; weights are `{path inside the layer: float64 array}`.
+`scale` and `shift` are float64 arrays of one number a channel. Weights are `{path inside the layer: float64 array}`.
+
+**A new layer** registers, below its class and in the same file, a function for each question that it has an answer to:
+
+    @fusing.reads.answer(MyMixing)
+    def _first(layer):
+        return (fusing.Linear("fc1/kernel", "io", "i", "o", bias="fc1/bias"),)
+
+- A layer that begins with linear maps answers `reads`: norms before it then go into those maps.
+- A layer that ends with one answers `writes`: norms after it then go into that map.
+- A layer that only moves or averages positions answers `carries`: norms then pass through it. Where it brings in zeros
+  it carries no shift.
+- A layer that scales and shifts channels answers `affine`. A layer with a cheaper form answers `simpler`.
+
+An answer holds for exactly the class that it was registered for, because a subclass may compute something else. A
+subclass that computes what its base does says so with the decorator `as_base`. The test of a new answer is a line in
+`tests/fusion/test_fuse.py`, where the fused model is compared with the original.
 """
 
 import dataclasses
@@ -73,6 +88,12 @@ class Linear:
         bias = self._bias(weights, sizes) + np.einsum(f"{self.axes},{self.input}->{over}", kernel, shift)
         kernel = np.einsum(f"{self.axes},{self.input}->{self.axes}", kernel, scale)
         return self._with(weights, kernel, bias)
+
+    def biased(self, weights) -> dict[str, np.ndarray]:
+        """The same weights with a bias, of zeros if there was none."""
+        _, sizes = self._kernel(weights)
+        bias = self._bias(weights, sizes)
+        return weights | {self.bias: bias if self.bias_axes else bias.reshape(-1)}
 
     def _kernel(self, weights):
         kernel = weights[self.kernel]

@@ -97,7 +97,7 @@ def ASMLP(
     """AS-MLP of any size, for images of any size: what is missing to whole patches is filled with zeros.
 
     Args:
-        patch_size: side of a patch in pixels.
+        patch_size: side of a patch in pixels, or `(height, width)`.
         dim: width of the first stage; every further one is twice as wide at half the height and width.
         depths: number of blocks of each stage.
         shift_size: number of positions that are brought together along an axis; odd, 1 for none.

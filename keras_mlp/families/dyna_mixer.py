@@ -173,8 +173,8 @@ def DynaMixer(
     """DynaMixer of any size.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it, and of twice that where
-            the size is halved once.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of
+            it, and of twice that where the size is halved once. With `overlap` it is one number.
         dims: width of each stage.
         depths: number of blocks of each stage.
         heads: number of heads of each stage; each has mixing matrices of its own.

@@ -66,7 +66,7 @@ def GMLP(
     """gMLP of any size.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of it.
         dim: width of the tokens.
         depth: number of blocks.
         hidden_dim: width before the gate halves it, even. By default `6 dim`, as in all published models.

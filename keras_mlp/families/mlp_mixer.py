@@ -82,7 +82,7 @@ def MLPMixer(
     """MLP-Mixer of any size.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of it.
         dim: width of the tokens, C in the paper.
         depth: number of blocks.
         token_dim: hidden width of token mixing, D_S. By default `dim / 2`, as in all published models.

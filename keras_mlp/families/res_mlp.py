@@ -72,7 +72,7 @@ def ResMLP(
     """ResMLP of any size.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of it.
         dim: width of the tokens.
         depth: number of blocks.
         channel_dim: hidden width of the MLP. By default `4 dim`, as in all published models.

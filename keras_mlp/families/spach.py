@@ -21,6 +21,7 @@ from keras_mlp.layers import (
     drop_path_rates,
     residual,
 )
+from keras_mlp.layers.patch_embedding import sides
 
 __all__ = [
     "SPACH",
@@ -90,7 +91,7 @@ def stem(x, dim, patch_size, convolutions):
             )(x)
             x = batch_norm(f"stem_norm{i}")(x)
             x = layers.ReLU(name=f"stem_relu{i}")(x)
-        patch_size //= 2
+        patch_size = tuple(side // 2 for side in sides(patch_size))
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_FAN_OUT, name="stem")(x)
     return LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
 
@@ -142,8 +143,8 @@ def SPACH(
     """SPACH of any size and any mixture of its three kinds of block.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it, times two for each
-            further stage.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of
+            it, times two for each further stage.
         dim: width of the first stage; every further one is twice as wide at half the height and width.
         stages: for each stage its blocks in order, as `(kind, number)` with the kinds "mlp" (an MLP over all
             positions), "attention" (self-attention over all positions) and "conv" (only the depthwise convolution).

@@ -88,7 +88,12 @@ def permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap
         blocks: for each stage the list of its blocks, `(x, drop_path_rate, name) -> x`.
         transitions: for each stage whether the height and width are halved after it.
         overlap: whether the patches reach over into their neighbours, in the stem and where the size is halved.
+
+    Raises:
+        ValueError: the patches overlap and are not square.
     """
+    if overlap and not isinstance(patch_size, int):
+        raise ValueError(f"Patches that overlap are square: `patch_size` must be a number. Received: {patch_size!r}")
 
     def embed(x, dim, patch, name):
         if not overlap:
@@ -120,8 +125,8 @@ def ViP(
     """Vision Permutator of any size.
 
     Args:
-        patch_size: side of a patch in pixels; the height and width must be multiples of it, and of twice that where
-            the size is halved once.
+        patch_size: side of a patch in pixels, or `(height, width)`; the image's height and width must be multiples of
+            it, and of twice that where the size is halved once.
         dims: width of each stage.
         depths: number of blocks of each stage.
         segments: number of segments of the channels in each stage. In the paper, the stage's side length.

@@ -279,6 +279,26 @@ def test_patch_embedding_refuses_sizes_that_would_be_cut(size, near):
         layers.PatchEmbedding(8, 4)(keras.Input((*size, 3)))
 
 
+@pytest.mark.parametrize("patch_size", [0, 2.0, (4,), (4, 0), True])
+@pytest.mark.parametrize("cls, dim", [(layers.PatchEmbedding, (8,)), (layers.PadToPatches, ())])
+def test_patches_have_a_height_and_a_width(cls, dim, patch_size):
+    with pytest.raises(ValueError, match=r"`patch_size` must be a positive integer or a pair.*Received: "):
+        cls(*dim, patch_size)
+
+
+def test_patches_that_are_not_square_name_the_side_that_does_not_fit():
+    layer = layers.PatchEmbedding(8, (4, 6))
+    assert layer(keras.Input((None, 12, 3))).shape == (None, None, 2, 8)
+    with pytest.raises(ValueError, match=r"patch size \(4, 6\). Received: width=16. The nearest that work: 12 and 18"):
+        layer(keras.Input((8, 16, 3)))
+    x = np.ones((1, 5, 7, 2), "float32")
+    assert (
+        layers.PadToPatches((4, 6))(x).shape
+        == layers.PadToPatches((4, 6)).compute_output_shape(x.shape)
+        == (1, 8, 12, 2)
+    )
+
+
 def test_patch_embedding_takes_unknown_sizes():
     assert layers.PatchEmbedding(8, 4)(keras.Input((None, None, 3))).shape == (None, None, None, 8)
 

@@ -15,13 +15,15 @@ def translate(case):
     config = case.config
     kinds = {"mlp": "mlp", "pass": "conv", "attn": "attention"}
     stages = config["net_arch"] if isinstance(config["net_arch"][0][0], list) else [config["net_arch"]]
-    side = config["img_size"] // config["patch_size"]
+    sides = [config["img_size"], config["patch_size"]]
+    (height, width), (down, right) = ([side, side] if isinstance(side, int) else side for side in sides)
+    positions = (height // down) * (width // right)
     return keras_mlp.SPACH, dict(
         patch_size=config["patch_size"],
         dim=config["hidden_dim"],
         stages=[[(kinds[kind], count) for kind, count in stage] for stage in stages],
         heads=config["num_heads"],
-        token_dims=[int((side // 2**i) ** 2 * config["token_ratio"]) for i in range(len(stages))],
+        token_dims=[int(positions // 4**i * config["token_ratio"]) for i in range(len(stages))],
         mlp_ratio=config["channel_ratio"],
         stem_convolutions={"conv1": 1, "conv4": 4}[config["stem_type"]],
         convolve=config["cpe"],

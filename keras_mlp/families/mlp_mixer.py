@@ -54,14 +54,14 @@ family = Family(
 )
 
 
-def mixer_block(x, token_dim, channel_dim, activation, drop_path_rate, dropout_rate, name):
+def mixer_block(x, token_dim, channel_dim, activation, drop_path_rate, dropout_rate, name, gated=False):
     """Equation 1: token mixing, then channel mixing, each on the normalised input and added to it."""
     linear = dict(kernel_initializer="lecun_normal")
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
-    y = TokenMLP(token_dim, activation, dropout_rate, **linear, name=f"{name}_token_mixing")(y)
+    y = TokenMLP(token_dim, activation, dropout_rate, gated=gated, **linear, name=f"{name}_token_mixing")(y)
     x = residual(x, y, drop_path_rate, name, 1)
     y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
-    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
+    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, gated, **linear)
     return residual(x, y, drop_path_rate, name, 2)
 
 
@@ -74,6 +74,7 @@ def MLPMixer(
     token_dim=None,
     channel_dim=None,
     stem_norm=False,
+    gated=False,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -88,6 +89,8 @@ def MLPMixer(
         token_dim: hidden width of token mixing, D_S. By default `dim / 2`, as in all published models.
         channel_dim: hidden width of channel mixing, D_C. By default `4 dim`, as in all published models.
         stem_norm: whether a layer norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        gated: whether the MLPs' hidden layers are gated linear units, so that one half, after the activation, multiplies
+            the other (timm's `GluMlp`). `token_dim` and `channel_dim` count both halves and are even.
         activation: of the MLPs. By default the form of GELU that the checkpoint was made for, without
             one the exact form: "gelu" (exact) or "gelu_tanh" override it.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.
@@ -105,6 +108,7 @@ def MLPMixer(
             drop_path_rate,
             dropout_rate,
             name=f"blocks_{i}",
+            gated=gated,
         )
     return LayerNormalization(epsilon=1e-6, name="norm")(x)
 

@@ -42,7 +42,7 @@ family = Family(
 )
 
 
-def res_mlp_block(x, channel_dim, activation, initial_scale, drop_path_rate, dropout_rate, name):
+def res_mlp_block(x, channel_dim, activation, initial_scale, gated, drop_path_rate, dropout_rate, name):
     """Equations 2 and 3: a linear layer across the tokens, then an MLP, each between an affine map and layer scale."""
     linear = dict(kernel_initializer=_NORMAL)
     y = Affine(name=f"{name}_norm1")(x)
@@ -50,7 +50,7 @@ def res_mlp_block(x, channel_dim, activation, initial_scale, drop_path_rate, dro
     y = LayerScale(initial_scale, name=f"{name}_scale1")(y)
     x = residual(x, y, drop_path_rate, name, 1)
     y = Affine(name=f"{name}_norm2")(x)
-    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, **linear)
+    y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, gated, **linear)
     y = LayerScale(initial_scale, name=f"{name}_scale2")(y)
     return residual(x, y, drop_path_rate, name, 2)
 
@@ -64,6 +64,7 @@ def ResMLP(
     channel_dim=None,
     initial_scale=1e-4,
     stem_norm=False,
+    gated=False,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -78,6 +79,8 @@ def ResMLP(
         channel_dim: hidden width of the MLP. By default `4 dim`, as in all published models.
         initial_scale: what layer scale starts from; smaller for deeper models.
         stem_norm: whether an affine map follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        gated: whether the MLP's hidden layer is a gated linear unit, so that one half, after the activation, multiplies
+            the other (timm's `GluMlp`; no published model has it). `channel_dim` counts both halves and is even.
         activation: of the MLP; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.
         dropout_rate: dropout after each linear layer of the MLP.
@@ -91,6 +94,7 @@ def ResMLP(
             channel_dim or 4 * dim,
             activation or "gelu",
             initial_scale,
+            gated,
             drop_path_rate,
             dropout_rate,
             name=f"blocks_{i}",

@@ -1,6 +1,6 @@
 """Building blocks that families share."""
 
-from keras_mlp.layers.activations import Activation, gelu, gelu_tanh
+from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
@@ -43,6 +43,7 @@ __all__ = [
     "Composite",
     "CycleShift",
     "Dense",
+    "GatedLinearUnit",
     "GridLayer",
     "LayerNormalization",
     "LayerScale",

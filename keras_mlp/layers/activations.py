@@ -89,6 +89,45 @@ class Activation(keras.layers.Activation):
         return applied(self.activation, inputs, training)
 
 
+@keras.saving.register_keras_serializable(package="keras_mlp")
+class GatedLinearUnit(keras.layers.Layer):
+    """One half of the channels, gated by the activation of the other half.
+
+        u, v = the two halves of x;    y = u * activation(v)
+
+    Source: Dauphin et al. 2017, https://arxiv.org/abs/1612.08083, equation 1; Shazeer 2020,
+    https://arxiv.org/abs/2002.05202, for activations other than the sigmoid.
+
+    Args:
+        activation: name or function, e.g. "sigmoid", "gelu" (exact) or "silu".
+
+    Input shape: `(..., channels)`, `channels` even.
+    Output shape: `(..., channels / 2)`.
+
+    Raises:
+        ValueError: the number of channels is odd.
+    """
+
+    def __init__(self, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = get(activation)
+
+    def build(self, input_shape):
+        if input_shape[-1] % 2:
+            raise ValueError(f"The number of channels must be even to be halved. Received: {input_shape[-1]} channels")
+        super().build(input_shape)
+
+    def call(self, x, training=None):
+        u, v = ops.split(x, 2, axis=-1)
+        return u * applied(self.activation, v, training)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // 2)
+
+    def get_config(self):
+        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
+
+
 def get(identifier):
     """An activation function by name: "gelu" (exact), "gelu_tanh", or whatever else `keras.activations.get` knows.
 

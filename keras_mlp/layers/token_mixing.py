@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import activations
+from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.products import across_tokens
@@ -35,15 +35,17 @@ class _AlongTokens(GridLayer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def _dense(self, name, inputs, units, activation=None):
+    def _dense(self, name, inputs, units, activation=None, gated=False):
         """A dense layer from `inputs` to `units` numbers a channel, built."""
+        starts = self.kernel_initializer, self.bias_initializer
+        kernel_initializer, bias_initializer = initializers.gated(*starts) if gated else starts
         return self.sublayer(
             Dense,
             units,
             activation=activation,
             use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer,
-            bias_initializer=self.bias_initializer,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
             name=name,
             input_shape=(None, None, inputs),
         )
@@ -66,16 +68,23 @@ class TokenMLP(_AlongTokens):
 
         Y[:, c] = W2 activation(W1 X[:, c] + b1) + b2,    W1: (hidden_dim, S), W2: (S, hidden_dim).
 
-    Source: Tolstikhin et al. 2021, equation 1.
+    Gated, the second half of W1 X + b1 goes through the activation and multiplies the first half; W2 is then
+    (S, hidden_dim / 2).
+
+    Source: Tolstikhin et al. 2021, equation 1; timm, `GluMlp`, for the gate.
 
     Args:
-        hidden_dim: width of the hidden layer.
+        hidden_dim: width of the hidden layer; if gated, before it is halved: even.
         activation: its activation, e.g. "gelu" (exact) or "gelu_tanh".
         dropout_rate: dropout after the activation and after the second linear layer.
-        kernel_initializer, bias_initializer: of both linear layers.
+        kernel_initializer, bias_initializer: of both linear layers; a gate begins the same for all inputs.
+        gated: whether the hidden layer is a gated linear unit.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: the same.
+
+    Raises:
+        ValueError: it is gated and `hidden_dim` is odd.
     """
 
     grid_axes = {"fc1/kernel": ("in", None), "fc2/kernel": (None, "out"), "fc2/bias": ("out",)}
@@ -87,22 +96,28 @@ class TokenMLP(_AlongTokens):
         dropout_rate=0.0,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
+        gated=False,
         **kwargs,
     ):
         super().__init__(kernel_initializer, bias_initializer, **kwargs)
-        self.hidden_dim = hidden_dim
+        if gated and hidden_dim % 2:
+            raise ValueError(f"`hidden_dim` of a gated MLP must be even. Received: hidden_dim={hidden_dim}")
+        self.hidden_dim, self.gated = hidden_dim, gated
         self.activation = activations.get(activation)
         self.dropout_rate = dropout_rate
 
     def build(self, input_shape):
         super().build(input_shape)
         tokens = self.grid[0] * self.grid[1]
-        self.fc1 = self._dense("fc1", tokens, self.hidden_dim, self.activation)
-        self.fc2 = self._dense("fc2", self.hidden_dim, tokens)
+        self.fc1 = self._dense("fc1", tokens, self.hidden_dim, None if self.gated else self.activation, self.gated)
+        if self.gated:
+            self.gate = self.sublayer(activations.GatedLinearUnit, self.activation, name="gate")
+        self.fc2 = self._dense("fc2", self.hidden_dim // (2 if self.gated else 1), tokens)
         self.dropout = self.sublayer(keras.layers.Dropout, self.dropout_rate, name="dropout")
 
     def call(self, x, training=None):
-        y = self.dropout(self.fc1(_tokens_last(x)), training=training)
+        y = self.fc1(_tokens_last(x))
+        y = self.dropout(self.gate(y, training=training) if self.gated else y, training=training)
         return _tokens_back(self.dropout(self.fc2(y), training=training), x)
 
     def get_config(self):
@@ -110,6 +125,7 @@ class TokenMLP(_AlongTokens):
             "hidden_dim": self.hidden_dim,
             "activation": keras.activations.serialize(self.activation),
             "dropout_rate": self.dropout_rate,
+            "gated": self.gated,
         }
 
 

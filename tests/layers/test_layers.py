@@ -50,7 +50,10 @@ EXAMPLES = {
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
     layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
-    layers.TokenMLP: dict(hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"),
+    layers.GatedLinearUnit: dict(activation="gelu_tanh"),
+    layers.TokenMLP: dict(
+        gated=True, hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"
+    ),
 }
 
 
@@ -86,6 +89,23 @@ def test_token_mlp_is_its_equation():
         for c in range(7):
             hidden = np.asarray(layers.gelu(w1.T @ image.reshape(12, 7)[:, c] + b1))
             np.testing.assert_allclose(mixed.reshape(12, 7)[:, c], w2.T @ hidden + b2, atol=1e-12)
+
+
+def test_a_gated_mlp_begins_as_one_without_a_gate():
+    """The second half of the hidden layer is near 1 at the start, for every input, and so is what it makes of it."""
+    x = np.random.RandomState(0).standard_normal((2, 3, 4, 6)).astype("float32")
+    source = keras.Input(x.shape[1:])
+    model = keras.Model(source, layers.channel_mlp(source, 10, "linear", "mlp", gated=True))
+    fc1, fc2 = model.get_layer("mlp_fc1"), model.get_layer("mlp_fc2")
+    assert (fc1.units, fc2.kernel.shape) == (10, (5, 6))
+    np.testing.assert_allclose(model(x), fc2(fc1(x)[..., :5]), atol=1e-4)
+    tokens = layers.TokenMLP(10, "linear", gated=True)
+    np.testing.assert_array_equal(tokens(x).shape, x.shape)
+    np.testing.assert_array_equal(tokens.fc1.bias, [0] * 5 + [1] * 5)
+    with pytest.raises(ValueError, match="even.*Received: 5 channels"):
+        layers.GatedLinearUnit("silu")(x[..., :5])
+    with pytest.raises(ValueError, match="even.*Received: hidden_dim=5"):
+        layers.TokenMLP(5, gated=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (2, 3, 4, 5), (2, 3, 4, 2, 5)])

@@ -29,4 +29,6 @@ def translate(case):
         token_dim=int(token_ratio * config["embed_dim"]),
         channel_dim=int(channel_ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
+        gated=config["mlp_layer"] == "GluMlp",
+        activation={"SiLU": "silu"}.get(config["act_layer"]),
     )

@@ -20,4 +20,5 @@ def translate(case):
         depth=config["depth"] if case.layout == "facebook" else config["num_blocks"],
         channel_dim=int(ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
+        gated=config.get("mlp_layer") == "GluMlp",
     )

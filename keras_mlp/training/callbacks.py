@@ -9,33 +9,11 @@ import time
 import keras
 
 from keras_mlp.files import atomic_path
-from keras_mlp.training import metrics
 from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
-from keras_mlp.training.plain import plain
+from keras_mlp.training.objective import Objective
+from keras_mlp.training.plain import plain, uncompiled
 from keras_mlp.training.resume import Checkpoints, Interrupted, NotFinite, Progress
-
-
-def scores(history: dict[str, list[float]]) -> list[tuple[float, float]]:
-    """How good the model was after each epoch, the higher the better: the main metric, if any, and at a tie the loss.
-
-    They are those on the validation data, or without such on the training data.
-    """
-    prefix = "val_" if "val_loss" in history else ""
-    losses = history[f"{prefix}loss"]
-    values = history.get(f"{prefix}{metrics.main(history)}", [0] * len(losses))
-    return [(value, -loss) for value, loss in zip(values, losses, strict=True)]
-
-
-def best_epoch(history: dict[str, list[float]]) -> int:
-    """Which epoch, counted from 0, was the best; of equals the first."""
-    found = scores(history)
-    return found.index(max(found))
-
-
-def stagnates(history: dict[str, list[float]], patience: int | None) -> bool:
-    """Whether the best epoch is `patience` epochs ago, or more."""
-    return patience is not None and bool(history) and len(history["loss"]) - 1 - best_epoch(history) >= patience
 
 
 class Record(keras.callbacks.Callback):
@@ -47,12 +25,14 @@ class Record(keras.callbacks.Callback):
     Args:
         progress: where the run is; it is kept up to date.
         batch_size: global batch.
+        objective: what the log's columns are by.
     """
 
-    def __init__(self, progress: Progress, batch_size: int):
+    def __init__(self, progress: Progress, batch_size: int, objective: Objective):
         super().__init__()
         self.progress = progress
         self.batch_size = batch_size
+        self.objective = objective
 
     def on_epoch_begin(self, epoch, logs=None):
         self.before = self.progress.step, dict(self.progress.logs)
@@ -78,7 +58,7 @@ class Record(keras.callbacks.Callback):
         logs["images_per_second"] = self.rate
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["seconds"] = time.perf_counter() - self.began
-        for name, value in logs.items():
+        for name, value in self.objective.columns(logs).items():
             self.progress.history.setdefault(name, []).append(float(value))
         self.progress.epoch, self.progress.step, self.progress.logs = epoch + 1, 0, {}
 
@@ -230,8 +210,7 @@ class Save(keras.callbacks.Callback):
                 stack.enter_context(state())
             model = self.model
             if not self.compiled:
-                model = plain(model)
-                model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+                model = uncompiled(plain(model), plain(model).name)
             model.save(stack.enter_context(atomic_path(self.path)))
 
 
@@ -266,15 +245,17 @@ class StopEarly(keras.callbacks.Callback):
     Args:
         progress: where the run is.
         patience: epochs without a better one after which it ends.
+        objective: what better is by.
     """
 
-    def __init__(self, progress: Progress, patience: int | None):
+    def __init__(self, progress: Progress, patience: int | None, objective: Objective):
         super().__init__()
         self.progress = progress
+        self.objective = objective
         self.patience = patience
 
     def on_epoch_end(self, epoch, logs=None):
-        if stagnates(self.progress.history, self.patience):
+        if self.objective.stagnates(self.progress.history, self.patience):
             self.model.stop_training = True
 
 

@@ -2,21 +2,24 @@
 
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
-from keras_mlp.training import metrics
+from keras_mlp.training.objective import Objective
 
 
-def plot(history: dict[str, list[float]], path):
-    """Draw loss and, if any, the main metric over the epochs.
+def plot(history: dict[str, list[float]], path, objective: Objective):
+    """Draw loss and the objective's measures over the epochs.
 
     Args:
-        history: values after each epoch, as in Keras' `History.history`: "loss", "top1" or another of `metrics.MAIN`,
-            and "val_loss", "val_top1" if there were validation data.
+        history: values after each epoch, as in Keras' `History.history`: "loss", the measures, and the same with "val_"
+            in front if there were validation data.
         path: picture to write, e.g. "curves.png".
+        objective: what the model was trained for.
     """
-    figure = need("matplotlib.figure", extra="train").Figure(figsize=(10, 4), layout="constrained")
     panels = [("loss", "loss", 1)]
-    if main := metrics.main(history):
-        panels.append((main, f"{metrics.MAIN[main]}{' accuracy' if main == 'top1' else ''} in percent", 100))
+    for measure in objective.shown(history):
+        unit = (" in percent", 100) if measure.percent else ("", 1)
+        panels.append((measure.key, f"{measure.axis or measure.title}{unit[0]}", unit[1]))
+    size = (5 * max(2, len(panels)), 4)
+    figure = need("matplotlib.figure", extra="train").Figure(figsize=size, layout="constrained")
     for axes, (key, title, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, label in ((key, "training, augmented"), (f"val_{key}", "validation")):
             if name in history:

@@ -36,7 +36,7 @@ class SigmoidCrossentropy(keras.losses.Loss):
 _LOSSES = {"softmax": keras.losses.CategoricalCrossentropy, "sigmoid": SigmoidCrossentropy}
 
 
-def loss(recipe: Recipe, model, multi_label: bool = False):
+def loss(recipe: Recipe, model, multi_label: bool = False, output: Output | None = None):
     """Return the recipe's loss for the model's own output, probabilities or logits.
 
     Args:
@@ -45,12 +45,13 @@ def loss(recipe: Recipe, model, multi_label: bool = False):
         model: a classifier.
         multi_label: whether labels say of each class whether it is true; else they are one-hot, for a single unit 0
             or 1.
+        output: what the model's output means, if it does not tell itself.
 
     Raises:
         ValueError: the model's classifier has the other activation than the recipe's loss.
     """
     one_of(_LOSSES, "loss", recipe.loss)
-    output = output_of(model, multi_label)
+    output = output or output_of(model, multi_label)
     if output.kind == EXCLUSIVE and output.activation not in ("linear", recipe.loss):
         raise ValueError(
             f"The recipe's loss is the {recipe.loss} cross entropy, but the model's output has the activation "

@@ -1,17 +1,9 @@
-"""What is measured of a classifier, by Keras' own metrics, and which of it says how good the classifier is."""
+"""What is measured of a classifier, by Keras' own metrics."""
 
 import keras
 from keras import ops
 
 from keras_mlp.classifiers import BINARY, MULTI_LABEL, Output
-
-# By the name in a history or a log: what it is called, and what the best epoch is chosen by where there is one.
-MAIN = {"top1": "top-1", "accuracy": "accuracy", "average_precision": "mean average precision"}
-
-
-def main(names) -> str | None:
-    """Which of these names, of a history or a log, is the one that says how good a classifier is, if any."""
-    return next((name for name in MAIN if name in names), None)
 
 
 def of(output: Output, threshold: float = 0.5) -> list:

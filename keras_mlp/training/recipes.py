@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_mlp.cards import Recipe
-from keras_mlp.training import depth, metrics, precision
+from keras_mlp.training import depth, objectives, precision
 from keras_mlp.training.lars import Lars
 from keras_mlp.training.losses import SigmoidCrossentropy, cross_entropy, loss, one_of, output_of  # noqa: F401 (names of old)
 
@@ -255,10 +255,5 @@ def compile_arguments(
     model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
     ```
     """
-    arguments = {"optimizer": optimizer(recipe, model, steps_per_epoch, batch_size)}
-    if recipe.loss == "contrastive":
-        return arguments
-    return arguments | {
-        "loss": loss(recipe, model, multi_label),
-        "metrics": metrics.of(output_of(model, multi_label)),
-    }
+    chosen = optimizer(recipe, model, steps_per_epoch, batch_size)
+    return {"optimizer": chosen, **objectives.of(recipe, multi_label).compile_arguments(model, recipe)}

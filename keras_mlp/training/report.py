@@ -1,10 +1,11 @@
 """The report that a run leaves: what was trained, on what, how, and what came of it."""
 
-from keras_mlp.training import callbacks, metrics, terminal
+from keras_mlp.training import terminal
+from keras_mlp.training.objective import Objective
 from keras_mlp.training.plain import plain
 
 
-def text(model, train, validation, recipe, history, settings) -> str:
+def text(model, train, validation, recipe, history, settings, objective: Objective) -> str:
     """The report in Markdown.
 
     Args:
@@ -13,17 +14,20 @@ def text(model, train, validation, recipe, history, settings) -> str:
         recipe: the recipe as it was run.
         history: values after each epoch, by name.
         settings: what else was set, by name.
+        objective: what the model was trained for.
     """
     model = plain(model)
-    best, last = callbacks.best_epoch(history), len(history["loss"]) - 1
+    best, last = objective.best_epoch(history), len(history["loss"]) - 1
     *frames, height, width, channels = model.input_shape[1:]
     pixels = "".join(f"{count} frames of " for count in frames) + f"{height}×{width} pixels in {channels} channels"
     name = settings.get("model") or model.name
     measured = f", {validation.examples:,} to measure on" if validation else ""
+    classes = f", {len(train.classes)} classes" if train.classes else ""
     seconds = terminal.duration(sum(history["seconds"]))
-    main = metrics.main(history)
-    called = metrics.MAIN.get(main, "top-1")
-    rows = "\n".join(_row(word, epoch, history, main) for word, epoch in (("best", best), ("last", last)))
+    measures = objective.reported(history)
+    titles = ["loss", *(measure.title for measure in measures)]
+    titles += [f"validation {title}" for title in titles]
+    rows = "\n".join(_row(word, epoch, history, measures) for word, epoch in (("best", best), ("last", last)))
     both = [data for data in (train, validation) if data]
     broken = "".join(f"\n{text}.\n" for text in dict.fromkeys(data.left_out for data in both if data.left_out))
     for data in both:
@@ -34,14 +38,14 @@ def text(model, train, validation, recipe, history, settings) -> str:
     ended = "" if last + 1 == recipe.epochs else f" Training ended early, after {last + 1} of {recipe.epochs} epochs."
     return f"""# {name}
 
-{model.count_params():,} parameters, {len(train.classes)} classes; {pixels};
+{model.count_params():,} parameters{classes}; {pixels};
 {train.examples:,} images to learn from{measured}. {last + 1} epochs of {train.steps} steps took {seconds}.{ended}
 
-| epoch | loss | {called} | validation loss | validation {called} | file |
-|---|---:|---:|---:|---:|---|
+| epoch | {" | ".join(titles)} | file |
+|---|{"---:|" * len(titles)}---|
 {rows}
 {broken}
-![Loss and accuracy over the epochs](curves.png)
+![{objective.caption}](curves.png)
 
 ## Settings
 
@@ -52,16 +56,13 @@ def text(model, train, validation, recipe, history, settings) -> str:
 """
 
 
-def _row(word, epoch, history, main):
+def _row(word, epoch, history, measures):
     def shown(key, form):
         return form.format(history[key][epoch]) if key in history else ""
 
-    cells = [
-        f"{word}, {epoch + 1}",
-        *(shown("loss", "{:.4f}"), shown(main, "{:.2%}"), shown("val_loss", "{:.4f}"), shown(f"val_{main}", "{:.2%}")),
-        f"`{word}.keras`",
-    ]
-    return f"| {' | '.join(cells)} |"
+    forms = [("loss", "{:.4f}"), *((m.key, "{:.2%}" if m.percent else "{:.4f}") for m in measures)]
+    cells = [shown(f"{prefix}{key}", form) for prefix in ("", "val_") for key, form in forms]
+    return f"| {word}, {epoch + 1} | {' | '.join(cells)} | `{word}.keras` |"
 
 
 def _plain(value):

@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from keras_mlp.training import metrics
+from keras_mlp.training.objective import Objective
 from keras_mlp.training.resume import Progress
 
 
@@ -34,16 +34,18 @@ class _Pace:
 
 
 class Terminal(keras.callbacks.Callback):
-    """Shows loss, accuracy, images/s and the time that is left.
+    """Shows loss, the objective's measures, images/s and the time that is left.
 
     Args:
         progress: where the run is.
         epochs: of the run.
         in_place: renew one line as long as an epoch lasts; else a line is written after an epoch, and every minute.
+        objective: whose measures are shown.
     """
 
-    def __init__(self, progress: Progress, epochs: int, in_place: bool):
+    def __init__(self, progress: Progress, epochs: int, in_place: bool, objective: Objective):
         super().__init__()
+        self.objective = objective
         self.progress = progress
         self.epochs = epochs
         self.in_place = in_place
@@ -90,9 +92,9 @@ class Terminal(keras.callbacks.Callback):
         for prefix, words in (("", ""), ("val_", "validation ")):
             if f"{prefix}loss" in logs:
                 parts.append(f"{words}loss {logs[f'{prefix}loss']:.4f}")
-            main = metrics.main(logs)
-            if f"{prefix}{main}" in logs:
-                parts.append(f"{metrics.MAIN[main]} {100 * logs[f'{prefix}{main}']:.2f} %")
+            for measure in self.objective.shown(logs):
+                if (key := f"{prefix}{measure.key}") in logs:
+                    parts.append(f"{measure.title} {measure.text(logs[key])}")
         return "  ".join([*parts, f"{logs['images_per_second']:.0f} images/s", f"{duration(left)} left"])
 
     def _show(self, line, end):

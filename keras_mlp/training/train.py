@@ -16,12 +16,13 @@ from keras_mlp.cards import Recipe
 from keras_mlp.classifiers import Output
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path, remove_leftovers
-from keras_mlp.labels import check_names
 from keras_mlp.training import callbacks as ours
-from keras_mlp.training import curves, depth, identity, metrics, precision, recipes, report
+from keras_mlp.training import curves, depth, identity, objectives, precision, recipes, report
 from keras_mlp.training.data import Data
 from keras_mlp.training.distribution import Alone
-from keras_mlp.training.plain import plain
+from keras_mlp.training.objective import Objective
+from keras_mlp.training.objectives.classification import Classification
+from keras_mlp.training.plain import plain, uncompiled
 from keras_mlp.training.resume import STATES, Checkpoints, Followed, Interrupted, Progress, wait_for_the_step
 from keras_mlp.training.terminal import Terminal
 
@@ -49,6 +50,7 @@ def fit(
     jit_compile="auto",
     checkpoint_seconds: float = 600,
     workers: Alone | None = None,
+    objective: Objective | None = None,
 ):
     """Train a model with a recipe, or go on with a run that was broken off.
 
@@ -90,6 +92,8 @@ def fit(
         workers: the devices and processes that train together, as `keras_mlp.training.distribution.connect` found
             them, with the model built in their `scope()`; by default one process and one device. `output` is a folder
             that all processes see; the chief alone writes there.
+        objective: what the model is trained for: what the targets mean, losses, metrics, and which epoch is the best.
+            By default it is what the recipe's loss is made for, classification or contrastive pre-training.
 
     Returns:
         Keras' `History`: in `history` the values of the log by name, each a list over the epochs.
@@ -104,16 +108,8 @@ def fit(
         OSError: a file cannot be written, as on a full disk; what was saved before stays.
         keras_mlp.training.resume.Interrupted: a KeyboardInterrupt, after which all is saved.
     """
-    if recipe.loss == "contrastive":
-        for data in filter(None, (train, validation)):
-            _check_pairs(model, data)
-    else:
-        train, validation = (data and _fitting(model, data) for data in (train, validation))
-        if validation and validation.classes != train.classes:
-            raise ValueError(
-                "The data to learn from and to measure on have different classes, or in another order: "
-                f"{train.classes[:20]} and {validation.classes[:20]}."
-            )
+    objective = objective or objectives.of(recipe, train.multi_label)
+    train, validation = objective.check(model, train, validation)
     workers = workers or Alone()
     workers.check(train.batch_size, jit_compile)
     for package in ("matplotlib", "tensorboard"):  # better missed now than after training
@@ -121,11 +117,12 @@ def fit(
     output = pathlib.Path(output)
     recipe = dataclasses.replace(recipes.at_batch_size(recipe, train.batch_size), precision=precision.of(model))
     with workers.scope():
-        arguments = recipes.compile_arguments(recipe, model, train.steps, multi_label=train.multi_label)
-        model.compile(**arguments, jit_compile=jit_compile)
+        optimizer = recipes.optimizer(recipe, model, train.steps)
+        model.compile(optimizer, **objective.compile_arguments(model, recipe), jit_compile=jit_compile)
         model.optimizer.build(model.trainable_variables)
     workers.prepare(model)
-    written = json.dumps({**dataclasses.asdict(recipe), **(settings or {})}, indent=2) + "\n"
+    settings = {**objective.settings(), **(settings or {})}
+    written = json.dumps({**dataclasses.asdict(recipe), **settings}, indent=2) + "\n"
     if verbose == "auto":
         verbose = 1 if sys.stdout and sys.stdout.isatty() else 2
     if workers.rank:
@@ -170,14 +167,14 @@ def fit(
             workers.begin(model)
             _fit(
                 *(model, train, validation, recipe, output, checkpoints, progress),
-                *(callbacks, verbose, checkpoint_seconds, workers),
+                *(callbacks, verbose, checkpoint_seconds, workers, objective),
             )
             if verbose:
                 for data in filter(None, (train, validation)):
                     if data.broken:
                         print(data.broken, *data.broken.reasons(), sep="\n")
             if not workers.rank:
-                text = report.text(model, train, validation, recipe, progress.history, settings or {})
+                text = report.text(model, train, validation, recipe, progress.history, settings, objective)
                 _write(output / "report.md", text)
                 shutil.rmtree(checkpoints.folder)
             workers.wait()  # a process that ends takes the others with it
@@ -213,7 +210,18 @@ def _check_same(workers, progress, output):
 
 
 def _fit(
-    model, train, validation, recipe, output, checkpoints, progress, callbacks, verbose, checkpoint_seconds, workers
+    model,
+    train,
+    validation,
+    recipe,
+    output,
+    checkpoints,
+    progress,
+    callbacks,
+    verbose,
+    checkpoint_seconds,
+    workers,
+    objective,
 ):
     """The rest of a run; in the end the model has its weights, or their average."""
     averaged = [ours.Averaged()] if recipe.ema_decay is not None else []
@@ -226,7 +234,7 @@ def _fit(
     last = ours.Save(output / "last.keras", states=saved_as)
 
     def improved():
-        return ours.best_epoch(progress.history) == progress.epoch - 1
+        return objective.best_epoch(progress.history) == progress.epoch - 1
 
     chief = not workers.rank
     written = [
@@ -234,7 +242,7 @@ def _fit(
         ours.Save(output / "best.keras", improved, saved_as, compiled=False),
         ours.Log(output / "log.csv", progress),
         ours.TensorBoard(output / "tensorboard", write_graph=False),
-        *([Terminal(progress, recipe.epochs, in_place=verbose == 1)] if verbose else []),
+        *([Terminal(progress, recipe.epochs, verbose == 1, objective)] if verbose else []),
     ]
     with wait_for_the_step() as asked, _any_number_of_batches():
         try:
@@ -242,19 +250,19 @@ def _fit(
                 train.after(progress.epoch * train.steps + progress.step).dataset,
                 steps_per_epoch=train.steps,
                 initial_epoch=progress.epoch,
-                epochs=progress.epoch if ours.stagnates(progress.history, recipe.patience) else recipe.epochs,
+                epochs=progress.epoch if objective.stagnates(progress.history, recipe.patience) else recipe.epochs,
                 validation_data=validation and workers.evaluation(validation).dataset,
                 shuffle=False,  # the data are shuffled; Keras would warn
                 verbose=0,
                 callbacks=[
                     *([ours.Together(workers, asked)] if workers.size > 1 else []),
-                    ours.Record(progress, train.batch_size),
+                    ours.Record(progress, train.batch_size, objective),
                     ours.StopOnNaN(progress),
                     ours.CountBroken(progress, train, validation),
                     *averaged,
                     *stages,
                     *(written if chief else []),
-                    ours.StopEarly(progress, recipe.patience),
+                    ours.StopEarly(progress, recipe.patience, objective),
                     *callbacks,
                     ours.Checkpoint(
                         checkpoints, progress, checkpoint_seconds, asked, last.save if chief else lambda: None
@@ -265,7 +273,7 @@ def _fit(
             for callback in stages:
                 callback.on_train_end()  # which Keras leaves out after an error
             if chief and progress.history:
-                curves.plot(progress.history, output / "curves.png")
+                curves.plot(progress.history, output / "curves.png", objective)
     if chief:
         with workers.saved_as(model), atomic_path(output / "last.keras") as temporary:
             model.save(temporary)
@@ -364,27 +372,31 @@ def _history(model, history):
     return result
 
 
-def evaluate(model, data: Data, verbose="auto", output: Output | None = None) -> dict[str, float]:
-    """Measure a classifier.
+def evaluate(
+    model, data: Data, verbose="auto", output: Output | None = None, objective: Objective | None = None
+) -> dict[str, float]:
+    """Measure a model, a classifier unless another objective is given.
 
     Args:
-        model: a classifier, compiled or not; how it was compiled stays.
+        model: the model, compiled or not; how it was compiled stays.
         data: evaluation data, as `keras_mlp.training.data.load` gives them without a recipe.
         verbose: of `model.evaluate`.
-        output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
+        output: what a classifier's output means, where neither its layers nor the loss it is compiled with tell.
+        objective: what the model was trained for; by default classification.
 
     Returns:
-        "loss" (cross entropy, without label smoothing) and `keras_mlp.training.metrics.of` the model, each in 0–1:
-        "top1" and, where there are more than five classes, "top5"; for a single unit "accuracy" and "auc"; for
-        multi-label data "average_precision", "auc" and "f1".
+        "loss" (of classifiers the cross entropy, without label smoothing) and the objective's metrics. Those of
+        classifiers are `keras_mlp.training.metrics.of` the model, each in 0–1: "top1" and, where there are more than
+        five classes, "top5"; for a single unit "accuracy" and "auc"; for multi-label data "average_precision", "auc"
+        and "f1".
 
     Raises:
         ValueError: the model and the data do not fit together, or too many images cannot be read.
     """
-    data = _fitting(model, data)
-    output = output or recipes.output_of(model, data.multi_label)
-    judge = keras.Model(model.inputs[0], model.outputs[0])
-    judge.compile(loss=recipes.cross_entropy(output), metrics=metrics.of(output))
+    objective = objective or Classification(data.multi_label, output)
+    data = objective.fitted(model, data)
+    judge = uncompiled(model)
+    judge.compile(**objective.compile_arguments(model))
     with _any_number_of_batches():
         result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
     data.broken.check()
@@ -397,34 +409,6 @@ def _any_number_of_batches():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")
         yield
-
-
-def _fitting(model, data):
-    """The data, with labels as the model's output has them."""
-    check_names(data.classes)  # each is a line of classes.txt
-    classes = len(data.classes)
-    one_for_two = model.output_shape[1:] == (1,) and classes == 2 and not data.multi_label
-    if model.output_shape[1:] != (classes,) and not one_for_two:
-        raise ValueError(
-            f"The data have {classes} classes, the model answers {model.output_shape}. Build it with "
-            f"include_top=True, classes={classes}."
-        )
-    images = data.dataset.element_spec[0].shape[1:]
-    if not images.is_compatible_with(model.input_shape[1:]):
-        raise ValueError(f"The images are {tuple(images)}, the model takes {model.input_shape[1:]}. Load them alike.")
-    return data.of_the_second_class() if one_for_two else data
-
-
-def _check_pairs(model, data):
-    pairs = data.dataset.element_spec[0]
-    if len(model.inputs) != 2 or not isinstance(pairs, tuple):
-        raise ValueError(
-            "A contrastive recipe is for a keras_mlp.training.moco_v3.MoCoV3 and for data of pairs, "
-            f"load(..., augmentation=keras_mlp.training.data.views.two_views). Received: {model.name} and {pairs}"
-        )
-    for images, taken in zip(pairs, model.inputs, strict=True):
-        if not images.shape[1:].is_compatible_with(taken.shape[1:]):
-            raise ValueError(f"The views are {tuple(images.shape[1:])}, the model takes {taken.shape[1:]}.")
 
 
 def _write(path, text):

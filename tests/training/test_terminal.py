@@ -3,6 +3,7 @@
 import pytest
 
 from keras_mlp.training import terminal
+from keras_mlp.training.objectives.classification import Classification
 from keras_mlp.training.resume import Progress
 
 
@@ -17,7 +18,7 @@ def clock(monkeypatch):
 def test_compiling_does_not_count_for_the_epochs_that_follow(clock, capsys, validated):
     """Ten epochs of ten steps of a second and a validation of five; the first ones wait for the compiler."""
     progress = Progress(steps=10)
-    line = terminal.Terminal(progress, epochs=10, in_place=False)
+    line = terminal.Terminal(progress, epochs=10, in_place=False, objective=Classification())
     line.interval = 0
     logs = {"loss": 1.0, "images_per_second": 1.0}
     for epoch in range(2):
@@ -40,7 +41,7 @@ def test_compiling_does_not_count_for_the_epochs_that_follow(clock, capsys, vali
 
 
 def test_an_epoch_of_one_step_is_all_that_is_known(clock, capsys):
-    line = terminal.Terminal(Progress(steps=1), epochs=3, in_place=False)
+    line = terminal.Terminal(Progress(steps=1), epochs=3, in_place=False, objective=Classification())
     line.on_epoch_begin(0)
     clock[0] += 20
     line.on_train_batch_end(0, {"loss": 1.0, "images_per_second": 1.0})

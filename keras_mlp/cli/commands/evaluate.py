@@ -38,6 +38,8 @@ def define_flags(flags):
 
 
 def run(flags, arguments):
+    from keras_mlp.training.objectives.classification import Classification
+
     console.only(arguments)
     console.require(flags, "model", "dataset")
     classifier = models.open_classifier(
@@ -89,7 +91,7 @@ def run(flags, arguments):
     if flags.json or not console.for_a_person():
         console.print_json(result)
     else:
-        called = {"average_precision": "mean average precision", "top1": "top-1", "top5": "top-5"}
+        called = {measure.key: measure.title for measure in Classification.measures} | {"top5": "top-5"}
         shares = ", ".join(f"{called.get(name, name)} {100 * result[name]:.2f} %" for name in list(result)[1:])
         print(f"{shares} of {count} images of {flags.dataset} ({flags.split})")
 

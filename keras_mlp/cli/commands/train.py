@@ -161,8 +161,7 @@ def define_flags(flags):
 def run(flags, arguments):
     import keras
 
-    from keras_mlp.training import distribution, metrics
-    from keras_mlp.training.callbacks import best_epoch
+    from keras_mlp.training import distribution, objectives
     from keras_mlp.training.train import fit
 
     console.only(arguments)
@@ -172,6 +171,7 @@ def run(flags, arguments):
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
     recipe = _recipe(flags, published)
+    objective = objectives.of(recipe, flags.multi_label)
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
         _find_teacher(flags.teacher)
@@ -202,7 +202,7 @@ def run(flags, arguments):
             shape,
             new_head=flags.new_head,
             classes=len(train.classes),
-            classifier_activation=_activation(flags, recipe),
+            classifier_activation=objective.activation(recipe),
         )
         model = _with_teacher(flags, model, train.classes)
     names = SETTINGS + (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
@@ -218,22 +218,15 @@ def run(flags, arguments):
         extend=flags.extend,
         checkpoint_seconds=flags.checkpoint_seconds,
         workers=workers,
+        objective=objective,
     ).history
     if workers.rank:
         return
-    epoch = best_epoch(history)
-    main = metrics.main(history)
-    values = history[f"val_{main}" if validation else main]
+    epoch, score = objective.best_epoch(history), objective.score(history)
+    values = history[f"val_{score.key}" if validation else score.key]
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
-    measured = f"{metrics.MAIN[main]} {100 * values[epoch]:.2f} %"
+    measured = f"{score.title} {score.text(values[epoch])}"
     print(f"{flags.output}/best.keras: {measured} of {data}, in epoch {epoch + 1} of {len(values)}")
-
-
-def _activation(flags, recipe):
-    """The classifier's, so that the saved model tells what kind it is."""
-    if flags.multi_label:
-        return "sigmoid"
-    return "softmax" if recipe.loss == "softmax" else None
 
 
 def described(flags):

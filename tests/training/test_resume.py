@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import signal
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_mlp.training import callbacks, train
+from keras_mlp.training.folder import FILES, Folder
 from keras_mlp.training.objectives.classification import Classification
 from keras_mlp.training.resume import Checkpoints, Interrupted, Progress
 
@@ -116,7 +118,7 @@ def test_a_broken_run_ends_as_a_whole_one(run, whole, breaks):
         np.testing.assert_array_equal(weights(one), weights(other))
     table = (run.folder / "broken" / "log.csv").read_text().splitlines()
     assert [line.partition(",")[0] for line in table] == ["epoch", "0", "1", "2"]
-    assert sorted(path.name for path in (run.folder / "broken").iterdir()) == sorted(train.FILES)
+    assert sorted(path.name for path in (run.folder / "broken").iterdir()) == sorted(FILES)
 
 
 def test_each_step_is_done_once(run):
@@ -203,7 +205,7 @@ def test_a_run_killed_while_it_is_reopened_loses_nothing(run, monkeypatch):
     def killed(*arguments, **options):
         raise Crash
 
-    for moment in ((train.pathlib.Path, "unlink"), (train, "_write")):
+    for moment in ((pathlib.Path, "unlink"), (Folder, "write")):
         with monkeypatch.context() as patch:
             patch.setattr(*moment, killed)
             with pytest.raises(Crash):

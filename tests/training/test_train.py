@@ -14,13 +14,14 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from keras_mlp.training import callbacks, train
+from keras_mlp.training.folder import FILES
 
 
 def test_a_run_writes_its_folder_and_learns(digits, small_model, tmp_path, plain):
     model, data, test = small_model(), digits(batch_size=256), digits("test")
     history = train.fit(model, data, test, plain, tmp_path / "run", verbose=0)
     assert not model.jit_compile  # "auto" on a CPU, where XLA is slow at depthwise convolutions
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(train.FILES)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(FILES)
 
     assert history.history["loss"][-1] < history.history["loss"][0]
     assert history.history["val_top1"][-1] > 0.7

@@ -23,13 +23,15 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import machine
-from benchmarks.models import TFLITE_PRECISIONS, smallest
+from benchmarks.models import smallest
 
 THREADS = (1, 2)
 ROOT = pathlib.Path(__file__).parents[1]
 
 _FAMILIES = flags.DEFINE_list("families", None, "Families to measure; all by default.", module_name=__name__)
-_PRECISIONS = flags.DEFINE_list("precisions", list(TFLITE_PRECISIONS), "Precisions to measure.", module_name=__name__)
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", None, "Precisions to measure; those with fast kernels by default.", module_name=__name__
+)
 _RUNS = flags.DEFINE_integer("runs", 30, "Calls to time.", lower_bound=1, module_name=__name__)
 _IMAGES = flags.DEFINE_integer(
     "images", 8, "Images to calibrate int8 and to compare on.", lower_bound=1, module_name=__name__
@@ -44,6 +46,7 @@ def measure(name: str, precision: str, images: int, runs: int) -> dict:
 
     import keras_mlp
     from keras_mlp import export
+    from keras_mlp.precisions import CALIBRATED
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
@@ -58,7 +61,7 @@ def measure(name: str, precision: str, images: int, runs: int) -> dict:
         model(pixels, training=True)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.tflite")
-        representative = pixels if precision == "int8" else None
+        representative = pixels if precision in CALIBRATED else None
         export.to_tflite(model, path, precision, representative)
         timings = export.time_tflite(path, THREADS, runs)
         return {
@@ -122,11 +125,12 @@ def main(argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from keras_mlp import zoo
     from keras_mlp.files import atomic_path
+    from keras_mlp.precisions import PRECISIONS, USUAL
 
-    families = _FAMILIES.value or sorted(zoo.FAMILIES)
+    families, precisions = _FAMILIES.value or sorted(zoo.FAMILIES), _PRECISIONS.value or USUAL
     for flag, values, known in (
         ("families", families, zoo.FAMILIES),
-        ("precisions", _PRECISIONS.value, TFLITE_PRECISIONS),
+        ("precisions", precisions, PRECISIONS),
     ):
         if unknown := [value for value in values if value not in known]:
             sys.exit(f"error: --{flag}: {unknown[0]!r} is not known. It takes: {', '.join(sorted(known))}.")
@@ -135,14 +139,14 @@ def main(argv):
     stored = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     rows = {(row["model"], row["precision"]): row for row in stored if row["machine"] == here()}
     for name in map(smallest, families):
-        for precision in _PRECISIONS.value:
+        for precision in precisions:
             if (name, precision) not in rows:
                 print(f"{name}, {precision} …", file=sys.stderr, flush=True)
                 row = measure(name, precision, _IMAGES.value, _RUNS.value) | {"machine": here()}
                 rows[name, precision] = row
                 with kept.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-    order = sorted(rows.values(), key=lambda row: (row["model"], TFLITE_PRECISIONS.index(row["precision"])))
+    order = sorted(rows.values(), key=lambda row: (row["model"], [*PRECISIONS].index(row["precision"])))
     with atomic_path(output) as temporary:
         pathlib.Path(temporary).write_text(text(order, here()), encoding="utf-8")
     print(f"{output}: {len(order)} rows")

@@ -23,12 +23,12 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import machine
-from benchmarks.models import PEERS, TFLITE_PRECISIONS, named
+from benchmarks.models import PEERS, named
 
 _MODELS = flags.DEFINE_list(
     "models", ["mlp_mixer_s16", "res_mlp_12", "g_mlp_ti16", "wave_mlp_t"], "Models of the zoo, by name."
 )
-_PRECISIONS = flags.DEFINE_list("precisions", list(TFLITE_PRECISIONS), "Precisions to compare.")
+_PRECISIONS = flags.DEFINE_list("precisions", None, "Precisions to compare; those with fast kernels by default.")
 _RUNS = flags.DEFINE_integer("runs", 30, "Turns of every file.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of the interpreter.", lower_bound=1)
 
@@ -42,11 +42,12 @@ def as_if_trained(model):
 OURS = """
 import sys, numpy as np, keras_mlp
 from keras_mlp import export
+from keras_mlp.precisions import CALIBRATED
 name, precision, path, images = sys.argv[1:]
 model = keras_mlp.create_model(name, weights=None)
 as_if_trained(model)
-kwargs = {"representative": np.load(images)} if precision == "int8" else {}
-export.to_tflite(model, path, precision, **kwargs)
+representative = np.load(images) if precision in CALIBRATED else None
+export.to_tflite(model, path, precision, representative)
 """
 THEIRS = """
 import operator, sys, numpy as np, tensorflow as tf, keras_cv_attention_models
@@ -105,14 +106,17 @@ def times(paths: dict[str, pathlib.Path]) -> dict[str, list[float]]:
 def main(argv):
     if argv[1:]:
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
+    from keras_mlp.precisions import USUAL
+
+    precisions = _PRECISIONS.value or USUAL
     try:
         names = named(_MODELS.value)
         for name in names:
             if "kecam" not in PEERS.get(name, {}):
                 raise ValueError(f"--models: keras_cv_attention_models does not have {name}.")
-        for precision in _PRECISIONS.value:
-            if precision not in TFLITE_PRECISIONS:
-                raise ValueError(f"--precisions: {precision!r} is not known. It takes: {', '.join(TFLITE_PRECISIONS)}.")
+        for precision in precisions:
+            if precision not in USUAL:
+                raise ValueError(f"--precisions: {precision!r} is not known. It takes: {', '.join(USUAL)}.")
     except ValueError as error:
         sys.exit(f"error: {error}")
     for package in ("keras_cv_attention_models", "tf_keras"):
@@ -122,7 +126,7 @@ def main(argv):
     line = "{:<14} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>16}"
     print(line.format("model", "precision", "MB", "theirs", "ratio", "ms", "theirs", "ratio", "quartiles"))
     for name in names:
-        for precision in _PRECISIONS.value:
+        for precision in precisions:
             with tempfile.TemporaryDirectory() as folder:
                 made = files(name, precision, pathlib.Path(folder))
                 if len(made) < 2:

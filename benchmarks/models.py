@@ -33,7 +33,6 @@ PEERS = {
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
 FORMS = {"keras_mlp": ("graph", "xla", "jax"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
-TFLITE_PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 PRECISIONS = {"keras_mlp": ("float32", "bfloat16"), "timm": ("float32", "bfloat16"), "kecam": ("float32",)}
 
 

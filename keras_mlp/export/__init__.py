@@ -1,13 +1,16 @@
 """Export to other formats: convert, quantise, verify and time."""
 
+from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.runtime import OperatorTime, Runner, Timing, profile_tflite, time_tflite
 from keras_mlp.export.saved_model import to_saved_model
-from keras_mlp.export.tflite import PRECISIONS, Exported, ExportError, quantization_errors, to_tflite
-from keras_mlp.export.verify import LIMITS, Limit, Verification, verify
+from keras_mlp.export.tflite import Exported, quantization_errors, to_tflite
+from keras_mlp.export.verify import Verification, verify
+from keras_mlp.precisions import LIMITS, Limit
+from keras_mlp.precisions import NAMES as PRECISIONS
 
 __all__ = [
     "LIMITS",

@@ -8,8 +8,8 @@ import re
 import keras
 import numpy as np
 
+from keras_mlp.export.errors import TFLITE, calls_of_a_library
 from keras_mlp.export.operators import slow_in_integers
-from keras_mlp.export.quiet import quiet
 
 IMAGES = 16
 
@@ -47,17 +47,20 @@ class Quantised:
         import tensorflow as tf
 
         lite = tf.lite.experimental
-        self._debugger = lite.QuantizationDebugger(converter=converter)
+        with calls_of_a_library(TFLITE):
+            self._debugger = lite.QuantizationDebugger(converter=converter)
         if keep := slow_in_integers(self._debugger.quant_model):
             self._debugger.options = lite.QuantizationDebugOptions(denylisted_ops=keep)
         batch = network.inputs[0].shape[0] or 1
         # The one made from a converter does not keep the tensors that are to be compared.
-        comparison = lite.QuantizationDebugger(
-            quant_debug_model_content=self._debugger.quant_model,
-            debug_dataset=lambda: ([images[i : i + batch]] for i in range(0, len(images) - batch + 1, batch)),
-            debug_options=lite.QuantizationDebugOptions(layer_direct_compare_metrics={"noise": _noise}),
-        )
-        comparison.run()
+        with calls_of_a_library(TFLITE):
+            comparison = lite.QuantizationDebugger(
+                quant_debug_model_content=self._debugger.quant_model,
+                debug_dataset=lambda: ([images[i : i + batch]] for i in range(0, len(images) - batch + 1, batch)),
+                debug_options=lite.QuantizationDebugOptions(layer_direct_compare_metrics={"noise": _noise}),
+            )
+        with calls_of_a_library(TFLITE, RuntimeError):  # the interpreter's; it calls `_noise`, which is ours
+            comparison.run()
         table = io.StringIO()
         comparison.layer_statistics_dump(table)
         self._tensors, worst = {}, {}
@@ -76,7 +79,7 @@ class Quantised:
         """
         tensors = [tensor for layer in float_layers for tensor in self._tensors[layer]]
         self._debugger.options.denylisted_nodes = tensors or None
-        with quiet():
+        with calls_of_a_library(TFLITE):
             return self._debugger.get_nondebug_quantized_model()
 
 

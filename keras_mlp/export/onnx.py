@@ -7,13 +7,13 @@ import keras
 import numpy as np
 
 from keras_mlp.export.checks import checked_images, checked_path, checked_shape
+from keras_mlp.export.errors import ExportError, calls_of_a_library
 from keras_mlp.export.portable import portable
-from keras_mlp.export.quiet import quiet
-from keras_mlp.export.tflite import ExportError
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
 
 LIMIT = 1e-4
+REFUSAL = "The model could not become ONNX"
 
 
 def to_onnx(
@@ -50,14 +50,12 @@ def to_onnx(
     inference = keras.Model(image, network(image, training=False))
     signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
     with atomic_path(path) as temporary:
-        with quiet() as written:
-            try:
-                inference.export(temporary, format="onnx", verbose=False, input_signature=signature)
-                content = pathlib.Path(temporary).read_bytes()
-                session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-                (answers,) = session.run(None, {session.get_inputs()[0].name: images})
-            except Exception as error:  # converter and runtime raise whatever their passes do
-                raise ExportError(f"The model could not become ONNX: {error}\n{written()[-2000:]}") from error
+        with calls_of_a_library(REFUSAL):
+            inference.export(temporary, format="onnx", verbose=False, input_signature=signature)
+        content = pathlib.Path(temporary).read_bytes()  # the converter lets through operators that ONNX does not have
+        with calls_of_a_library(REFUSAL):
+            session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            (answers,) = session.run(None, {session.get_inputs()[0].name: images})
         expected = np.asarray(network.predict(images, verbose=0))
         difference = float(np.abs(answers - expected).max() / (expected.std() or 1.0))
         if not difference <= LIMIT:

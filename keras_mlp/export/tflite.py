@@ -1,43 +1,27 @@
 """Conversion to TFLite, the format that LiteRT runs on phones and small devices."""
 
-import contextlib
 import dataclasses
-import functools
 import numbers
 import os
 import pathlib
-import warnings
 
 import keras
 import numpy as np
 
-from keras_mlp import fusion
 from keras_mlp.classifiers import Output
 from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape, describe
-from keras_mlp.export.layer_errors import IMAGES, LayerError, Quantised
+from keras_mlp.export.conversion import convert, prepared, quantise
+from keras_mlp.export.errors import ExportError
+from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata
-from keras_mlp.export.operators import float_operators, operators, slow_in_integers
-from keras_mlp.export.portable import portable
-from keras_mlp.export.quiet import quiet
+from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
-from keras_mlp.export.verify import LIMITS, Verification, checked_labels, verify
+from keras_mlp.export.verify import Verification, checked_labels, verify
 from keras_mlp.files import atomic_path, temporary_folder
-from keras_mlp.layers import products
+from keras_mlp.precisions import CALIBRATED, LIMITS, PRECISIONS
 
-PRECISIONS = tuple(LIMITS)
-# These have their activations' ranges measured on images.
-_INTEGER_KERNELS = {
-    "int8": "TFLITE_BUILTINS_INT8",
-    "int16x8": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
-}
-CALIBRATED = tuple(_INTEGER_KERNELS)
-_FLOATS = ("float32", "float16")
 INPUT_DTYPES = ("float32", "uint8", "int8")
-
-
-class ExportError(RuntimeError):
-    """The model could not be converted, or its file does not answer like it. No file was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,15 +174,15 @@ def to_tflite(
         if verify_with is None or labels is None:
             raise ValueError("`max_accuracy_drop` needs labels: give `verify_with` as a pair `(images, labels)`.")
 
-    network = _network(model, shape, fuse)
+    network = prepared(model, shape, fuse)
     if max_accuracy_drop is None:
-        content, float_layers = _convert(network, precision, representative, input_dtype), ()
+        content, float_layers = convert(network, precision, representative, input_dtype), ()
     else:
-        quantised = _quantised(network, representative, input_dtype)
+        quantised = quantise(network, representative, input_dtype)
         content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop, output)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
-        temporary.write_bytes(content if precision in _FLOATS else shared(content))
+        temporary.write_bytes(shared(content) if PRECISIONS[precision].rounded else content)
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
         if float_layers:
             given["float_layers"] = float_layers
@@ -262,25 +246,7 @@ def quantization_errors(
     """
     shape = (1, *checked_shape(model, "TFLite", input_shape))
     images = _checked_images("representative", representative, shape, "float32")
-    return _quantised(_network(model, shape, fuse), images, "float32").errors
-
-
-def _network(model, shape, fuse):
-    """What is converted: `model` in float32, its height and width static."""
-    network = portable(model, shape)
-    if not fuse:
-        return network
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Model .* is compiled")  # a file is for inference, and `model` stays
-        return fusion.fuse(network)  # before, a mixed policy would keep the preprocessing apart
-
-
-def _quantised(network, representative, input_dtype) -> Quantised:
-    dtype = "uint8" if input_dtype == "uint8" else "float32"
-    images = representative[: max(IMAGES, network.inputs[0].shape[0] or 1)].astype(dtype)
-    make = functools.partial(Quantised, network=network, images=images)
-    with _converter(network, "int8", representative, input_dtype) as converter:
-        return make(converter)
+    return quantise(prepared(model, shape, fuse), images, "float32").errors
 
 
 def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tuple[str, ...]]:
@@ -311,60 +277,6 @@ def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tu
             middle = (fewest + count) // 2
             fewest, count = (fewest, middle) if suffices(middle) else (middle, count)
         return quantised.content(worst[:count]), worst[:count]
-
-
-def _convert(model, precision, representative, input_dtype) -> bytes:
-    """The content of the file of a portable model."""
-    import tensorflow as tf
-
-    with _converter(model, precision, representative, input_dtype) as converter:
-        content = converter.convert()
-        if precision == "int8" and input_dtype != "int8" and (keep := slow_in_integers(content)):
-            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=keep)
-            debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
-            content = debugger.get_nondebug_quantized_model()
-        return content
-
-
-@contextlib.contextmanager
-def _converter(model, precision, representative, input_dtype):
-    """TFLite's converter of a portable model, for use within the block; what it raises there is an `ExportError`."""
-    import tensorflow as tf
-
-    shape = model.inputs[0].shape
-    # A quantised input is the converter's business, which makes it from a float one; bytes are cast here.
-    dtype = "uint8" if input_dtype == "uint8" else "float32"
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-
-    def serve(image):
-        with products.for_litert(integers=precision in CALIBRATED):
-            return model(keras.ops.cast(image, "float32"), training=False)
-
-    archive.add_endpoint("serve", serve, input_signature=[keras.InputSpec(shape=shape, dtype=dtype)])
-    with temporary_folder() as folder, quiet() as written:
-        try:
-            archive.write_out(os.fspath(folder), verbose=False)
-            converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            if precision != "float32":
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            if precision == "float16":
-                converter.target_spec.supported_types = [tf.float16]
-            if precision in CALIBRATED:
-                # What has no integer kernel stays in float32; `Exported.float_operators` tells.
-                converter.target_spec.supported_ops.insert(0, getattr(tf.lite.OpsSet, _INTEGER_KERNELS[precision]))
-                converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0] or 1)
-            if input_dtype == "int8":
-                converter.inference_input_type = converter.inference_output_type = tf.int8
-            yield converter
-        except Exception as error:  # the converter raises whatever its passes do
-            raise ExportError(f"TFLite's converter refused the model: {error}\n{written()[-2000:]}") from error
-
-
-def _batches(images, size):
-    for start in range(0, len(images) - size + 1, size):
-        yield [images[start : start + size]]
 
 
 def _checked_images(name, images, shape, input_dtype):

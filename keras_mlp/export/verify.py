@@ -35,36 +35,6 @@ class Verification:
     tflite_accuracy: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Limit:
-    """How far a file may be from its model, in the units of `Verification`.
-
-    Args:
-        max_difference: largest difference allowed.
-        agreement: smallest agreement allowed.
-    """
-
-    max_difference: float
-    agreement: float
-
-    def admits(self, found: Verification) -> bool:
-        """Whether `found` is within the limit; a difference that is not a number never is."""
-        return found.max_difference <= self.max_difference and (
-            found.agreement is None or found.agreement >= self.agreement
-        )
-
-
-# float32 differs by the order of its sums alone. Eight bits move single outputs far, most of all probabilities near a
-# tie, so there it is the agreement that tells a good file from a broken one.
-LIMITS = {
-    "float32": Limit(max_difference=1e-4, agreement=0.99),
-    "float16": Limit(max_difference=3e-2, agreement=0.98),
-    "dynamic_int8": Limit(max_difference=1.0, agreement=0.9),
-    "int8": Limit(max_difference=2.0, agreement=0.8),
-    "int16x8": Limit(max_difference=0.5, agreement=0.95),
-}
-
-
 def verify(
     model: keras.Model, path: str | os.PathLike, images, labels=None, output: Output | None = None
 ) -> Verification:

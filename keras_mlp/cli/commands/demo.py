@@ -18,12 +18,12 @@ from absl import flags as absl_flags
 
 from keras_mlp.cli import console, datasets, report
 from keras_mlp.files import temporary_folder
+from keras_mlp.precisions import CALIBRATED, USUAL
 
 ARGUMENTS = ""
 GOAL = 0.97
 IMAGE_SIZE = 16
 MODEL = dict(patch_size=2, dim=64, depth=3, token_dim=64, channel_dim=128)
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 
 
 def define_flags(flags):
@@ -88,9 +88,9 @@ def _run(folder, seed, data_dir) -> float:
 
     images, labels = _arrays(test)
     rows = []
-    for precision in PRECISIONS:
+    for precision in USUAL:
         path = folder / f"mixer_{precision}.tflite"
-        representative = _arrays(samples)[0] if precision == "int8" else None
+        representative = _arrays(samples)[0] if precision in CALIBRATED else None
         exported = export.to_tflite(model, path, precision, representative=representative, verify_with=(images, labels))
         timings = export.time_tflite(path, threads=(1, 2))
         rows.append(report.Row(path.name, exported.size_bytes, exported.verification, timings))

@@ -14,13 +14,13 @@ import numpy as np
 from absl import flags as absl_flags
 
 from keras_mlp.cli import classes, console, datasets, images, models
+from keras_mlp.precisions import CALIBRATED, PRECISIONS
 
 ARGUMENTS = ""
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
-CALIBRATED = ("int8", "int16x8")
 
 
 def define_flags(flags):
+    told = ", ".join(f"{name} {precision.told}" for name, precision in PRECISIONS.items() if precision.told)
     absl_flags.DEFINE_string("model", None, models.MODEL_HELP, flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
     absl_flags.DEFINE_string(
@@ -30,15 +30,14 @@ def define_flags(flags):
         "precision",
         "float32",
         PRECISIONS,
-        "Numbers in a .tflite file; dynamic_int8 has weights in eight bits, int8 weights and activations, int16x8 "
-        "activations in sixteen.",
+        f"Numbers in a .tflite file; {told}.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
         "representative",
         None,
-        "Data set or folder of images like those the file will see; int8 and int16x8 need it, to measure the ranges of "
-        "activations.",
+        f"Data set or folder of images like those the file will see; {' and '.join(CALIBRATED)} need it, to measure "
+        "the ranges of activations.",
         flag_values=flags,
     )
     absl_flags.DEFINE_float(

@@ -18,9 +18,11 @@ from keras_mlp.layers import (
     PatchEmbedding,
     PatchMerging,
     activations,
+    batch_norm,
     channel_mlp,
     drop_path_rates,
     image_norm,
+    norm_named,
     residual,
 )
 
@@ -28,6 +30,7 @@ __all__ = ["ASMLP", "ASMLPTiny", "ASMLPSmall", "ASMLPBase"]
 
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
+_NORMS = {"batch": batch_norm, "image": image_norm}
 
 family = Family(
     "as_mlp",
@@ -68,11 +71,11 @@ def axial_shift(x, size, dilation, use_bias, activation, name):
     return Dense(dim, **linear, name=f"{name}_out")(x)
 
 
-def as_mlp_block(x, mlp_ratio, size, dilation, use_bias, activation, drop_path_rate, dropout_rate, name):
+def as_mlp_block(x, mlp_ratio, size, dilation, use_bias, norm, activation, drop_path_rate, dropout_rate, name):
     """Token mixing by axial shift, then channel mixing, each on the normalised input and added to it."""
-    y = axial_shift(image_norm(f"{name}_norm1")(x), size, dilation, use_bias, activation, f"{name}_shift")
+    y = axial_shift(norm(f"{name}_norm1")(x), size, dilation, use_bias, activation, f"{name}_shift")
     x = residual(x, y, drop_path_rate, name, 1)
-    y = image_norm(f"{name}_norm2")(x)
+    y = norm(f"{name}_norm2")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_UNIFORM)
     return residual(x, y, drop_path_rate, name, 2)
@@ -89,6 +92,7 @@ def ASMLP(
     use_bias=True,
     stem_norm=True,
     dilation=1,
+    norm="image",
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -105,15 +109,18 @@ def ASMLP(
         use_bias: whether the linear layers around the shifts have a bias.
         stem_norm: whether a norm follows the patch embedding.
         dilation: distance of the positions that are brought together. The paper has it, the authors' code does not.
+        norm: "image" for group norm with one group, as in all published models, or "batch" for batch norm. Those between
+            the linear layers around the shifts are always group norms.
         activation: "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
+    norm = norm_named(_NORMS, norm)
     activation = activations.get(activation or "gelu")
     x = PadToPatches(patch_size, name="stem_pad")(x)
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_UNIFORM, name="stem")(x)
     if stem_norm:
-        x = image_norm("stem_norm")(x)
+        x = norm("stem_norm")(x)
     for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
         for i, rate in enumerate(rates):
             x = as_mlp_block(
@@ -122,6 +129,7 @@ def ASMLP(
                 shift_size,
                 dilation,
                 use_bias,
+                norm,
                 activation,
                 rate,
                 dropout_rate,
@@ -129,9 +137,9 @@ def ASMLP(
             )
         if stage + 1 < len(depths):
             width = 2 * x.shape[-1]
-            x = image_norm(f"down_{stage}_norm")(PatchMerging(name=f"down_{stage}_merge")(x))
+            x = norm(f"down_{stage}_norm")(PatchMerging(name=f"down_{stage}_merge")(x))
             x = Dense(width, use_bias=False, kernel_initializer=_UNIFORM, name=f"down_{stage}")(x)
-    return image_norm("norm")(x)
+    return norm("norm")(x)
 
 
 _SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too

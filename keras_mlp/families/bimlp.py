@@ -26,6 +26,7 @@ from keras_mlp.layers import (
     RPReLU,
     batch_norm,
     image_norm,
+    norm_named,
     overlapping_patches,
     precision,
     residual,
@@ -281,8 +282,6 @@ def BiMLP(
     """
     check_levels(activation_levels, weight_levels, gradient)
     transitions = transitions or (True,) * len(dims)
-    if norm not in _NORMS:
-        raise ValueError(f"`norm` must be one of {sorted(_NORMS)}. Received: norm={norm!r}")
     if any(dim % 4 for dim in dims):
         raise ValueError(f"`dims` must be multiples of 4. Received: dims={tuple(dims)}")
     for stage, (dim, following) in enumerate(itertools.pairwise(dims)):
@@ -291,7 +290,7 @@ def BiMLP(
                 f"The width changes only where the size is halved. Received: dims={tuple(dims)} with "
                 f"transitions={tuple(transitions)}; set transitions[{stage}] to True or the widths equal."
             )
-    norm = _NORMS[norm]
+    norm = norm_named(_NORMS, norm)
     products = Products(
         activation_levels=activation_levels,
         weight_levels=weight_levels,

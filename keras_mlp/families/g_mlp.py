@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, LayerNormalization, PatchEmbedding, SpatialGatingUnit, activations, residual
+from keras_mlp.layers import TOKEN_NORMS, Dense, PatchEmbedding, SpatialGatingUnit, activations, norm_named, residual
 
 __all__ = ["GMLP", "GMLPTi16", "GMLPS16", "GMLPB16"]
 
@@ -37,9 +37,9 @@ family = Family(
 )
 
 
-def g_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name):
+def g_mlp_block(x, hidden_dim, norm, activation, drop_path_rate, dropout_rate, name):
     """Section 2: `x + fc2(gate(gelu(fc1(norm(x)))))`."""
-    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(x)
+    y = norm(f"{name}_norm")(x)
     y = Dense(hidden_dim, activation=activation, bias_initializer=_NEAR_ZERO, name=f"{name}_fc1")(y)
     if dropout_rate:
         y = layers.Dropout(dropout_rate, name=f"{name}_drop1")(y)
@@ -58,6 +58,7 @@ def GMLP(
     depth=30,
     hidden_dim=None,
     stem_norm=False,
+    norm="layer",
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -70,18 +71,21 @@ def GMLP(
         dim: width of the tokens.
         depth: number of blocks.
         hidden_dim: width before the gate halves it, even. By default `6 dim`, as in all published models.
-        stem_norm: whether a layer norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        norm: "layer", or "affine" for a scale and a shift of each channel (timm's `norm_layer`; no published model has
+            the latter). The gates' own is always a layer norm.
         activation: before the gate; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth, the same for all blocks.
         dropout_rate: dropout after the activation and at the end of each block.
     """
+    norm = norm_named(TOKEN_NORMS, norm)
     x = PatchEmbedding(dim, patch_size, name="stem")(x)
     if stem_norm:
-        x = LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+        x = norm("stem_norm")(x)
     activation = activations.get(activation or "gelu")
     for i in range(depth):
-        x = g_mlp_block(x, hidden_dim or 6 * dim, activation, drop_path_rate, dropout_rate, name=f"blocks_{i}")
-    return LayerNormalization(epsilon=1e-6, name="norm")(x)
+        x = g_mlp_block(x, hidden_dim or 6 * dim, norm, activation, drop_path_rate, dropout_rate, name=f"blocks_{i}")
+    return norm("norm")(x)
 
 
 _SOURCE = "table 1 of the paper"  # of the settings, too; the survival probabilities there are the drop path rates here
@@ -106,11 +110,17 @@ family.layout(
     names=(
         ("stem.proj", "stem"),
         ("stem.norm", "stem_norm"),
+        ("stem.norm.alpha", "stem_norm/alpha"),
+        ("stem.norm.beta", "stem_norm/beta"),
         ("blocks.{}.norm", "blocks_{}_norm"),
+        ("blocks.{}.norm.alpha", "blocks_{}_norm/alpha"),
+        ("blocks.{}.norm.beta", "blocks_{}_norm/beta"),
         ("blocks.{}.mlp_channels.fc{}", "blocks_{}_fc{}"),
         ("blocks.{}.mlp_channels.gate.norm", "blocks_{}_gate/norm"),
         ("blocks.{}.mlp_channels.gate.proj", "blocks_{}_gate/proj/fc"),
         ("norm", "norm"),
+        ("norm.alpha", "norm/alpha"),
+        ("norm.beta", "norm/beta"),
         ("head", "head"),
     ),
 )

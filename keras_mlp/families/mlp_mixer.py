@@ -8,7 +8,7 @@ form of GELU, PyTorch's copies of them run with the exact one; what runs here fo
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
-from keras_mlp.layers import LayerNormalization, PatchEmbedding, TokenMLP, channel_mlp, residual
+from keras_mlp.layers import TOKEN_NORMS, PatchEmbedding, TokenMLP, channel_mlp, norm_named, residual
 
 __all__ = [
     "MLPMixer",
@@ -54,13 +54,15 @@ family = Family(
 )
 
 
-def mixer_block(x, token_dim, channel_dim, activation, drop_path_rate, dropout_rate, name, gated=False):
+def mixer_block(
+    x, token_dim, channel_dim, activation, drop_path_rate, dropout_rate, name, norm=TOKEN_NORMS["layer"], gated=False
+):
     """Equation 1: token mixing, then channel mixing, each on the normalised input and added to it."""
     linear = dict(kernel_initializer="lecun_normal")
-    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
+    y = norm(f"{name}_norm1")(x)
     y = TokenMLP(token_dim, activation, dropout_rate, gated=gated, **linear, name=f"{name}_token_mixing")(y)
     x = residual(x, y, drop_path_rate, name, 1)
-    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
+    y = norm(f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, gated, **linear)
     return residual(x, y, drop_path_rate, name, 2)
 
@@ -75,6 +77,7 @@ def MLPMixer(
     channel_dim=None,
     stem_norm=False,
     gated=False,
+    norm="layer",
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -88,17 +91,20 @@ def MLPMixer(
         depth: number of blocks.
         token_dim: hidden width of token mixing, D_S. By default `dim / 2`, as in all published models.
         channel_dim: hidden width of channel mixing, D_C. By default `4 dim`, as in all published models.
-        stem_norm: whether a layer norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
         gated: whether the MLPs' hidden layers are gated linear units, so that one half, after the activation, multiplies
             the other (timm's `GluMlp`). `token_dim` and `channel_dim` count both halves and are even.
+        norm: "layer", or "affine" for a scale and a shift of each channel (timm's `norm_layer`; no published model has
+            the latter).
         activation: of the MLPs. By default the form of GELU that the checkpoint was made for, without
             one the exact form: "gelu" (exact) or "gelu_tanh" override it.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.
         dropout_rate: dropout after each linear layer of the MLPs.
     """
+    norm = norm_named(TOKEN_NORMS, norm)
     x = PatchEmbedding(dim, patch_size, kernel_initializer="lecun_normal", name="stem")(x)
     if stem_norm:
-        x = LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+        x = norm("stem_norm")(x)
     for i in range(depth):
         x = mixer_block(
             x,
@@ -108,9 +114,10 @@ def MLPMixer(
             drop_path_rate,
             dropout_rate,
             name=f"blocks_{i}",
+            norm=norm,
             gated=gated,
         )
-    return LayerNormalization(epsilon=1e-6, name="norm")(x)
+    return norm("norm")(x)
 
 
 # Table 1 of the paper.
@@ -171,10 +178,16 @@ family.layout(
     names=(
         ("stem.proj", "stem"),
         ("stem.norm", "stem_norm"),
+        ("stem.norm.alpha", "stem_norm/alpha"),
+        ("stem.norm.beta", "stem_norm/beta"),
         ("blocks.{}.norm{}", "blocks_{}_norm{}"),
+        ("blocks.{}.norm{}.alpha", "blocks_{}_norm{}/alpha"),
+        ("blocks.{}.norm{}.beta", "blocks_{}_norm{}/beta"),
         ("blocks.{}.mlp_tokens.fc{}", "blocks_{}_token_mixing/fc{}"),
         ("blocks.{}.mlp_channels.fc{}", "blocks_{}_channel_mixing_fc{}"),
         ("norm", "norm"),
+        ("norm.alpha", "norm/alpha"),
+        ("norm.beta", "norm/beta"),
         ("head", "head"),
     ),
 )

@@ -9,7 +9,7 @@ from keras import initializers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
-from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, TokenDense, channel_mlp, residual
+from keras_mlp.layers import TOKEN_NORMS, LayerScale, PatchEmbedding, TokenDense, channel_mlp, norm_named, residual
 
 __all__ = ["ResMLP", "ResMLP12", "ResMLP24", "ResMLP36", "ResMLPB24"]
 
@@ -42,14 +42,14 @@ family = Family(
 )
 
 
-def res_mlp_block(x, channel_dim, activation, initial_scale, gated, drop_path_rate, dropout_rate, name):
+def res_mlp_block(x, channel_dim, activation, initial_scale, gated, norm, drop_path_rate, dropout_rate, name):
     """Equations 2 and 3: a linear layer across the tokens, then an MLP, each between an affine map and layer scale."""
     linear = dict(kernel_initializer=_NORMAL)
-    y = Affine(name=f"{name}_norm1")(x)
+    y = norm(f"{name}_norm1")(x)
     y = TokenDense(**linear, name=f"{name}_token_mixing")(y)
     y = LayerScale(initial_scale, name=f"{name}_scale1")(y)
     x = residual(x, y, drop_path_rate, name, 1)
-    y = Affine(name=f"{name}_norm2")(x)
+    y = norm(f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate, gated, **linear)
     y = LayerScale(initial_scale, name=f"{name}_scale2")(y)
     return residual(x, y, drop_path_rate, name, 2)
@@ -65,6 +65,7 @@ def ResMLP(
     initial_scale=1e-4,
     stem_norm=False,
     gated=False,
+    norm="affine",
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -78,16 +79,19 @@ def ResMLP(
         depth: number of blocks.
         channel_dim: hidden width of the MLP. By default `4 dim`, as in all published models.
         initial_scale: what layer scale starts from; smaller for deeper models.
-        stem_norm: whether an affine map follows the patch embedding (as timm's `stem_norm`; no published model has it).
+        stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
         gated: whether the MLP's hidden layer is a gated linear unit, so that one half, after the activation, multiplies
             the other (timm's `GluMlp`; no published model has it). `channel_dim` counts both halves and is even.
+        norm: "affine" for a scale and a shift of each channel, as in all published models, or "layer" for layer norm
+            (timm's `norm_layer`).
         activation: of the MLP; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.
         dropout_rate: dropout after each linear layer of the MLP.
     """
+    norm = norm_named(TOKEN_NORMS, norm)
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_NORMAL, name="stem")(x)
     if stem_norm:
-        x = Affine(name="stem_norm")(x)
+        x = norm("stem_norm")(x)
     for i in range(depth):
         x = res_mlp_block(
             x,
@@ -95,11 +99,12 @@ def ResMLP(
             activation or "gelu",
             initial_scale,
             gated,
+            norm,
             drop_path_rate,
             dropout_rate,
             name=f"blocks_{i}",
         )
-    return Affine(name="norm")(x)
+    return norm("norm")(x)
 
 
 _SOURCE = "the README of the authors' repository (facebookresearch/deit)"  # of the settings, too
@@ -144,6 +149,9 @@ family.layout(
     convention="torch",
     names=(
         ("stem.proj", "stem"),
+        ("stem.norm", "stem_norm"),
+        ("blocks.{}.norm{}", "blocks_{}_norm{}"),
+        ("norm", "norm"),
         ("stem.norm.alpha", "stem_norm/alpha"),
         ("stem.norm.beta", "stem_norm/beta"),
         ("blocks.{}.norm{}.alpha", "blocks_{}_norm{}/alpha"),

@@ -18,6 +18,7 @@ from keras_mlp.layers import (
     batch_norm,
     image_norm,
     mixing_block,
+    norm_named,
     overlapping_patches,
     padded_conv,
     short_sum,
@@ -160,9 +161,7 @@ def WaveMLP(
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
-    if norm not in _NORMS:
-        raise ValueError(f"`norm` must be one of {sorted(_NORMS)}. Received: norm={norm!r}")
-    norm, activation = _NORMS[norm], activation or "gelu"
+    norm, activation = norm_named(_NORMS, norm), activation or "gelu"
     blocks = []
     for dim, depth, ratio in zip(dims, depths, mlp_ratios, strict=True):
         mixing = functools.partial(phase_aware_mixing, phase_conv=phase_conv, use_bias=use_bias, activation=activation)

@@ -10,7 +10,7 @@ from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.experts import MixtureOfExperts
 from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
-from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm
+from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
 from keras_mlp.layers.perceptrons import (
@@ -22,7 +22,7 @@ from keras_mlp.layers.perceptrons import (
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
-from keras_mlp.layers.scaling import Affine, LayerScale, Rescaling
+from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
@@ -30,6 +30,7 @@ from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
+    "TOKEN_NORMS",
     "Activation",
     "Affine",
     "AxialShift",
@@ -73,6 +74,7 @@ __all__ = [
     "image_norm",
     "layer_norm",
     "mixing_block",
+    "norm_named",
     "overlapping_patches",
     "padded_conv",
     "residual",

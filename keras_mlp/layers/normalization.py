@@ -91,6 +91,21 @@ def batch_norm(name, epsilon=1e-5):
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
 
 
+def norm_named(norms: dict, norm: str):
+    """The norm that a builder's argument `norm` names.
+
+    Args:
+        norms: those there are, `{name: name of the layer -> layer}`.
+        norm: the argument.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if norm not in norms:
+        raise ValueError(f"`norm` must be one of {sorted(norms)}. Received: norm={norm!r}")
+    return norms[norm]
+
+
 def image_norm(name):
     """Group norm with one group: mean and variance over height, width and channels, scale and shift by channel."""
     return keras.layers.GroupNormalization(1, epsilon=1e-5, name=name)

@@ -1,10 +1,13 @@
 """Scaling of channels: what stands in for normalisation, and what quietens residual branches."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.normalization import layer_norm
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -37,6 +40,10 @@ class Affine(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"initial_scale": self.initial_scale}
+
+
+TOKEN_NORMS = {"affine": lambda name: Affine(name=name), "layer": functools.partial(layer_norm, epsilon=1e-6)}
+"""Norms by name that timm's `MlpMixer` is given, which work on each token by itself."""
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

@@ -22,4 +22,5 @@ def translate(case):
         use_bias=config["as_bias"],
         stem_norm=config["patch_norm"],
         dilation=config.get("dilation", 1),
+        norm={"MyNorm": "image", "BatchNorm2d": "batch"}[config.get("norm_layer", "MyNorm")],
     )

@@ -30,5 +30,6 @@ def translate(case):
         channel_dim=int(channel_ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
         gated=config["mlp_layer"] == "GluMlp",
+        norm={"Affine": "affine", "LayerNorm(eps=1e-6)": "layer"}[config["norm_layer"]],
         activation={"SiLU": "silu"}.get(config["act_layer"]),
     )

@@ -20,5 +20,6 @@ def translate(case):
         depth=config["depth"] if case.layout == "facebook" else config["num_blocks"],
         channel_dim=int(ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
+        norm={"Affine": "affine", "LayerNorm(eps=1e-6)": "layer"}[config.get("norm_layer", "Affine")],
         gated=config.get("mlp_layer") == "GluMlp",
     )

@@ -1,0 +1,26 @@
+"""What builders say to arguments of an architecture that cannot be."""
+
+import pytest
+
+import keras_mlp
+
+
+@pytest.mark.parametrize("builder", ["MLPMixer", "ResMLP", "GMLP", "ASMLP", "WaveMLP", "BiMLP"])
+def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
+    with pytest.raises(ValueError, match=r"`norm` must be one of \[.*\]. Received: norm='group'"):
+        getattr(keras_mlp, builder)(norm="group")
+
+
+@pytest.mark.parametrize(
+    "builder, wrong, said",
+    [
+        ("MLPMixer", dict(gated=True, token_dim=5), r"even. Received: hidden_dim=5"),
+        ("MLPMixer", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
+        ("ResMLP", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
+        ("MLPMixer", dict(patch_size=(16, 0)), r"positive integer or a pair.*Received: \(16, 0\)"),
+        ("DynaMixer", dict(patch_size=(7, 14), overlap=True), r"square.*Received: \(7, 14\)"),
+    ],
+)
+def test_wrong_values_are_named(builder, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        getattr(keras_mlp, builder)(**wrong)

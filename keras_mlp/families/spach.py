@@ -135,6 +135,7 @@ def SPACH(
     initial_scale=1e-4,
     qkv_bias=True,
     share_token_mixing=False,
+    qk_scale=None,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -157,6 +158,8 @@ def SPACH(
         initial_scale: what layer scale of the token mixing starts from; `None` for no layer scale.
         qkv_bias: whether the first linear layer of attention has a bias.
         share_token_mixing: use one token mixer for all blocks of a stage (an ablation; no published model does).
+        qk_scale: factor on attention's products of queries and keys, positive. By default one over the square root of a
+            head's width, as in all published models.
         activation: of the MLPs; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth: with one stage, of every block; with more, of the last block, rising linearly
             from 0 at the first.
@@ -186,7 +189,7 @@ def SPACH(
             if mixing is None and kind == "mlp":
                 mixing = TokenMLP(token_dim or _half(x), activation, name=f"{name}_token_mixing")
             elif mixing is None and kind == "attention":
-                mixing = SelfAttention(heads, qkv_bias, name=f"{name}_token_mixing")
+                mixing = SelfAttention(heads, qkv_bias, scale=qk_scale, name=f"{name}_token_mixing")
             if share_token_mixing:
                 shared[kind] = mixing
             x = spach_block(

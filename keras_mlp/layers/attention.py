@@ -14,24 +14,28 @@ class SelfAttention(Composite):
 
         q, k, v = the three thirds of qkv(x);    y = proj(softmax(q k^T / sqrt(d)) v), head by head,
 
-    where `d = channels / heads`. There is no position code.
+    where `d = channels / heads`, or `scale` stands in place of `1 / sqrt(d)`. There is no position code.
 
     Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, appendix A.
 
     Args:
         heads: number of heads.
         qkv_bias: whether the first linear layer has a bias.
+        kernel_initializer: of both linear layers.
+        scale: factor on the products of queries and keys, positive; `None` for `1 / sqrt(d)`.
 
     Input shape: `(batch, height, width, channels)`.
     Output shape: the same.
 
     Raises:
-        ValueError: `heads` does not divide the channels.
+        ValueError: `heads` does not divide the channels, or `scale` is not positive.
     """
 
-    def __init__(self, heads, qkv_bias=True, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(self, heads, qkv_bias=True, kernel_initializer="glorot_uniform", scale=None, **kwargs):
         super().__init__(**kwargs)
-        self.heads, self.qkv_bias = heads, qkv_bias
+        if scale is not None and not scale > 0:
+            raise ValueError(f"`scale` of attention must be positive, or None. Received: scale={scale!r}")
+        self.heads, self.qkv_bias, self.scale = heads, qkv_bias, scale
         self.kernel_initializer = initializers.own(kernel_initializer)
 
     def build(self, input_shape):
@@ -50,7 +54,8 @@ class SelfAttention(Composite):
         batch, positions = (-1, height * width) if known else (ops.shape(x)[0], -1)
         qkv = ops.reshape(self.qkv(x), (batch, positions, 3, self.heads, width_per_head))
         q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
-        weights = ops.softmax(ops.matmul(q * width_per_head**-0.5, ops.swapaxes(k, -1, -2)), axis=-1)
+        scale = width_per_head**-0.5 if self.scale is None else self.scale
+        weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
         y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
         return self.proj(ops.reshape(y, (-1, height, width, channels) if known else ops.shape(x)))
 
@@ -61,6 +66,7 @@ class SelfAttention(Composite):
         return super().get_config() | {
             "heads": self.heads,
             "qkv_bias": self.qkv_bias,
+            "scale": self.scale,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

@@ -17,6 +17,7 @@ def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
         ("MLPMixer", dict(gated=True, token_dim=5), r"even. Received: hidden_dim=5"),
         ("MLPMixer", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
         ("ResMLP", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
+        ("SPACH", dict(stages=((("attention", 1),),), qk_scale=0), r"positive.*Received: scale=0"),
         ("MLPMixer", dict(patch_size=(16, 0)), r"positive integer or a pair.*Received: \(16, 0\)"),
         ("DynaMixer", dict(patch_size=(7, 14), overlap=True), r"square.*Received: \(7, 14\)"),
     ],

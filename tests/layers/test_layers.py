@@ -43,7 +43,7 @@ EXAMPLES = {
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
     layers.RPReLU: dict(),
-    layers.SelfAttention: dict(heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
+    layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),

@@ -29,5 +29,6 @@ def translate(case):
         convolve=config["cpe"],
         initial_scale=config["init_values"] if config["scaled"] else None,
         qkv_bias=config["qkv_bias"],
+        qk_scale=config["qk_scale"],
         share_token_mixing=config["shared_spatial_func"],
     )

@@ -26,20 +26,20 @@ NEVER_MIRRORED = ("digits", "emnist", "kmnist", "mnist", "mnist_corrupted", "omn
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Batches of labelled images.
+    """Batches of images and of what is to be learnt of them.
 
     Args:
-        dataset: `tf.data.Dataset` of `(images, labels)`: float32 pixels 0–255 `(batch, height, width, channels)` and
-            one-hot float32 `(batch, classes)`, and of their weights `(batch,)` where classes are balanced; multi-label
-            data have 0 or 1 for each class. For training
-            it goes on for ever, one epoch of `steps` batches after the other, so `fit` needs
+        dataset: `tf.data.Dataset` of `(images, targets)`: float32 pixels 0–255 `(batch, height, width, channels)` and
+            what the objective takes. A classifier's targets are labels, one-hot float32 `(batch, classes)`; those of
+            multi-label data have 0 or 1 for each class. Weights `(batch,)` follow where classes are balanced. For
+            training the data go on for ever, one epoch of `steps` batches after the other, so `fit` needs
             `steps_per_epoch=data.steps`.
-        classes: names of the classes, in the order of the labels.
+        classes: names of the classes, in the order of the labels; none where targets are no classes.
         examples: how many different images there are.
         steps: batches of one epoch.
         batch_size: images of a batch; in evaluation the last one may be smaller. Where several workers share a batch it
             is the batch of all of them, of which `dataset` has this one's part.
-        broken: the images that could not be read, as far as is known.
+        broken: the images that could not be read, as far as is known; by default none may be.
         starting_at: from a number of batches to the data set without so many at its beginning, where there is a quicker
             way than to make them.
         multi_label: whether labels say of each class whether it is true, in place of which one it is.
@@ -52,7 +52,7 @@ class Data:
     examples: int
     steps: int
     batch_size: int
-    broken: Broken
+    broken: Broken = dataclasses.field(default_factory=lambda: Broken(0, 0.0, str))
     starting_at: Callable[[int], Any] | None = None
     multi_label: bool = False
     identity: Callable[[], dict] | None = None
@@ -65,14 +65,14 @@ class Data:
         dataset = self.starting_at(batches) if self.starting_at else self.dataset.skip(batches)
         return dataclasses.replace(self, dataset=dataset)
 
-    def of_the_second_class(self) -> "Data":
-        """Return the same data of two classes with labels `(batch, 1)`: how much of the second one there is."""
+    def mapped(self, change: Callable) -> "Data":
+        """Return the same data with each batch changed.
 
-        def second(dataset):
-            return dataset.map(lambda images, labels, *weights: (images, labels[:, 1:], *weights))
-
-        starting_at = self.starting_at and (lambda batches: second(self.starting_at(batches)))
-        return dataclasses.replace(self, dataset=second(self.dataset), starting_at=starting_at)
+        Args:
+            change: from images, targets and, if there are any, weights to what takes their place.
+        """
+        starting_at = self.starting_at and (lambda batches: self.starting_at(batches).map(change))
+        return dataclasses.replace(self, dataset=self.dataset.map(change), starting_at=starting_at)
 
 
 def _augmented(image, seed, size, recipe, interpolation):

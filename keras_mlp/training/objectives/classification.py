@@ -40,7 +40,7 @@ class Classification(Objective):
                 f"include_top=True, classes={classes}."
             )
         data = super().fitted(model, data)
-        return data.of_the_second_class() if one_for_two else data
+        return data.mapped(_of_the_second_class) if one_for_two else data
 
     def loss(self, model, recipe: Recipe | None = None):
         if recipe is None:
@@ -58,3 +58,8 @@ class Classification(Objective):
 
     def _output(self, model):
         return self.output or losses.output_of(model, self.multi_label)
+
+
+def _of_the_second_class(images, labels, *weights):
+    """Labels `(batch, 1)` of two classes: how much of the second one there is."""
+    return images, labels[:, 1:], *weights

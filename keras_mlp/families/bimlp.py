@@ -11,7 +11,6 @@ The released code rounds activations to -1, 0 and 1 and has no gradient for it; 
 import functools
 import itertools
 
-import keras
 import numpy as np
 from keras import initializers, layers, ops
 
@@ -33,6 +32,7 @@ from keras_mlp.layers import (
     stages,
 )
 from keras_mlp.layers.binary import check_levels
+from keras_mlp.layers.configs import registered
 
 __all__ = ["BiMLP", "BiMLPS", "BiMLPM"]
 
@@ -63,7 +63,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class UniversalShortcut(layers.Layer):
     """A shortcut to another width, without parameters: channels repeated, or averaged with their neighbours.
 
@@ -100,11 +100,8 @@ class UniversalShortcut(layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
-        return super().get_config() | {"units": self.units}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class Wave(layers.Layer):
     """The real and the imaginary part of a wave, `[amplitude * cos(phase), amplitude * sin(phase)]`.
 
@@ -123,7 +120,7 @@ class Wave(layers.Layer):
         return (*others, 2 * channels)
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class SoftmaxSum(layers.Layer):
     """Maps summed with the softmax of given scores, a score for each channel and map.
 
@@ -140,7 +137,7 @@ class SoftmaxSum(layers.Layer):
         return input_shape[0]
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class BranchSum(layers.Layer):
     """`g1 x1 + … + gn xn + (1 - g1 - … - gn) x`, with learned numbers g that start at zero.
 

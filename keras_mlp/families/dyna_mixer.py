@@ -8,13 +8,13 @@ generates a mixing matrix for each head of channels.
 import functools
 import math
 
-import keras
 from keras import initializers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, SplitAttention, fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_side
 
@@ -52,7 +52,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class DynamicAxisMixing(GridLayer):
     """Mixing along the height or the width by matrices that are generated from what is mixed.
 
@@ -117,14 +117,6 @@ class DynamicAxisMixing(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {
-            "side": self.side,
-            "heads": self.heads,
-            "reduced_dim": self.reduced_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
 
 @fusing.reads.answer(DynamicAxisMixing)

@@ -11,7 +11,6 @@ with the paper's depths and widths.
 
 import math
 
-import keras
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
@@ -29,6 +28,7 @@ from keras_mlp.layers import (
     padded_conv,
     residual,
 )
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import refuse
 
@@ -96,7 +96,7 @@ video = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ChunkDense(Composite):
     """One linear layer shared by all chunks of positions and all groups of channels.
 
@@ -192,14 +192,6 @@ class ChunkDense(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {
-            "along": self.along,
-            "length": self.length,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
 
 def convolution(x, dim, name, frames=1):

@@ -7,7 +7,6 @@ never see each other but through the downsampling.
 
 import functools
 
-import keras
 import numpy as np
 from keras import initializers, layers, ops
 
@@ -30,6 +29,7 @@ from keras_mlp.layers import (
     residual,
     stacked_product,
 )
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import SIDES, check_length
 
 __all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
@@ -66,7 +66,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PositionalSpatialGating(layers.Layer):
     """One half of the channels mixed across the tokens of a window by their relative positions, times the other half.
 
@@ -193,18 +193,6 @@ class PositionalSpatialGating(layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // (2 if self.halve else 1))
 
-    def get_config(self):
-        return super().get_config() | {
-            "window": self.window,
-            "groups": self.groups,
-            "encoding": self.encoding,
-            "halve": self.halve,
-            "symmetric": self.symmetric,
-            "softmax": self.softmax,
-            "use_bias": self.use_bias,
-            "token_weight": self.token_weight,
-        }
-
 
 @fusing.simpler.answer(PositionalSpatialGating)
 def _with_matrices(layer, weights, shape):
@@ -221,7 +209,7 @@ def _with_matrices(layer, weights, shape):
     return [(PositionalSpatialGating.from_config(config), {"matrices": matrices, "bias": bias})]
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ChunkedSpatialGating(Composite):
     """gMLP's gating unit in windows, in as many steps as there are further chunks of the channels.
 
@@ -266,9 +254,6 @@ class ChunkedSpatialGating(Composite):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.chunks)
-
-    def get_config(self):
-        return super().get_config() | {"chunks": self.chunks}
 
 
 _NORMS = {"batch": functools.partial(batch_norm, epsilon=1e-6), "layer": functools.partial(layer_norm, epsilon=1e-6)}

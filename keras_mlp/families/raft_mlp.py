@@ -6,7 +6,6 @@ are never resampled to another input size: as in the authors' code the features 
 weights are for, mixed there, and resized back, in every block.
 """
 
-import keras
 import numpy as np
 from keras import initializers, layers, ops
 
@@ -23,6 +22,7 @@ from keras_mlp.layers import (
     fusing,
     residual,
 )
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_known, check_side
 
@@ -59,7 +59,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RaftNormalization(LayerNormalization):
     """Layer norm whose weights are kept raft by raft, as the published network keeps them.
 
@@ -79,11 +79,8 @@ class RaftNormalization(LayerNormalization):
     def _by_channel(self, weight):
         return ops.reshape(ops.transpose(ops.reshape(weight, (-1, self.raft_size))), (-1,))
 
-    def get_config(self):
-        return super().get_config() | {"raft_size": self.raft_size}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RaftMixing(Composite):
     """MLP along the height or the width, over the positions of one column or row and the channels of one raft.
 
@@ -141,16 +138,8 @@ class RaftMixing(Composite):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {
-            "side": self.side,
-            "raft_size": self.raft_size,
-            "expansion": self.expansion,
-            "activation": keras.activations.serialize(self.activation),
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class MultiScalePatchEmbedding(layers.Layer):
     """Patches of several sizes around the same centres, all projected to one vector.
 
@@ -207,14 +196,6 @@ class MultiScalePatchEmbedding(layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
         return (batch, height // self.patch_size, width // self.patch_size, self.dim)
-
-    def get_config(self):
-        return super().get_config() | {
-            "dim": self.dim,
-            "patch_size": self.patch_size,
-            "kernel_sizes": self.kernel_sizes,
-            "channel_first": self.channel_first,
-        }
 
 
 @fusing.simpler.answer(MultiScalePatchEmbedding)

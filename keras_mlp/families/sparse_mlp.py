@@ -28,6 +28,7 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.mlp_mixer import mixer_block
 from keras_mlp.family import Family
 from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, residual
+from keras_mlp.layers.configs import registered
 
 __all__ = ["SparseMLP", "SparseMLPS", "SparseMLPB", "SparseMLPL"]
 
@@ -59,7 +60,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ReRepresent(GridLayer):
     """The map `X` of `S = height * width` tokens by C channels as a table of other sizes.
 
@@ -98,15 +99,8 @@ class ReRepresent(GridLayer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.tokens, self.channels)
 
-    def get_config(self):
-        return super().get_config() | {
-            "tokens": self.tokens,
-            "channels": self.channels,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RepresentBack(GridLayer):
     """The way back from `ReRepresent`: a table as a map, by one linear map along the tokens, then one along the channels.
 
@@ -140,9 +134,6 @@ class RepresentBack(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[1])
-
-    def get_config(self):
-        return super().get_config() | {"kernel_initializer": keras.initializers.serialize(self.kernel_initializer)}
 
 
 def _linear(layer, name, inputs, units):

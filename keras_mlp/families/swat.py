@@ -6,7 +6,6 @@ channel mixing has a depthwise convolution over the grid of tokens. Inside a tok
 the segment slowest.
 """
 
-import keras
 import numpy as np
 from keras import initializers, layers, ops
 
@@ -26,6 +25,7 @@ from keras_mlp.layers import (
     fusing,
     residual,
 )
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_known, check_multiples
 
@@ -74,7 +74,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class FoldTokens(layers.Layer):
     """The cells of a map as tokens: `(batch, H p, W p, c)` to `(batch, H, W, c p p)`; or back, with `inverse`.
 
@@ -104,11 +104,8 @@ class FoldTokens(layers.Layer):
             return (batch, height * p, width * p, channels // p**2)
         return (batch, height // p, width // p, channels * p**2)
 
-    def get_config(self):
-        return super().get_config() | {"sub_grid": self.sub_grid, "inverse": self.inverse}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PositionEmbedding(GridLayer):
     """A learned vector for each position, added to it.
 
@@ -129,7 +126,7 @@ class PositionEmbedding(GridLayer):
         return input_shape
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PeriodicPositionEmbedding(layers.Layer):
     """A learned vector for each position of a `period x period` tile, added to every tile of the map.
 
@@ -156,11 +153,8 @@ class PeriodicPositionEmbedding(layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {"period": self.period}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class StructuredTokenMixing(GridLayer):
     """Linear layers across the tokens with a depthwise convolution inside them, shared by all segments.
 
@@ -219,14 +213,6 @@ class StructuredTokenMixing(GridLayer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {
-            "sub_grid": self.sub_grid,
-            "kernel_size": self.kernel_size,
-            "hidden_dim": self.hidden_dim,
-            "activation": keras.activations.serialize(self.activation),
-        }
-
 
 def _windows(x, window):
     """`(batch, H, W, C)` cut into `(batch * windows, window ** 2, C)`."""
@@ -243,7 +229,7 @@ def _rolled(x, shift):
     return x
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class StructuredAttention(Composite):
     """Multi-head self-attention whose linear layers are joined by convolutions inside the tokens.
 
@@ -345,16 +331,6 @@ class StructuredAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {
-            "heads": self.heads,
-            "sub_grid": self.sub_grid,
-            "kernel_size": self.kernel_size,
-            "window": self.window,
-            "shift": self.shift,
-            "qkv_bias": self.qkv_bias,
-        }
 
 
 @fusing.simpler.answer(StructuredAttention)

@@ -7,7 +7,6 @@ Everything costs as much as the positions are many, and any image size goes.
 
 import functools
 
-import keras
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
@@ -24,6 +23,7 @@ from keras_mlp.layers import (
     short_sum,
     stages,
 )
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_side
 
 __all__ = ["WaveMLP", "WaveMLPTDW", "WaveMLPT", "WaveMLPS", "WaveMLPM", "WaveMLPB"]
@@ -58,7 +58,7 @@ family = Family(
 )
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class WaveAggregation(layers.Layer):
     """Neighbouring waves along an axis, real and imaginary parts summed with learned weights.
 
@@ -103,9 +103,6 @@ class WaveAggregation(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
-
-    def get_config(self):
-        return super().get_config() | {"side": self.side, "size": self.size}
 
 
 def phase_aware_mixing(x, phase_conv, use_bias, activation, name):

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.gradients import with_slope
 
 GELU_FORMS = ("gelu", "gelu_tanh")
@@ -74,7 +75,7 @@ def applied(activation, x, training):
     return (_IN_TRAINING.get(activation, activation) if training else activation)(x)
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class Activation(keras.layers.Activation):
     """`keras.layers.Activation` that takes less memory for GELU in training; see `applied`.
 
@@ -89,7 +90,7 @@ class Activation(keras.layers.Activation):
         return applied(self.activation, inputs, training)
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class GatedLinearUnit(keras.layers.Layer):
     """One half of the channels, gated by the activation of the other half.
 
@@ -123,9 +124,6 @@ class GatedLinearUnit(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // 2)
-
-    def get_config(self):
-        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
 
 
 def get(identifier):

@@ -1,14 +1,14 @@
 """Self-attention, which vision MLPs are compared with and mixed with."""
 
-import keras
 from keras import ops
 
 from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.composite import Composite
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class SelfAttention(Composite):
     """Multi-head self-attention over all positions of a map.
 
@@ -61,14 +61,6 @@ class SelfAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {
-            "heads": self.heads,
-            "qkv_bias": self.qkv_bias,
-            "scale": self.scale,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
 
 @fusing.reads.answer(SelfAttention)

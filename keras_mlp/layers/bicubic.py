@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_known
 
 
@@ -21,7 +22,7 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(left + offsets, 0, source - 1).astype("int32"), weights
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class BicubicResize(keras.layers.Layer):
     """A map resized by cubic convolution with a = -0.75, half-pixel centres, clamped borders and no antialiasing.
 
@@ -72,9 +73,6 @@ class BicubicResize(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape, like_shape=None):
         return (x_shape[0], *self._target(x_shape, like_shape), x_shape[3])
-
-    def get_config(self):
-        return super().get_config() | {"size": self.size, "multiple": self.multiple}
 
 
 @fusing.carries.answer(BicubicResize)

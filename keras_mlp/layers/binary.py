@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import initializers
+from keras_mlp.layers.configs import registered, with_config
 from keras_mlp.layers.dense import leading
 from keras_mlp.layers.gradients import passed_on, with_slope
 from keras_mlp.layers.products import short_sum
@@ -70,7 +71,7 @@ def _signs(kernel, scale):
     return _ROUND["binary"](kernel), backward
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ClipWeights(keras.constraints.Constraint):
     """Keep each weight between `-limit` and `limit`.
 
@@ -85,10 +86,8 @@ class ClipWeights(keras.constraints.Constraint):
     def __call__(self, w):
         return ops.clip(w, -self.limit, self.limit)
 
-    def get_config(self):
-        return {"limit": self.limit}
 
-
+@with_config
 class BinaryLayer(keras.layers.Layer):
     """Base of the layers with quantised products.
 
@@ -145,15 +144,6 @@ class BinaryLayer(keras.layers.Layer):
         scale = ops.stop_gradient(scale_of(kernel, self.scale_axis))
         return _signs(kernel, scale), scale
 
-    def get_config(self):
-        return super().get_config() | {
-            "activation_levels": self.activation_levels,
-            "weight_levels": self.weight_levels,
-            "gradient": self.gradient,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-        }
-
 
 def check_levels(activation_levels, weight_levels, gradient):
     """Raise a `ValueError` that lists what is allowed, if one of them is not."""
@@ -166,7 +156,7 @@ def check_levels(activation_levels, weight_levels, gradient):
             raise ValueError(f"`{what}` must be one of {', '.join(map(repr, allowed))}. Received: {what}={value!r}")
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class BinaryDense(BinaryLayer):
     """A linear layer of binary weights on quantised activations, without bias.
 
@@ -206,11 +196,8 @@ class BinaryDense(BinaryLayer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
-        return super().get_config() | {"units": self.units}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class BinaryAggregation(BinaryLayer):
     """Neighbours along an axis, quantised and summed with binary weights; each output sees a few channels of its own.
 
@@ -264,11 +251,8 @@ class BinaryAggregation(BinaryLayer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.inputs)
 
-    def get_config(self):
-        return super().get_config() | {"side": self.side, "size": self.size, "inputs": self.inputs}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ChannelBias(keras.layers.Layer):
     """`x + bias`, channel by channel: moves the thresholds at which what follows is rounded. Starts at zero.
 
@@ -288,7 +272,7 @@ class ChannelBias(keras.layers.Layer):
         return input_shape
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RPReLU(keras.layers.Layer):
     """`prelu(x + b1) + b2`, with a slope for negative numbers and two biases a channel.
 

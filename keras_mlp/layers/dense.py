@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations, fusing, initializers
+from keras_mlp.layers.configs import registered
 
 
 @fusing.as_base
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` that multiplies matrices, whatever the rank of its input.
 

@@ -26,6 +26,7 @@ from keras import ops
 
 from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.composite import Composite
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.normalization import at_least_float32
 from keras_mlp.layers.products import stacked_product
 
@@ -223,7 +224,7 @@ def _take_items(x, order):
     return ops.take(ops.reshape(x, (-1, choices)), order, axis=0)
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class MixtureOfExperts(Composite):
     """Experts, which are MLPs of two layers, and the router that chooses `k` of them for every item.
 
@@ -377,23 +378,6 @@ class MixtureOfExperts(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {
-            "hidden_dim": self.hidden_dim,
-            "num_experts": self.num_experts,
-            "k": self.k,
-            "items": self.items,
-            "capacity_factor": self.capacity_factor,
-            "batch_priority": self.batch_priority,
-            "images_per_group": self.images_per_group,
-            "noise": self.noise,
-            "auxiliary_loss": self.auxiliary_loss,
-            "activation": keras.activations.serialize(self.activation),
-            "dropout_rate": self.dropout_rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }
 
 
 def layout_map(device_mesh, axis: str = "model"):

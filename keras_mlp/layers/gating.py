@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization
 from keras_mlp.layers.token_mixing import TokenDense
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class SpatialGatingUnit(GridLayer):
     """Half of the channels, gated by the other half after layer norm and a linear layer across the tokens.
 
@@ -50,10 +51,3 @@ class SpatialGatingUnit(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // 2)
-
-    def get_config(self):
-        return super().get_config() | {
-            "epsilon": self.epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.gradients import passed_on
 
 
@@ -16,7 +17,7 @@ def at_least_float32(dtype) -> str:
 
 
 @fusing.as_base
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` along the last axis, in fewer passes over the data.
 

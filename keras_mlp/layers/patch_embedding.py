@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing, initializers
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_multiples
 
 
@@ -25,7 +26,7 @@ def sides(patch_size) -> tuple[int, int]:
 
 
 @fusing.as_base
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PatchEmbedding(keras.layers.Conv2D):
     """Linear projection of the non-overlapping patches of an image.
 
@@ -71,7 +72,7 @@ class PatchEmbedding(keras.layers.Conv2D):
         return config
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PadToPatches(keras.layers.Layer):
     """Zeros below and to the right of an image, as many as whole patches need.
 
@@ -102,9 +103,6 @@ class PadToPatches(keras.layers.Layer):
         batch, *sizes, channels = input_shape
         both = zip(sizes, sides(self.patch_size), strict=True)
         return (batch, *(size and size + -size % patch for size, patch in both), channels)
-
-    def get_config(self):
-        return super().get_config() | {"patch_size": self.patch_size}
 
 
 @fusing.carries.answer(PadToPatches)

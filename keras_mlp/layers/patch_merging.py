@@ -5,9 +5,10 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class PatchMerging(keras.layers.Layer):
     """The four positions of each 2 x 2 cell, one after the other in the channels, the row running fastest.
 

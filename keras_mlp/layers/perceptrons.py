@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.products import stacked_product
 from keras_mlp.layers.sizes import check_multiples
 
@@ -40,11 +41,8 @@ class _Tiles(keras.layers.Layer):
         batch, height, width, _ = ops.shape(x)
         return batch, height // self.tile[0], width // self.tile[1]
 
-    def get_config(self):
-        return super().get_config() | {"tile": self.tile}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class TilePartition(_Tiles):
     """A map cut into tiles that do not overlap, each an item of a larger batch.
 
@@ -87,11 +85,8 @@ class TilePartition(_Tiles):
         batch = None if None in (batch, *count) else batch * count[0] * count[1]
         return (batch, *self.tile, channels // self.share_sets, self.share_sets)
 
-    def get_config(self):
-        return super().get_config() | {"share_sets": self.share_sets}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class TileMerge(_Tiles):
     """The way back from tiles to a map.
 
@@ -127,11 +122,8 @@ class TileMerge(_Tiles):
     def compute_output_shape(self, input_shape):
         return input_shape[1]
 
-    def get_config(self):
-        return super().get_config() | {"in_place": self.in_place}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class ChannelPerceptron(keras.layers.Layer):
     """One linear layer across the positions of a tile for each share-set, the same for all groups.
 
@@ -179,11 +171,8 @@ class ChannelPerceptron(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {"use_bias": self.use_bias}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class LocalPerceptron(keras.layers.Layer):
     """A depthwise convolution on each tile, zeros around it: a kernel for each share-set, the same for all groups.
 
@@ -227,9 +216,6 @@ class LocalPerceptron(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return super().get_config() | {"kernel_size": self.kernel_size, "use_bias": self.use_bias}
 
 
 @fusing.reads.answer(ChannelPerceptron)

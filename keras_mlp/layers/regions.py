@@ -5,13 +5,14 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.parts import part
 from keras_mlp.layers.sizes import check_side
 
 _BORDERS = ("circular", "replicate", "zeros")
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RegionPartition(keras.layers.Layer):
     """A map, moved along an axis and cut into regions, as one position a region.
 
@@ -94,17 +95,8 @@ class RegionPartition(keras.layers.Layer):
         shape[-1] *= self.size
         return tuple(shape)
 
-    def get_config(self):
-        return super().get_config() | {
-            "side": self.side,
-            "size": self.size,
-            "shift": self.shift,
-            "shift_border": self.shift_border,
-            "border": self.border,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class RegionMerge(keras.layers.Layer):
     """The way back from regions to positions: what `RegionPartition` continued is cut off, what it moved moves back.
 
@@ -147,9 +139,6 @@ class RegionMerge(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         regions, like = input_shape
         return (*like[:-1], regions[-1] // self.size)
-
-    def get_config(self):
-        return super().get_config() | {"side": self.side, "size": self.size, "shift": self.shift}
 
 
 @fusing.carries.answer(RegionPartition)

@@ -7,10 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.normalization import layer_norm
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class Affine(keras.layers.Layer):
     """`alpha * x + beta`, channel by channel: in place of normalisation, without any statistics.
 
@@ -38,15 +39,12 @@ class Affine(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {"initial_scale": self.initial_scale}
-
 
 TOKEN_NORMS = {"affine": lambda name: Affine(name=name), "layer": functools.partial(layer_norm, epsilon=1e-6)}
 """Norms by name that timm's `MlpMixer` is given, which work on each token by itself."""
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class LayerScale(keras.layers.Layer):
     """`gamma * x`, channel by channel, on a residual branch.
 
@@ -73,12 +71,9 @@ class LayerScale(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {"initial_scale": self.initial_scale}
-
 
 @fusing.as_base
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class Rescaling(keras.layers.Rescaling):
     """`keras.layers.Rescaling` whose channels are the last axis, whatever the global image data format is.
 

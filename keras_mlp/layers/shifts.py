@@ -5,10 +5,12 @@ import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered, with_config
 from keras_mlp.layers.parts import part
 from keras_mlp.layers.sizes import check_side
 
 
+@with_config
 class _Shift(keras.layers.Layer):
     """Groups of channels moved along the height or the width, zeros coming in from outside."""
 
@@ -34,11 +36,8 @@ class _Shift(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {"side": self.side, "size": self.size}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class AxialShift(_Shift):
     """Groups of neighbouring channels moved along the height or the width, zeros coming in from outside.
 
@@ -71,11 +70,8 @@ class AxialShift(_Shift):
         groups = [(start, min(width, channels - start)) for start in range(0, channels, width)]
         return ops.concatenate([window((g - half) * self.dilation, group) for g, group in enumerate(groups)], -1)
 
-    def get_config(self):
-        return super().get_config() | {"dilation": self.dilation}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class CycleShift(_Shift):
     """Channels moved in turn along the height or the width, zeros coming in from outside.
 

@@ -1,14 +1,14 @@
 """Split attention: branches summed with weights that the image itself decides on, channel by channel."""
 
-import keras
 from keras import ops
 
 from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.composite import Composite
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class SplitAttention(Composite):
     """The weighted sum of maps, with weights from an MLP on the average of their sum.
 
@@ -54,10 +54,3 @@ class SplitAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
-
-    def get_config(self):
-        return super().get_config() | {
-            "activation": keras.activations.serialize(self.activation),
-            "reduction": self.reduction,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

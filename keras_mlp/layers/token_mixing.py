@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import activations, initializers
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.products import across_tokens
@@ -53,14 +54,8 @@ class _AlongTokens(GridLayer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class TokenMLP(_AlongTokens):
     """MLP along the tokens, shared by all channels.
 
@@ -120,16 +115,8 @@ class TokenMLP(_AlongTokens):
         y = self.dropout(self.gate(y, training=training) if self.gated else y, training=training)
         return _tokens_back(self.dropout(self.fc2(y), training=training), x)
 
-    def get_config(self):
-        return super().get_config() | {
-            "hidden_dim": self.hidden_dim,
-            "activation": keras.activations.serialize(self.activation),
-            "dropout_rate": self.dropout_rate,
-            "gated": self.gated,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class TokenDense(_AlongTokens):
     """One linear layer along the tokens, shared by all channels.
 
@@ -160,7 +147,7 @@ class TokenDense(_AlongTokens):
         return ops.reshape(across_tokens(self.fc, tokens), (-1, *x.shape[1:]))
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class AxisDense(_AlongTokens):
     """One linear layer along the height or the width, shared by all columns or rows and all segments of the channels.
 
@@ -219,6 +206,3 @@ class AxisDense(_AlongTokens):
         y = self.fc(ops.reshape(y, (-1, others, length * inner)))
         y = ops.swapaxes(ops.reshape(y, (-1, others, length, inner)), 1, 2)
         return ops.reshape(y, (-1, height, width, channels))
-
-    def get_config(self):
-        return super().get_config() | {"side": self.side, "segments": self.segments, "use_bias": self.use_bias}

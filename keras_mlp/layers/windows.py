@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_multiples
 
 
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class WindowPartition(keras.layers.Layer):
     """A map cut into square windows that do not overlap.
 
@@ -41,11 +42,8 @@ class WindowPartition(keras.layers.Layer):
         count = None if None in (height, width) else (height // self.size) * (width // self.size)
         return (batch, count, self.size**2, channels)
 
-    def get_config(self):
-        return super().get_config() | {"size": self.size}
 
-
-@keras.saving.register_keras_serializable(package="keras_mlp")
+@registered
 class WindowMerge(keras.layers.Layer):
     """The way back from windows to a map.
 
@@ -70,9 +68,6 @@ class WindowMerge(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         windows, like = input_shape
         return (*like[:-1], windows[-1])
-
-    def get_config(self):
-        return super().get_config() | {"size": self.size}
 
 
 @fusing.carries.answer(WindowPartition, WindowMerge)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.layers import activations, products
+from keras_mlp.layers import activations, configs, products
 
 
 def public_layers():
@@ -537,3 +537,39 @@ def test_patch_merging_puts_four_neighbours_side_by_side(height, width):
         inputs = keras.Input(shape)
         outputs = layers.PatchMerging()(inputs)
         np.testing.assert_array_equal(keras.Model(inputs, outputs)(x), expected)
+
+
+def test_a_config_has_what_the_constructor_takes_and_what_the_bases_write():
+    @configs.with_config
+    class Base(keras.layers.Layer):
+        def __init__(self, size, activation=None, **kwargs):
+            super().__init__(**kwargs)
+            self.size, self.activation = (size, size), activations.get(activation)
+
+    @configs.with_config
+    class Derived(Base):
+        def __init__(self, kernel_initializer="zeros", **kwargs):
+            super().__init__(**kwargs)
+            self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    @configs.with_config
+    class Same(Derived):
+        pass
+
+    for kind in (Derived, Same):
+        layer = kind(size=2, activation="relu", name="one")
+        config = layer.get_config()
+        assert (config["name"], config["size"], config["activation"]) == ("one", (2, 2), "relu")
+        assert config["kernel_initializer"] == keras.initializers.serialize(layer.kernel_initializer)
+
+
+def test_a_class_that_writes_its_config_itself_goes_on_doing_so():
+    @configs.with_config
+    class Own(keras.layers.Layer):
+        def __init__(self, size):
+            super().__init__()
+
+        def get_config(self):
+            return {"size": 3}
+
+    assert Own(2).get_config() == {"size": 3}

@@ -25,9 +25,11 @@ from keras_mlp.layers import (
     fusing,
     residual,
 )
+from keras_mlp.layers.attention import attend
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_known, check_multiples
+from keras_mlp.layers.windows import cut_windows, join_windows
 
 __all__ = [
     "SWAT",
@@ -214,13 +216,6 @@ class StructuredTokenMixing(GridLayer):
         return input_shape
 
 
-def _windows(x, window):
-    """`(batch, H, W, C)` cut into `(batch * windows, window ** 2, C)`."""
-    height, width, channels = x.shape[1:]
-    x = ops.reshape(x, (-1, height // window, window, width // window, window, channels))
-    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, window**2, channels))
-
-
 def _rolled(x, shift):
     """`x` moved up and left by `shift` positions, what falls off coming back at the other side."""
     for axis in (1, 2):
@@ -285,24 +280,15 @@ class StructuredAttention(Composite):
         inside = ops.transpose(getattr(self, name + "_conv")(inside), (0, 3, 1, 2))
         return 0.5 * (y + ops.reshape(inside, (-1, height, width, y.shape[-1])))
 
-    def _attend(self, qkv, bias):
-        """`(groups, n, 3 C)` to `(groups, n, C)`; `bias(scores)` adds what belongs to the positions."""
-        n, channels = qkv.shape[1], qkv.shape[2] // 3
-        d = channels // self.heads
-        q, k, v = ops.unstack(ops.transpose(ops.reshape(qkv, (-1, n, 3, self.heads, d)), (2, 0, 3, 1, 4)), 3)
-        scores = ops.matmul(q * d**-0.5, ops.swapaxes(k, -1, -2))
-        y = ops.matmul(ops.softmax(bias(scores), axis=-1), v)
-        return ops.reshape(ops.swapaxes(y, 1, 2), (-1, n, channels))
-
     def call(self, x):
         (height, width, channels), w = x.shape[1:], self.window
         qkv = self._project(x, "qkv")
         if not w:
-            y = self._attend(ops.reshape(qkv, (-1, height * width, 3 * channels)), lambda scores: scores)
+            y = attend(ops.reshape(qkv, (-1, height * width, 3 * channels)), self.heads)
             return self._project(ops.reshape(y, (-1, height, width, channels)), "proj")
-        y = self._attend(_windows(_rolled(qkv, self.shift) if self.shift else qkv, w), self._bias((height, width)))
-        y = ops.reshape(y, (-1, height // w, width // w, w, w, channels))
-        y = ops.reshape(ops.transpose(y, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
+        windows = cut_windows(_rolled(qkv, self.shift) if self.shift else qkv, w)
+        y = attend(ops.reshape(windows, (-1, w * w, 3 * channels)), self.heads, bias=self._bias((height, width)))
+        y = join_windows(y, w, height, width)
         return self._project(_rolled(y, -self.shift) if self.shift else y, "proj")
 
     def _bias(self, grid):

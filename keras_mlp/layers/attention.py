@@ -8,6 +8,28 @@ from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 
 
+def attend(qkv, heads: int, scale: float | None = None, bias=None):
+    """`softmax(scale * q k^T + bias) v`, head by head.
+
+    Args:
+        qkv: queries, keys and values beside each other, `(groups, n, 3 * channels)`.
+        heads: number of heads, which divides the channels.
+        scale: factor on the products of queries and keys; `None` for `1 / sqrt(channels / heads)`.
+        bias: what is done to the products, `(groups, heads, n, n)`, before the softmax; `None` for nothing.
+
+    Returns:
+        A tensor `(groups, n, channels)`.
+    """
+    _, n, channels = qkv.shape
+    channels //= 3
+    groups, n = (-1, n) if n is not None else (ops.shape(qkv)[0], -1)
+    d = channels // heads
+    q, k, v = ops.unstack(ops.transpose(ops.reshape(qkv, (groups, n, 3, heads, d)), (2, 0, 3, 1, 4)), 3)
+    scores = ops.matmul(q * (d**-0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
+    y = ops.matmul(ops.softmax(bias(scores) if bias else scores, axis=-1), v)
+    return ops.reshape(ops.swapaxes(y, 1, 2), (groups, n, channels))
+
+
 @registered
 class SelfAttention(Composite):
     """Multi-head self-attention over all positions of a map.
@@ -49,14 +71,9 @@ class SelfAttention(Composite):
 
     def call(self, x):
         height, width, channels = x.shape[1:]
-        width_per_head = channels // self.heads
         known = None not in (height, width)
-        batch, positions = (-1, height * width) if known else (ops.shape(x)[0], -1)
-        qkv = ops.reshape(self.qkv(x), (batch, positions, 3, self.heads, width_per_head))
-        q, k, v = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
-        scale = width_per_head**-0.5 if self.scale is None else self.scale
-        weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
-        y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
+        positions = (-1, height * width) if known else (ops.shape(x)[0], -1)
+        y = attend(ops.reshape(self.qkv(x), (*positions, 3 * channels)), self.heads, self.scale)
         return self.proj(ops.reshape(y, (-1, height, width, channels) if known else ops.shape(x)))
 
     def compute_output_shape(self, input_shape):

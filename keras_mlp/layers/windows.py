@@ -8,6 +8,34 @@ from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_multiples
 
 
+def cut_windows(x, size: int):
+    """A map cut into square windows that do not overlap.
+
+    Args:
+        x: `(batch, height, width, channels)`; height and width are multiples of `size`.
+        size: side of a window in positions.
+
+    Returns:
+        A tensor `(batch, windows, size * size, channels)`, windows and the positions in them in row-major order.
+    """
+    _, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (-1, height // size, size, width // size, size, channels))
+    count = (height // size) * (width // size)
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, count, size**2, channels))
+
+
+def join_windows(windows, size: int, height, width):
+    """The way back from windows to a map `(batch, height, width, channels)`.
+
+    Args:
+        windows: `(batch, windows, size * size, channels)`, or with all windows of all maps on the first axis.
+        size: side of a window in positions.
+        height, width: of the map.
+    """
+    x = ops.reshape(windows, (-1, height // size, width // size, size, size, windows.shape[-1]))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, windows.shape[-1]))
+
+
 @registered
 class WindowPartition(keras.layers.Layer):
     """A map cut into square windows that do not overlap.
@@ -32,10 +60,7 @@ class WindowPartition(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x):
-        _, height, width, channels = ops.shape(x)
-        x = ops.reshape(x, (-1, height // self.size, self.size, width // self.size, self.size, channels))
-        count = (height // self.size) * (width // self.size)
-        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, count, self.size**2, channels))
+        return cut_windows(x, self.size)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
@@ -61,9 +86,7 @@ class WindowMerge(keras.layers.Layer):
     def call(self, inputs):
         windows, like = inputs
         _, height, width, _ = ops.shape(like)
-        channels = windows.shape[-1]
-        x = ops.reshape(windows, (-1, height // self.size, width // self.size, self.size, self.size, channels))
-        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
+        return join_windows(windows, self.size, height, width)
 
     def compute_output_shape(self, input_shape):
         windows, like = input_shape

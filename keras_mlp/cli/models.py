@@ -128,8 +128,8 @@ def open_classifier(
     else:
         network = open_model(model, weights, image_size)
         shape = input_shape(network)
-        if len(network.outputs[0].shape) != 2:
-            raise ValueError(f"{model} is no classifier: it answers {tuple(network.outputs[0].shape)}.")
+        if not has_scores(network):
+            raise ValueError(f"{model} is no classifier: it answers {network.output_shape}.")
         output = output_of(model, network, multi_label)
         resizing, names = preprocessing(model, weights), class_names(model, weights, output.classes)
 
@@ -139,6 +139,11 @@ def open_classifier(
     if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
         resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
     return Classifier(lambda images: output.probabilities(answers(images)), shape, resizing, names, output)
+
+
+def has_scores(network) -> bool:
+    """Whether a Keras model answers one array `(n, units)`, as classifiers do."""
+    return isinstance(network.output_shape, tuple) and len(network.output_shape) == 2
 
 
 def define_decision_flags(flags):
@@ -186,6 +191,8 @@ def _open_tflite(path, kind):
         return runner(np.rint(images) if whole_pixels else images)
 
     shape = runner.input_shape[1:]
+    if runner.output_names is not None:
+        raise ValueError(f"{path} is no classifier: it has the outputs {', '.join(runner.output_names)}.")
     noise = answers(np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32"))
     if noise.ndim != 2:
         raise ValueError(f"{path} is no classifier: it answers {noise.shape}.")
@@ -208,7 +215,7 @@ def description(model: str, weights: str | None, network) -> tuple[dict, list[st
         told |= {"model": model, "paper": str(card.paper)}
         if published := card.weights.get(weights or zoo.FAMILIES[card.family].best):
             told |= {"weights": published.tag, "licence": published.licence, "training_data": published.training_data}
-    if len(network.outputs[0].shape) != 2:
+    if not has_scores(network):
         return told, None
     units = network.outputs[0].shape[-1]
     identifiers, names = zip(*class_names(model, weights, 2 if units == 1 else units), strict=True)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_mlp.copying import quantised
+from keras_mlp.export.outputs import names_of
 from keras_mlp.labels import check_names
 
 
@@ -32,13 +33,14 @@ def checked_path(path, suffix: str) -> pathlib.Path:
     return path
 
 
-def checked_shape(model, what: str, input_shape=None) -> tuple[int, ...]:
+def checked_shape(model, what: str, input_shape=None, named: bool = False) -> tuple[int, ...]:
     """The static shape of the images that an exported model takes; a `ValueError` for what cannot be exported.
 
     Args:
-        model: functional or sequential model with one input and one output.
+        model: functional or sequential model with one input and one output, or with outputs by name.
         what: the format, for messages.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
+        named: whether the format can have several outputs, by name.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
@@ -51,9 +53,11 @@ def checked_shape(model, what: str, input_shape=None) -> tuple[int, ...]:
             f'"{keras.backend.backend()}". Save the model to a .keras file and export it in a process with '
             "KERAS_BACKEND=tensorflow."
         )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    several = len(model.outputs) != 1 or names_of(model) is not None
+    if len(model.inputs) != 1 or (several and not (named and names_of(model))):
+        also = ", or several in a flat dictionary, by name" if named else ""
         raise ValueError(
-            "`model` must have one input and one output. "
+            f"`model` must have one input and one output{also}. "
             f"Received: {len(model.inputs)} inputs and {len(model.outputs)} outputs"
         )
     if layers := quantised(model):
@@ -123,15 +127,17 @@ def describe(images) -> str | None:
     return None if images is None else f"shape={np.shape(images)}, dtype={np.asarray(images).dtype}"
 
 
-def check_told(classes, metadata, outputs: int):
+def check_told(classes, metadata, outputs: int | None):
     """Raise a `ValueError` if names of classes or metadata cannot be written into a file.
 
     Args:
         classes: names, or `None`.
         metadata: a dictionary, or `None`.
-        outputs: how many the model has.
+        outputs: how many numbers the model gives for an image; `None` for a model whose outputs have names.
     """
     if classes is not None:
+        if outputs is None:
+            raise ValueError("`classes` go with a model of one output. Name those of several in `metadata`.")
         if isinstance(classes, str) or len(classes) != outputs:
             received = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
             raise ValueError(f"`classes` must name the {outputs} outputs of the model. Received: {received}")

@@ -32,6 +32,14 @@ def attach_metadata(path: str | os.PathLike, description: dict, classes: list[st
             archive.writestr(_LABELS, "".join(f"{name}\n" for name in classes))
 
 
+def named_outputs(path: str | os.PathLike) -> list[str] | None:
+    """The names of outputs that a .tflite file tells, as those from a model with a dictionary of outputs do."""
+    try:
+        return read_metadata(path)[0].get("named_outputs")
+    except ValueError:  # damaged: the file runs, and who asks for its metadata is told
+        return None
+
+
 def read_metadata(path: str | os.PathLike) -> tuple[dict, list[str] | None]:
     """What a .tflite file tells of itself.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_mlp.export.checks import checked_images, checked_path, checked_shape
 from keras_mlp.export.errors import ExportError, calls_of_a_library
+from keras_mlp.export.outputs import by_name, difference, largest, names_of
 from keras_mlp.export.portable import portable
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
@@ -22,14 +23,16 @@ def to_onnx(
     """Write a model as an .onnx file in float32, for batches of any length, and compare it with the model.
 
     Args:
-        model: functional or sequential model with one input and one output. It is not changed.
+        model: functional or sequential model with one input and one output, or with a dictionary of outputs: the file
+            then has the same names. It is not changed.
         path: where to write; ends in ".onnx". An existing file is replaced only once the new one is complete.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
         verify_with: images `(n, height, width, channels)` on which ONNX Runtime's answers are compared with the
             model's; by default two of random pixels.
 
     Returns:
-        The largest difference, in units of the standard deviation of the model's answers.
+        The largest difference, in units of the standard deviation of the model's answers; of each of several outputs
+        in units of its own.
 
     Raises:
         ImportError: the packages of the extra "onnx" are not installed.
@@ -37,7 +40,7 @@ def to_onnx(
         ExportError: the converter refused the model, or the file differs by more than 1e-4. No file was written.
     """
     path = checked_path(path, ".onnx")
-    shape = checked_shape(model, "ONNX", input_shape)
+    shape = checked_shape(model, "ONNX", input_shape, named=True)
     if verify_with is None:
         verify_with = np.random.default_rng(0).integers(0, 256, (2, *shape))
     images = checked_images("verify_with", verify_with, shape).astype("float32")
@@ -55,15 +58,19 @@ def to_onnx(
         content = pathlib.Path(temporary).read_bytes()  # the converter lets through operators that ONNX does not have
         with calls_of_a_library(REFUSAL):
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-            (answers,) = session.run(None, {session.get_inputs()[0].name: images})
-        expected = np.asarray(network.predict(images, verbose=0))
-        difference = float(np.abs(answers - expected).max() / (expected.std() or 1.0))
-        if not difference <= LIMIT:
+            answers = session.run(None, {session.get_inputs()[0].name: images})
+        names = [answer.name if names_of(model) else "" for answer in session.get_outputs()]
+        answers, expected = dict(zip(names, answers, strict=True)), by_name(network.predict(images, verbose=0))
+        differences = {name: difference(answers[name], answer) for name, answer in expected.items()}
+        worst = largest(differences)
+        if not differences[worst] <= LIMIT:
+            where = f" of its output {worst!r}" * bool(worst)
             raise ExportError(
-                f"The .onnx file does not answer like the model: the largest difference is {difference:.2g} standard "
-                f"deviations of the answers, allowed {LIMIT:g}. {path} was not written."
+                f"The .onnx file does not answer like the model: the largest difference{where} is "
+                f"{differences[worst]:.2g} standard deviations of the answers, allowed {LIMIT:g}. {path} was not "
+                "written."
             )
-        return difference
+        return differences[worst]
 
 
 def _hold_as_arrays(network):

@@ -75,20 +75,24 @@ def profile(path: str, threads: int, runs: int) -> list[dict]:
     compiled = made("LiteRtCreateCompiledModel", environment, model, options)
     graph = made("LiteRtGetModelSubgraph", model, index(0))
 
-    def buffer(kind):
-        """For the only input or output."""
-        tensor = made(f"LiteRtGetSubgraph{kind}", graph, index(0))
+    def buffer(kind, i):
+        tensor = made(f"LiteRtGetSubgraph{kind}", graph, index(i))
         tensor_type = ctypes.create_string_buffer(1024)  # a struct that is only handed on
         call("LiteRtGetRankedTensorType", tensor, tensor_type)
-        needs = made(f"LiteRtGetCompiledModel{kind}BufferRequirements", compiled, index(0), index(0))
+        needs = made(f"LiteRtGetCompiledModel{kind}BufferRequirements", compiled, index(0), index(i))
         return made("LiteRtCreateManagedTensorBufferFromRequirements", environment, tensor_type, needs)
 
-    image, answer = buffer("Input"), buffer("Output")
+    def buffers(kind):
+        """How many inputs or outputs there are, and a buffer for each."""
+        count = index(0)
+        call(f"LiteRtGetNumSubgraph{kind}s", graph, ctypes.byref(count))
+        return count, (ctypes.c_void_p * count.value)(*(buffer(kind, i) for i in range(count.value)))
+
+    images, answers = buffers("Input"), buffers("Output")
 
     def run(times):
         for _ in range(times):
-            one = index(1)
-            call("LiteRtRunCompiledModel", compiled, index(0), one, ctypes.byref(image), one, ctypes.byref(answer))
+            call("LiteRtRunCompiledModel", compiled, index(0), *images, *answers)
 
     profiler = made("LiteRtCompiledModelGetProfiler", compiled)
     run(3)  # to warm up

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from keras_mlp.checkpoints.untrusted import one_line
+from keras_mlp.export.metadata import named_outputs
 from keras_mlp.export.quiet import quiet
 from keras_mlp.extras import need
 
@@ -21,13 +22,15 @@ class Runner:
     """A .tflite file, loaded and callable on NumPy batches.
 
     Args:
-        path: the file; it has one input and one output.
+        path: the file; it has one input.
         threads: threads the interpreter computes with.
 
     Attributes:
         input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`; `None` for a batch of any number.
         input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
-        output_step: how far apart neighbouring values are that a quantised output can take; 0 for one in float.
+        output_names: names of its outputs, where it answers a dictionary of them; else `None`.
+        output_step: how far apart neighbouring values are that a quantised output can take; 0 for one in float. `{name:
+            step}` where the outputs have names.
 
     Raises:
         ValueError: there is no such file, it is not a TFLite file, it needs operators the interpreter lacks, or
@@ -48,16 +51,19 @@ class Runner:
                 self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"LiteRT cannot run {path}: {one_line(error)}") from error
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(f"Only one input and one output are handled; {path} has {len(inputs)} and {len(outputs)}.")
-        (self._input,), (self._output,) = inputs, outputs
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise ValueError(f"Only one input is handled; {path} has {len(inputs)}.")
+        (self._input,) = inputs
+        self._outputs = _outputs(self._interpreter)
+        alone = len(self._outputs) == 1 and named_outputs(path) != [*self._outputs]
+        self.output_names = None if alone else tuple(self._outputs)
         batch, *shape = (None if side < 0 else int(side) for side in self._input["shape_signature"])
         self.input_shape = (batch, *shape)
         self.input_dtype = np.dtype(self._input["dtype"])
-        self.output_step = float(self._output["quantization"][0])
+        self.output_step = self._answer({name: float(o["quantization"][0]) for name, o in self._outputs.items()})
 
-    def __call__(self, images) -> np.ndarray:
+    def __call__(self, images) -> np.ndarray | dict[str, np.ndarray]:
         """Answer for a batch of any length, in portions of the file's own batch; of up to 32 where it takes any.
 
         Args:
@@ -65,7 +71,8 @@ class Runner:
                 whole numbers in 0–255; where it is int8 they are quantised here.
 
         Returns:
-            float32 array `(n, ...)`; the answers of a quantised output are scaled back.
+            float32 array `(n, ...)`; the answers of a quantised output are scaled back. A file with several outputs, or
+            one that was exported from a dictionary of outputs, answers `{name: array}`.
 
         Raises:
             ValueError: `images` has another shape, no rows, or values that the input cannot hold.
@@ -79,14 +86,15 @@ class Runner:
         images = self._encode(images)
         size = self.input_shape[0] or min(len(images), _PORTION)
         self._take(size)
-        answers = []
+        answers = {name: [] for name in self._outputs}
         for start in range(0, len(images), size):
             portion = images[start : start + size]
             padding = [(0, size - len(portion))] + [(0, 0)] * (images.ndim - 1)
             self._interpreter.set_tensor(self._input["index"], np.pad(portion, padding))
             self._interpreter.invoke()
-            answers.append(self._interpreter.get_tensor(self._output["index"])[: len(portion)])
-        return self._decode(np.concatenate(answers))
+            for name, output in self._outputs.items():
+                answers[name].append(self._interpreter.get_tensor(output["index"])[: len(portion)])
+        return self._answer({name: self._decode(name, np.concatenate(parts)) for name, parts in answers.items()})
 
     def _take(self, size):
         """Make ready for batches of a size."""
@@ -108,10 +116,26 @@ class Runner:
             )
         return encoded
 
-    def _decode(self, answers):
-        scale, zero = self._output["quantization"]
+    def _answer(self, values: dict):
+        """Values by output as they are handed out: without the name where there is none."""
+        return next(iter(values.values())) if self.output_names is None else values
+
+    def _decode(self, name, answers):
+        scale, zero = self._outputs[name]["quantization"]
         answers = answers.astype("float32")
         return (answers - np.float32(zero)) * np.float32(scale) if scale else answers
+
+
+def _outputs(interpreter) -> dict[str, dict]:
+    """Details of each output by its name in the file's signature; by the tensor's own where it has none, or several."""
+    details = interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        (key,) = signatures
+        named = interpreter.get_signature_runner(key).get_output_details()
+        if {detail["index"] for detail in named.values()} == {detail["index"] for detail in details}:
+            return dict(named)
+    return {detail["name"]: detail for detail in details}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +232,7 @@ def profile_tflite(path: str | os.PathLike, threads: int = 1, runs: int = 50) ->
     The profiler counts whole microseconds of each operator: those of a very small model round to nothing.
 
     Args:
-        path: the file; it has one input and one output.
+        path: the file; it has one input.
         threads: threads it computes with.
         runs: calls to measure.
 

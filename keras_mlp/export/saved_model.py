@@ -6,6 +6,7 @@ import keras
 
 from keras_mlp.cards import Preprocessing
 from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.outputs import names_of
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.files import atomic_path
@@ -29,10 +30,12 @@ def to_saved_model(
       `preprocessing` says. What TensorFlow cannot read, or reads wrong, is an error: TIFF, a BMP with a palette, a WebP
       that is an animation or has EXIF, which may say that it is turned; and an image of more than `max_pixels`.
 
-    Both answer `{"outputs": ...}`, the model's own answers in float32.
+    Both answer `{"outputs": ...}`, the model's own answers in float32; those of a model with a dictionary of outputs by
+    its own names.
 
     Args:
-        model: functional or sequential model with one input of 1 or 3 channels and one output. It is not changed.
+        model: functional or sequential model with one input of 1 or 3 channels and one output, or a dictionary of
+            outputs. It is not changed.
         path: folder to write. One that is there is replaced only once the new one is complete.
         preprocessing: how images are resized, `keras_mlp.model_card(name).preprocessing`; by default the short side to
             1 / 0.875 of the input's, and the centre cropped. Normalisation is the model's own business.
@@ -43,7 +46,7 @@ def to_saved_model(
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
     """
     path = checked_path(path, "")
-    shape = checked_shape(model, "SavedModel", input_shape)
+    shape = checked_shape(model, "SavedModel", input_shape, named=True)
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"`model` must take images of 1 or 3 channels, to be read from files. It takes: {shape}")
     import tensorflow as tf
@@ -60,7 +63,8 @@ def to_saved_model(
         return tf.ensure_shape(image, shape)
 
     def pixels(pixels):
-        return {"outputs": network(pixels, training=False)}
+        answers = network(pixels, training=False)
+        return answers if names_of(model) else {"outputs": answers}
 
     def encoded_images(encoded_images):
         return pixels(tf.map_fn(read, encoded_images, fn_output_signature=tf.TensorSpec(shape, tf.float32)))

@@ -15,6 +15,7 @@ from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
+from keras_mlp.export.outputs import names_of, only_meaning
 from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
 from keras_mlp.export.verify import Verification, checked_labels, verify
@@ -90,7 +91,8 @@ def to_tflite(
     `unzip`.
 
     Args:
-        model: functional or sequential model with one input and one output. It is not changed.
+        model: functional or sequential model with one input and one output, or with a dictionary of outputs, such as
+            `keras_mlp.feature_pyramid`: the file then has the same names. It is not changed.
         path: where to write; ends in ".tflite". An existing file is replaced only once the new one is complete.
         precision: "float32", "float16", "dynamic_int8", "int8" or "int16x8".
         representative: for "int8" and "int16x8", images `(n, height, width, channels)` in the units `model` takes, a
@@ -128,7 +130,7 @@ def to_tflite(
         print(exported.verification, exported.float_layers)
     """
     path = checked_path(path, ".tflite")
-    shape = checked_shape(model, "TFLite", input_shape)
+    shape = checked_shape(model, "TFLite", input_shape, named=True)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(
             f"`batch_size` must be a positive integer, or None for any number. Received: batch_size={batch_size!r}"
@@ -148,8 +150,8 @@ def to_tflite(
             "activations' ranges on, and no other takes them. "
             f"Received: precision={precision!r}, representative={describe(representative)}"
         )
-    output = output or Output.perhaps(model)
-    check_told(classes, metadata, output.classes if output else model.output_shape[-1])
+    names, output = names_of(model), only_meaning(model, output)
+    check_told(classes, metadata, output.classes if output else None if names else model.output_shape[-1])
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
         if len(representative) < (batch_size or 1):
@@ -186,6 +188,8 @@ def to_tflite(
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
         if float_layers:
             given["float_layers"] = float_layers
+        if names:
+            given["named_outputs"] = names
         if output:
             given["output"] = {"kind": output.kind, "activation": output.activation}
         attach_metadata(temporary, given, classes)
@@ -205,9 +209,10 @@ def to_tflite(
         if verify_with is not None:
             found = verify(model, temporary, images, labels, output)
             if not LIMITS[precision].admits(found):
+                worst = f"Its output {found.worst!r} differs most. " if found.worst else ""
                 raise ExportError(
                     f"The {precision} file does not answer like the model: found {found}, allowed {LIMITS[precision]}. "
-                    f"{path} was not written."
+                    f"{worst}{path} was not written."
                 )
         return Exported(
             path=str(path),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_mlp
+from keras_mlp import export
 from keras_mlp.checkpoints import readers
 from keras_mlp.cli import console
 
@@ -158,6 +159,16 @@ def test_export_measures_what_int8_costs(command, tiny, tmp_path):
         answer = command(*words, flag)
         assert answer.code == 2 and "go with --precision=int8" in answer.err
     assert command(*words, "--precision=int8", "--max_accuracy_drop=5").code == 2
+
+
+def test_a_pyramid_is_exported_and_is_no_classifier(command, tiny, pictures, tmp_path):
+    keras_mlp.feature_pyramid(keras.models.load_model(tiny)).save(tmp_path / "pyramid.keras")
+    path = tmp_path / "pyramid.tflite"
+    out = command("export", f"--model={tmp_path / 'pyramid.keras'}", f"--output={path}").out
+    assert "largest difference" in out and "the same class" not in out
+    assert list(export.Runner(path).output_names) == export.read_metadata(path)[0]["named_outputs"]
+    for model in ("pyramid.keras", "pyramid.tflite"):
+        assert "is no classifier" in command("predict", f"--model={tmp_path / model}", pictures).err
 
 
 def test_export_to_onnx_and_to_a_saved_model(command, tiny, tmp_path):

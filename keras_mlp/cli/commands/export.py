@@ -141,7 +141,7 @@ def _to_tflite(flags, model, shape):
 
     pixels, kind = _pixels(flags, shape)
     verify_with = pixels
-    output = models.output_of(flags.model, model, flags.multi_label) if len(model.output_shape) == 2 else None
+    output = models.output_of(flags.model, model, flags.multi_label) if models.has_scores(model) else None
     if flags.max_accuracy_drop is not None:
         verify_with, kind = _labelled(flags, model, shape, output), "evaluation"
     metadata, names = models.description(flags.model, flags.weights, model)

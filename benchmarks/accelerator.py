@@ -14,6 +14,8 @@ import time
 
 from absl import app, flags
 
+from benchmarks import tables
+
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["mlp_mixer_b16", "res_mlp_24", "g_mlp_s16"], "Names in the zoo.")
 flags.DEFINE_list("batches", ["64", "256"], "Images at a time.")
@@ -134,7 +136,12 @@ def main(argv):
 
     if not torch.cuda.is_available():
         raise SystemExit("PyTorch sees no GPU.")
-    print(torch.cuda.get_device_name(), FLAGS.precision)
+    gpu = {"machine": torch.cuda.get_device_name()}
+    table = tables.Table(
+        *(("model", "<20"), ("precision", "<9"), ("batch", "d"), ("who", "<9"), ("form", "<8"), ("images/s", ",.0f")),
+        *(("of the peak", ".0%"), ("ours over it", ".2f"), ("lowest to highest", ">17")),
+        source=tables.this_run() | gpu,
+    )
     rows = []
     for name in FLAGS.models:
         for batch in map(int, FLAGS.batches):
@@ -142,12 +149,9 @@ def main(argv):
             rows += found
             for row in found:
                 low, high = row["spread"]
-                print(
-                    f"{name} batch {batch}: {row['who']} {row['form']} {row['images_per_second']:,.0f} images/s, "
-                    f"{100 * row['peak_share']:.1f} % of {row['peak_tflops']:.0f} TFLOP/s; "
-                    f"ours is {row['ours_times']:.2f} times as fast ({low:.2f} to {high:.2f})",
-                    flush=True,
-                )
+                numbers = row["images_per_second"], row["peak_share"], row["ours_times"]
+                spread = f"{low:.2f} to {high:.2f}"
+                table.row(name, FLAGS.precision, batch, row["who"], row["form"], *numbers, spread)
     if FLAGS.json:
         from keras_mlp import files
 

@@ -14,6 +14,8 @@ import time
 
 from absl import app, flags
 
+from benchmarks import tables
+
 _ONLY = flags.DEFINE_list("only", None, "What to measure; by default rand_augment, erasing, mixup and cutmix.")
 _SIZE = flags.DEFINE_integer("image_size", 224, "Height and width in pixels.", lower_bound=8)
 _BATCH = flags.DEFINE_integer("batch", 32, "Batch size.", lower_bound=2)
@@ -110,8 +112,8 @@ def _sums(tf, dataset):
     return [tf.reduce_sum(images).numpy() for images, _ in dataset]
 
 
-def measure(tf, what, contenders):
-    """Print the images a second of each, and whether its images repeat."""
+def measure(tf, what, contenders, table):
+    """Add a row for each: its images a second, and whether its images repeat."""
     rates = {who: [] for who in contenders}
     repeats = {}
     for turn in range(1 + _ROUNDS.value):
@@ -133,7 +135,7 @@ def measure(tf, what, contenders):
                 del rates[who]
     for who, found in rates.items():
         same = "repeatable" if repeats[who] else "not repeatable"
-        print(f"{what:<13} {who:<22} {statistics.median(found):7.0f} images a CPU second, {same}", flush=True)
+        table.row(what, who, statistics.median(found), same)
 
 
 def main(argv):
@@ -145,8 +147,11 @@ def main(argv):
     if unknown := set(chosen) - set(candidates()):
         sys.exit(f"error: --only: {', '.join(sorted(unknown))} is not known. It takes: {', '.join(candidates())}.")
     print(f"{_SIZE.value} pixels, batches of {_BATCH.value}, {_IMAGES.value} images a turn, {_ROUNDS.value} turns")
+    table = tables.Table(
+        *(("augmentation", "<13"), ("who", "<22"), ("images a CPU second", ".0f"), ("with the same seed", "<18"))
+    )
     for what in chosen:
-        measure(tf, what, candidates()[what])
+        measure(tf, what, candidates()[what], table)
 
 
 if __name__ == "__main__":

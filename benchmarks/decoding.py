@@ -12,6 +12,8 @@ import time
 
 from absl import app, flags
 
+from benchmarks import tables
+
 _HEIGHT = flags.DEFINE_integer("height", 375, "Pixels.", lower_bound=8)
 _WIDTH = flags.DEFINE_integer("width", 500, "Pixels.", lower_bound=8)
 _IMAGES = flags.DEFINE_integer("images", 2000, "Images in a turn; few show the start.", lower_bound=2)
@@ -52,6 +54,10 @@ def main(argv):
         return tf.io.decode_image(content, channels=3, expand_animations=False)
 
     print(f"{_WIDTH.value}×{_HEIGHT.value} pixels, {_IMAGES.value} images a turn, {_ROUNDS.value} turns")
+    table = tables.Table(
+        *(("file", "<13"), ("TensorFlow, images a CPU second", ".0f"), ("ms", ".2f")),
+        *(("keras_mlp, images a CPU second", ".0f"), ("ms", ".2f")),
+    )
     for kind, content in files().items():
         times = {"TensorFlow": [], "keras_mlp": []}
         datasets = {
@@ -66,8 +72,7 @@ def main(argv):
                 if turn:  # the first warms up
                     times[who].append((time.process_time() - start) / _IMAGES.value)
         found = {who: statistics.median(seconds) for who, seconds in times.items()}
-        rates = ", ".join(f"{who} {1 / seconds:.0f} ({1e3 * seconds:.2f} ms)" for who, seconds in found.items())
-        print(f"{kind:<13} {rates}", flush=True)
+        table.row(kind, *(number for seconds in found.values() for number in (1 / seconds, 1e3 * seconds)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import time
 
 from absl import app, flags
 
-from benchmarks import on_tensorflow
+from benchmarks import on_tensorflow, tables
 
 _EXPERTS = flags.DEFINE_list("experts", ["4", "8", "16"], "Numbers of experts.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
@@ -38,7 +38,10 @@ def main(argv):
 
     x = keras.Input(TABLE)
     counts = [int(count) for count in _EXPERTS.value]
-    print(f"{'items':<9} {'form':<6} {'batch':>5} {'experts':>7} {'k':>2} {'slots':>6} {'ms':>8} {'times dense':>12}")
+    table = tables.Table(
+        *(("items", "<9"), ("form", "<6"), ("batch", "5d"), ("experts", "d"), ("k", "2d"), ("slots", "6.2f")),
+        *(("ms", "8.2f"), ("times dense", ".2f")),
+    )
     for items, (hidden_dim, k) in MIXTURES.items():
         layers = {count: MixtureOfExperts(hidden_dim, count, k, items) for count in counts}
         models = {0: keras.Model(x, dense(x, items, hidden_dim))}
@@ -54,8 +57,7 @@ def main(argv):
                 for count, layer in layers.items():
                     ratio = statistics.median(t / one for t, one in zip(times[count], times[0], strict=True))
                     slots = layer.capacity * count / number
-                    row = f"{items:<9} {form:<6} {batch:>5} {count:>7} {k:>2} {slots:>6.2f}"
-                    print(f"{row} {1e3 * statistics.median(times[count]):>8.2f} {ratio:>12.2f}", flush=True)
+                    table.row(items, form, batch, count, k, slots, 1e3 * statistics.median(times[count]), ratio)
 
 
 def in_turns(steps) -> dict:

@@ -13,7 +13,7 @@ import time
 
 from absl import app, flags
 
-from benchmarks import on_tensorflow
+from benchmarks import on_tensorflow, tables
 
 _MODELS = flags.DEFINE_list("models", ["hire_mlp_tiny"], "Models of the zoo, by name.")
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
@@ -28,8 +28,10 @@ def main(argv):
     import keras_mlp
 
     print(f"batch {_BATCH.value}, float32, {_THREADS.value} threads, {_ROUNDS.value} rounds")
-    line = "{:<20} {:>7} {:>22} {:>20} {:>9} {:>9} {:>22}"
-    print(line.format("model", "merges", "parameters (M)", "MACs (G)", "ms", "fused ms", "faster by (range)"))
+    table = tables.Table(
+        *(("model", "<20"), ("merges", "d"), ("parameters (M)", ">16"), ("multiply-adds (G)", ">18")),
+        *(("ms", ".0f"), ("fused ms", ".0f"), ("faster by (range)", ">22")),
+    )
     for name in _MODELS.value:
         try:
             model = keras_mlp.create_model(name, weights=None)
@@ -43,11 +45,11 @@ def main(argv):
         row = [
             f"{report.parameters_before / 1e6:.2f} to {report.parameters_after / 1e6:.2f}",
             f"{report.macs_before / 1e9:.3f} to {report.macs_after / 1e9:.3f}",
-            f"{before:.0f}",
-            f"{after:.0f}",
+            before,
+            after,
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         ]
-        print(line.format(name, len(report.merges), *row), flush=True)
+        table.row(name, len(report.merges), *row)
 
 
 def _seconds(step) -> float:

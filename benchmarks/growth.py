@@ -16,6 +16,7 @@ import sys
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.models import named
 
 _MODELS = flags.DEFINE_list("models", ["mlp_mixer_s32", "hire_mlp_tiny"], "Models, or smallest: of each family.")
@@ -111,8 +112,9 @@ def main(argv):
     except ValueError as error:
         sys.exit(f"error: {error}")
     rows, by_size = [], []
-    print(
-        f"{'model':<20} {'over':<7} {'time':>6} {'memory':>7} {'MACs':>6}   exponents; then the largest: s, MB, G MACs"
+    table = tables.Table(
+        *(("model", "<20"), ("over", "<7"), ("multiply-adds", ".2f"), ("time", ".2f"), ("memory", ".2f")),
+        *(("largest", "d"), ("s there", ".2f"), ("MB there", ".0f")),
     )
     for name in names:
         for over, points in (("pixels", [(s, batches[0]) for s in sizes]), ("batch", [(sizes[0], b) for b in batches])):
@@ -122,13 +124,10 @@ def main(argv):
             rows += found
             by_size += found if over == "pixels" else []
             x = [row["size"] ** 2 if over == "pixels" else row["batch"] for row in found]
-            fits = [exponent(x, [row[key] for row in found]) for key in ("seconds", "megabytes", "macs")]
+            fits = [exponent(x, [row[key] for row in found]) for key in ("macs", "seconds", "megabytes")]
             last = found[-1]
-            print(
-                f"{name:<20} {over:<7} {fits[0]:>6.2f} {fits[1]:>7.2f} {fits[2]:>6.2f}   "
-                f"{last['seconds']:.2f}, {last['megabytes']:.0f}, {last['macs'] / 1e9:.1f}",
-                flush=True,
-            )
+            largest = last["size" if over == "pixels" else "batch"]
+            table.row(name, over, *fits, largest, last["seconds"], last["megabytes"])
         if _JSON.value:  # after each model: what has been measured is not lost if the next ends the command
             with atomic_path(_JSON.value) as temporary:
                 pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")

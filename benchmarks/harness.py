@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags
 
-from benchmarks import machine
+from benchmarks import machine, tables
 from benchmarks.contender import PASSES, Contender, Unavailable
 from benchmarks.machine import PEAK_SIZES
 from benchmarks.models import FORMS, PRECISIONS, named
@@ -65,7 +65,8 @@ def _main(task, argv):
             for precision in PRECISIONS[who]
             if form in _FORMS.value and precision in precisions
         ]
-        rows += measure(contenders, batches, _ROUNDS.value, _SECONDS.value, PASSES[task] * macs[model])
+        found = measure(contenders, batches, _ROUNDS.value, _SECONDS.value, PASSES[task] * macs[model])
+        rows += [row | tables.this_run() for row in found]
         if _JSON.value:  # after each model: what has been measured is not lost if the next ends the command
             with atomic_path(_JSON.value) as temporary:
                 pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")

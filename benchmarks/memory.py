@@ -15,6 +15,7 @@ import sys
 
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.models import named
 
 _MODELS = flags.DEFINE_list("models", ["mlp_mixer_s16"], "Models, by name; smallest and largest: of each family.")
@@ -76,7 +77,10 @@ def main(argv):
         sys.exit(f"error: {error}")
     contenders = [("keras_mlp", "graph", False), ("keras_mlp", "graph", True)]
     contenders += [(who, "eager", False) for who in _PEERS.value]
-    print(f"{'model':<18} {'who':<18} {'MB an image':>11} {'ratio':>6} {'ms a step of ' + str(large):>18} {'ratio':>6}")
+    table = tables.Table(
+        *(("model", "<18"), ("who", "<18"), ("MB an image", ".1f"), ("over ours", ".2f")),
+        *((f"ms a step of {large}", ".0f"), ("over ours", ".2f")),
+    )
     for model in names:
         first = None
         for who, form, remat in contenders:
@@ -88,8 +92,7 @@ def main(argv):
                 continue
             found = (high - low) / (large - small), 1e3 * seconds
             first = first or found
-            row = f"{found[0]:>11.1f} {found[0] / first[0]:>6.2f} {found[1]:>18.0f} {found[1] / first[1]:>6.2f}"
-            print(f"{model:<18} {name:<18} {row}", flush=True)
+            table.row(model, name, found[0], found[0] / first[0], found[1], found[1] / first[1])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python -m benchmarks.mobile
     python -m benchmarks.mobile --families=mlp_mixer,hire_mlp
+    python -m benchmarks.mobile --save=docs/measurements/mobile.json
 
 Of each family the published variant with the fewest parameters is exported in every precision, fused, and timed by
-LiteRT on this machine, whose table goes into docs/mobile.md. What has been measured is kept in build/mobile.jsonl, a
-row a line: what is there of this machine is not measured again, so that the command goes on where it was stopped.
+LiteRT on this machine. What has been measured is kept in build/mobile.jsonl, a row a line: what is there of this
+machine is not measured again, so that the command goes on where it was stopped.
 
 Weights are random, the classifier's too, which Keras would leave at zero: speed does not depend on them, and the
 difference from Keras is that of rounding, in standard deviations of the logits. It does not tell what accuracy trained
@@ -22,7 +23,7 @@ import tempfile
 import numpy as np
 from absl import app, flags
 
-from benchmarks import machine
+from benchmarks import tables
 from benchmarks.models import smallest
 
 THREADS = (1, 2)
@@ -37,7 +38,6 @@ _IMAGES = flags.DEFINE_integer(
     "images", 8, "Images to calibrate int8 and to compare on.", lower_bound=1, module_name=__name__
 )
 _ROWS = flags.DEFINE_string("rows", str(ROOT / "build/mobile.jsonl"), "Where the rows are kept.", module_name=__name__)
-_PAGE = flags.DEFINE_string("page", str(ROOT / "docs/mobile.md"), "Where the table goes.", module_name=__name__)
 
 
 def measure(name: str, precision: str, images: int, runs: int) -> dict:
@@ -85,38 +85,24 @@ def _pixels(count, shape):
 
 def here() -> str:
     """This machine, in words."""
-    litert = importlib.metadata.version("ai-edge-litert")
-    return f"{machine.processor()}, {os.cpu_count()} cores, LiteRT {litert} with XNNPACK"
+    return f"{tables.here()}, LiteRT {importlib.metadata.version('ai-edge-litert')} with XNNPACK"
 
 
-def text(rows: list[dict], place: str) -> str:
-    """The page, in Markdown."""
+def tell(rows: list[dict]):
+    """Print the rows as a table, and keep it with `--save`."""
     import keras_mlp
 
     loads = [row["load"] for row in rows]
-    lines = [
-        f"| {keras_mlp.model_card(row['model']).title} | {row['precision']} | {row['size_MB']:.1f} | "
-        + " | ".join(f"{median:.1f} ({p90:.1f})" for median, p90 in zip(row["median_ms"], row["p90_ms"], strict=True))
-        + f" | {row['peak_MB']:.0f} | {row['difference']:.1g} |"
-        for row in rows
-    ]
-    table = "\n".join(lines)
-    return f"""# Models as .tflite files
-
-Written by `python -m benchmarks.mobile` on: {place}.
-The machine's load, this command's own included, was {min(loads):.1f} to {max(loads):.1f}.
-`keras-mlp benchmark FILE.tflite` tells the same of one file, and `--profile` where its time goes.
-
-Of each family the smallest published variant, fused, for one image or clip in a call. Times are the median of the calls
-(in brackets their 90th percentile). The memory is what a process of its own takes at most for the file, beyond LiteRT
-itself. Weights are random; the difference is the largest from Keras, in standard deviations of the logits: that of
-rounding, not what accuracy a trained model loses. BiMLP rounds its activations to signs, which the last digit of a sum
-decides where that is near zero: with random weights no two ways of computing it agree.
-
-| model | precision | file (MB) | 1 thread (ms) | 2 threads (ms) | memory (MB) | difference |
-| --- | --- | --- | --- | --- | --- | --- |
-{table}
-"""
+    table = tables.Table(
+        *(("model", "<22"), ("precision", "<12"), ("file (MB)", ".1f"), ("1 thread (ms)", ">15")),
+        *(("2 threads (ms)", ">15"), ("memory (MB)", ".0f"), ("difference", ".1g")),
+        source=tables.sources(rows),
+        note=f"The machine's load, this command's own included, was {min(loads):.1f} to {max(loads):.1f}.",
+    )
+    for row in rows:
+        times = [f"{median:.1f} ({p90:.1f})" for median, p90 in zip(row["median_ms"], row["p90_ms"], strict=True)]
+        title = keras_mlp.model_card(row["model"]).title
+        table.row(title, row["precision"], row["size_MB"], *times, row["peak_MB"], row["difference"])
 
 
 def main(argv):
@@ -124,7 +110,6 @@ def main(argv):
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from keras_mlp import zoo
-    from keras_mlp.files import atomic_path
     from keras_mlp.precisions import PRECISIONS, USUAL
 
     families, precisions = _FAMILIES.value or sorted(zoo.FAMILIES), _PRECISIONS.value or USUAL
@@ -134,7 +119,7 @@ def main(argv):
     ):
         if unknown := [value for value in values if value not in known]:
             sys.exit(f"error: --{flag}: {unknown[0]!r} is not known. It takes: {', '.join(sorted(known))}.")
-    kept, output = pathlib.Path(_ROWS.value), pathlib.Path(_PAGE.value)
+    kept = pathlib.Path(_ROWS.value)
     kept.parent.mkdir(parents=True, exist_ok=True)
     stored = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     rows = {(row["model"], row["precision"]): row for row in stored if row["machine"] == here()}
@@ -142,14 +127,13 @@ def main(argv):
         for precision in precisions:
             if (name, precision) not in rows:
                 print(f"{name}, {precision} …", file=sys.stderr, flush=True)
-                row = measure(name, precision, _IMAGES.value, _RUNS.value) | {"machine": here()}
+                row = measure(name, precision, _IMAGES.value, _RUNS.value)
+                row |= tables.this_run() | {"machine": here()}
                 rows[name, precision] = row
                 with kept.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     order = sorted(rows.values(), key=lambda row: (row["model"], [*PRECISIONS].index(row["precision"])))
-    with atomic_path(output) as temporary:
-        pathlib.Path(temporary).write_text(text(order, here()), encoding="utf-8")
-    print(f"{output}: {len(order)} rows")
+    tell(order)
 
 
 if __name__ == "__main__":

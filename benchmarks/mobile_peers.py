@@ -22,7 +22,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from benchmarks import machine
+from benchmarks import machine, tables
 from benchmarks.models import PEERS, named
 
 _MODELS = flags.DEFINE_list(
@@ -123,8 +123,10 @@ def main(argv):
         if importlib.util.find_spec(package) is None:
             sys.exit(f"error: the package {package} is not installed.")
     print(f"{machine.processor()}, {_THREADS.value} threads, one image a call, median of {_RUNS.value} calls")
-    line = "{:<14} {:<13} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>16}"
-    print(line.format("model", "precision", "MB", "theirs", "ratio", "ms", "theirs", "ratio", "quartiles"))
+    table = tables.Table(
+        *(("model", "<14"), ("precision", "<13"), ("MB, ours", ".2f"), ("theirs", ".2f"), ("ms, ours", ".1f")),
+        *(("theirs", ".1f"), ("theirs over ours", ".2f"), ("quartiles", ">16")),
+    )
     for name in names:
         for precision in precisions:
             with tempfile.TemporaryDirectory() as folder:
@@ -136,9 +138,8 @@ def main(argv):
             ours, theirs = (statistics.median(found[who]) for who in ("keras_mlp", "kecam"))
             ratios = [b / a for a, b in zip(found["keras_mlp"], found["kecam"], strict=True)]
             quartiles = "{:.2f} to {:.2f}".format(*np.percentile(ratios, [25, 75]))
-            cells = [f"{sizes['keras_mlp']:.2f}", f"{sizes['kecam']:.2f}", f"{sizes['kecam'] / sizes['keras_mlp']:.3f}"]
-            cells += [f"{ours:.1f}", f"{theirs:.1f}", f"{statistics.median(ratios):.2f}", quartiles]
-            print(line.format(name, precision, *cells), flush=True)
+            megabytes = sizes["keras_mlp"], sizes["kecam"]
+            table.row(name, precision, *megabytes, ours, theirs, statistics.median(ratios), quartiles)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from benchmarks import on_tensorflow
+from benchmarks import on_tensorflow, tables
 from benchmarks.contender import PASSES
 from benchmarks.machine import PEAK_SIZES
 from benchmarks.models import named
@@ -132,6 +132,7 @@ def main(argv):
         names = named(_MODELS.value)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    found = []
     for name in names:
         card = keras_mlp.model_card(name)
         model = keras_mlp.create_model(name, weights=None, classifier_activation=None, include_preprocessing=False)
@@ -167,6 +168,15 @@ def main(argv):
             f"{bandwidth / 1e9:.0f} GB/s {others / bandwidth * 1e3:.1f} ms; {roof / total:.0%} of it reached",
             flush=True,
         )
+        most = ", ".join(f"{kind} {spent / total:.1%}" for kind, (spent, _, _) in ordered[:4])
+        found.append((f"`{name}`", total / 1e3, products / 1e3, 1e3 * others / bandwidth, roof / total, most))
+    print()
+    table = tables.Table(
+        *(("model", "<22"), ("ms a step", ".0f"), ("products at the peak, ms", ".0f")),
+        *(("the rest at the bandwidth, ms", ".0f"), ("of the roof", ".0%"), ("most of the time", "<60")),
+    )
+    for row in found:
+        table.row(*row)
 
 
 if __name__ == "__main__":

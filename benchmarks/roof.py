@@ -1,6 +1,6 @@
 """How near to the machine's peak a model can come: its matrix products alone, against the whole.
 
-    python -m benchmarks.roof --model=mlp_mixer_b16 --batch=8
+    python -m benchmarks.roof --models=mlp_mixer_b16,res_mlp_12 --batch=8
 
 In one process and in turns: products of square matrices, of which the fastest is the peak, the model's own matrix
 products one after the other with nothing between them, and the model, all in TensorFlow graphs in float32. What the
@@ -14,10 +14,13 @@ import time
 
 from absl import app, flags
 
-from benchmarks import on_tensorflow
+from benchmarks import on_tensorflow, tables
 from benchmarks.machine import PEAK_SIZES
+from benchmarks.models import named
 
-_MODEL = flags.DEFINE_string("model", "mlp_mixer_b16", "Model of the zoo, by name.")
+_MODELS = flags.DEFINE_list(
+    "models", ["mlp_mixer_b16"], "Models of the zoo, by name; smallest and largest: of each family."
+)
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 12, "Turns of everyone.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Threads.", lower_bound=1)
@@ -48,38 +51,47 @@ def chain(tf, shapes):
 def main(argv):
     del argv
     tf = on_tensorflow.setup(_THREADS.value)
-    import keras_mlp
-
     try:
-        model = keras_mlp.create_model(
-            _MODEL.value, weights=None, classifier_activation=None, include_preprocessing=False
-        )
+        names = named(_MODELS.value)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    print(f"batch {_BATCH.value}, float32, {_THREADS.value} threads, medians of {_ROUNDS.value} rounds")
+    table = tables.Table(
+        *(("model", "<20"), ("batch", "d"), ("its products", "d"), ("alone, GFLOP/s", ".0f"), ("of the peak", ".0%")),
+        *(("the model, GFLOP/s", ".0f"), ("of the peak", ".0%")),
+    )
+    for name in names:
+        table.row(name, _BATCH.value, *measured(tf, name))
+
+
+def measured(tf, name) -> tuple[int, float, float, float, float]:
+    """How many products a model has, and of them alone and of the model the GFLOP/s and the share of the peak."""
+    import keras_mlp
+
+    model = keras_mlp.create_model(name, weights=None, classifier_activation=None, include_preprocessing=False)
     images = on_tensorflow.images(tf, _BATCH.value, model.input_shape[1:])
     shapes = products(tf, model, images)
     forward = tf.function(lambda: model(images, training=False))
     operations = 2 * sum(m * k * n for m, k, n in shapes)
-    whole = 2 * keras_mlp.model_card(_MODEL.value).macs * _BATCH.value
+    whole = 2 * keras_mlp.model_card(name).macs * _BATCH.value
     contenders = {
-        **{f"product of {size} squares": (on_tensorflow.square_product(tf, size), 2 * size**3) for size in PEAK_SIZES},
-        f"its {len(shapes)} matrix products alone": (chain(tf, shapes), operations),
-        "the model": (forward, whole),
+        **{size: (on_tensorflow.square_product(tf, size), 2 * size**3) for size in PEAK_SIZES},
+        "products": (chain(tf, shapes), operations),
+        "model": (forward, whole),
     }
-    rates = {name: [] for name in contenders}
+    rates = {who: [] for who in contenders}
     for step, _ in contenders.values():
         step().numpy()
     for _ in range(_ROUNDS.value):
-        for name, (step, count) in contenders.items():
+        for who, (step, count) in contenders.items():
             step().numpy()
             start = time.perf_counter()
             step().numpy()
-            rates[name].append(count / (time.perf_counter() - start) / 1e9)
-    print(f"{_MODEL.value}, batch {_BATCH.value}, float32, {_THREADS.value} threads, {_ROUNDS.value} rounds")
-    peak = [max(turn) for turn in zip(*list(rates.values())[: len(PEAK_SIZES)], strict=True)]
-    for name, found in rates.items():
-        share = statistics.median(rate / top for rate, top in zip(found, peak, strict=True))
-        print(f"{name:<32} {statistics.median(found):7.0f} GFLOP/s {share:7.1%} of the peak of the same round")
+            rates[who].append(count / (time.perf_counter() - start) / 1e9)
+    peak = [max(turn) for turn in zip(*(rates[size] for size in PEAK_SIZES), strict=True)]
+    shares = {who: statistics.median(rate / top for rate, top in zip(rates[who], peak, strict=True)) for who in rates}
+    numbers = [number for who in ("products", "model") for number in (statistics.median(rates[who]), shares[who])]
+    return len(shapes), *numbers
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import time
 
 from absl import app, flags
 
+from benchmarks import tables
+
 _PROCESSES = flags.DEFINE_list("processes", ["1", "2"], "How many, in turns.")
 _BATCH = flags.DEFINE_integer("batch", 64, "Images of a process in a step, measured.", lower_bound=2)
 _STEPS = flags.DEFINE_integer("steps", 20, "Measured steps of a turn.", lower_bound=2)
@@ -34,6 +36,7 @@ _DEVICE_RATE = flags.DEFINE_float(
     "step's backward pass costs about two forward passes.",
 )
 _BANDWIDTHS = flags.DEFINE_list("bandwidths", ["1.25", "12.5", "50"], "Of the network of a device, GB/s.")
+_CALCULATED = flags.DEFINE_string("save_calculated", None, "As --save, for the calculated table.")
 _WORKER = flags.DEFINE_string("worker", None, "What this command starts its own processes with.")
 SIZE, DIM, DEPTH = 32, 128, 4
 
@@ -115,18 +118,20 @@ def main(_):
     print(f"Mixer of {DEPTH} blocks of width {DIM}, {SIZE}×{SIZE} pixels, {_BATCH.value} images a process and step,")
     print(f"one thread a process, median of {_ROUNDS.value} turns, on {os.cpu_count()} cores at a load of ", end="")
     print(f"{os.getloadavg()[0]:.0f}\n")
-    print("| processes | images/s | lowest–highest | of so many times one |\n| --- | --- | --- | --- |")
+    table = tables.Table(
+        *(("processes", "d"), ("images/s", ".0f"), ("lowest–highest", ">14"), ("of so many times one", ".0%"))
+    )
     for count, rate in medians.items():
         share = rate / count / (medians[counts[0]] / counts[0])
-        print(f"| {count} | {rate:.0f} | {min(rates[count]):.0f}–{max(rates[count]):.0f} | {share:.0%} |")
+        table.row(count, rate, f"{min(rates[count]):.0f}–{max(rates[count]):.0f}", share)
     print(
         f"\nCalculated for {_MODEL.value}, {_DEVICE_BATCH.value} images a device, {_DEVICE_RATE.value:.0f} images/s:\n"
     )
-    print(f"| devices | {' | '.join(f'{bandwidth} GB/s' for bandwidth in _BANDWIDTHS.value)} |")
-    print(f"| --- |{' --- |' * len(_BANDWIDTHS.value)}")
+    calculated = tables.Table(
+        ("devices", "d"), *((f"{bandwidth} GB/s", ".0%") for bandwidth in _BANDWIDTHS.value), keep=_CALCULATED.value
+    )
     for devices in (2, 8, 64, 512):
-        shares = [f"{predicted(devices, 1e9 * float(bandwidth)):.0%}" for bandwidth in _BANDWIDTHS.value]
-        print(f"| {devices} | {' | '.join(shares)} |")
+        calculated.row(devices, *(predicted(devices, 1e9 * float(bandwidth)) for bandwidth in _BANDWIDTHS.value))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.models import named
 
 _MODELS = flags.DEFINE_list("models", ["largest"], "Models of the zoo, by name; smallest and largest: of each family.")
@@ -61,10 +62,13 @@ def main(argv):
         sys.exit(f"error: {error}")
     for what, code in IMPORTS.items():
         print(f"{what:<30} {times(code)[0]:7.3f} s", flush=True)
-    print(f"\n{'model':<26} {'layers':>6} {'parameters (M)':>14} {'build s':>8} {'load s':>7}")
+    print()
+    table = tables.Table(
+        *(("model", "<26"), ("layers", ".0f"), ("parameters (M)", ".1f"), ("build (s)", ".2f"), ("load (s)", ".2f"))
+    )
     for name in names:
         built, loaded, layers, parameters = times(MODEL, name)
-        print(f"{name:<26} {layers:>6.0f} {parameters / 1e6:>14.1f} {built:>8.2f} {loaded:>7.2f}", flush=True)
+        table.row(name, layers, parameters / 1e6, built, loaded)
 
 
 if __name__ == "__main__":

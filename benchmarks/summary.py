@@ -1,9 +1,9 @@
 """What benchmarks.inference and benchmarks.training wrote, as a table and a picture.
 
     python -m benchmarks.inference --models=smallest --json=build/inference.json
-    python -m benchmarks.summary --json=build/inference.json --picture=docs/speed.png
+    python -m benchmarks.summary --json=build/inference.json --picture=docs/speed.png --save=build/table.json
 
-The table, in Markdown, has each library's fastest form of a model, and ours over theirs. The picture shows our images
+The table has each library's fastest form of a model, and ours over theirs. The picture shows our images
 per second over the parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
 """
 
@@ -12,6 +12,8 @@ import pathlib
 import sys
 
 from absl import app, flags
+
+from benchmarks import tables
 
 _JSON = flags.DEFINE_list(
     "json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.", required=True
@@ -25,26 +27,28 @@ def fastest(rows, **wanted) -> dict | None:
     return max(found, key=lambda row: row["images_per_second"], default=None)
 
 
-def table(rows) -> str:
-    """Rows of models, precisions and batches; columns of libraries."""
+def tell(rows):
+    """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
     import keras_mlp
 
     forms = [("timm", "eager"), ("timm", "compiled"), ("kecam", "graph")]
     forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
-    heads = ["model", "precision", "batch", "images/s", "form", "of the peak", *(f"over {a} {b}" for a, b in forms)]
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    table = tables.Table(
+        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), ("images/s", ".1f"), ("form", "<5")),
+        *(("of the peak", ".0%"), *((f"over {who} {form}", ">5") for who, form in forms)),
+        source=tables.sources(rows),
+    )
     for model, precision, batch in dict.fromkeys((row["model"], row["precision"], row["batch"]) for row in rows):
         asked = dict(model=model, precision=precision, batch=batch)
         ours = fastest(rows, who="keras_mlp", **asked)
         if ours is None:
             continue
-        cells = [keras_mlp.model_card(model).title, precision, str(batch), f"{ours['images_per_second']:.1f}"]
-        cells += [{"xla": "XLA", "jax": "JAX"}.get(ours["form"], "graph"), f"{ours['peak_share']:.0%}"]
+        cells = [keras_mlp.model_card(model).title, precision, batch, ours["images_per_second"]]
+        cells += [{"xla": "XLA", "jax": "JAX"}.get(ours["form"], "graph"), ours["peak_share"]]
         for who, form in forms:
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        table.row(*cells)
 
 
 def _best(card):
@@ -118,7 +122,7 @@ def main(argv):
     except (OSError, ValueError) as error:
         sys.exit(f"error: --json: {error}")
     rows = sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"]))
-    print(table(rows))
+    tell(rows)
     if _PICTURE.value:
         draw(rows, _PICTURE.value)
 

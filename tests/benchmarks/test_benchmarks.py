@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import mobile, models
+from benchmarks import models, tables
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 
@@ -35,7 +35,7 @@ def test_rows(task, batches, tmp_path):
     done = command(task, *SMALL, "--peers=", f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [list(row) for row in rows] == [KEYS] * len(batches)
+    assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches)
     assert [row["batch"] for row in rows] == batches
     for row in rows:
         assert [row[key] for key in KEYS[:4]] == ["mlp_mixer_s32", "keras_mlp", "graph", "float32"]
@@ -91,11 +91,13 @@ def test_a_process_that_dies_says_so():
 @pytest.mark.slow
 @pytest.mark.huge
 def test_the_roof_is_made_of_the_models_own_products():
-    done = command("roof", "--model=mlp_mixer_s32", "--batch=1", "--rounds=1")
+    done = command("roof", "--models=mlp_mixer_s32", "--batch=1", "--rounds=1")
     assert done.returncode == 0, done.stderr
+    name, batch, products, *numbers = done.stdout.splitlines()[-1].split()
     # Four in each of the eight blocks, and the head.
-    assert f"its {4 * 8 + 1} matrix products alone" in done.stdout and "100.0% of the peak" in done.stdout
-    assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--model=mlp_mixer_b61").stderr
+    assert (name, batch, products) == ("mlp_mixer_s32", "1", str(4 * 8 + 1))
+    assert all(float(number.rstrip("%")) > 0 for number in numbers)
+    assert "Did you mean 'mlp_mixer_b16'" in command("roof", "--models=mlp_mixer_b61").stderr
 
 
 @pytest.mark.slow
@@ -131,9 +133,10 @@ def test_operators_are_told_by_their_time(task):
     done = command("operators", "--models=mlp_mixer_s32", "--batch=1", "--steps=1", "--top=3", f"--task={task}")
     assert done.returncode == 0, done.stderr
     assert "mlp_mixer_s32, batch 1" in done.stdout
-    *_, roof = lines = done.stdout.splitlines()
+    *lines, roof, _, heads, row = done.stdout.splitlines()
     assert roof.startswith("roof: products at ") and 0 < int(roof.split("%")[0].split()[-1]) <= 100
-    rows = [line.split() for line in lines[-5:-1]]
+    assert heads.split()[0] == "model" and row.split()[0] == "`mlp_mixer_s32`" and "MatMul" in row
+    rows = [line.split() for line in lines[-4:]]
     assert rows[-1][0] == "others" and any("MatMul" in row[0] for row in rows)
     assert sum(float(row[3].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.3)
     assert "Did you mean 'mlp_mixer_b16'" in command("operators", "--models=mlp_mixer_b61").stderr
@@ -147,7 +150,7 @@ def test_growth_is_fitted_and_drawn(tmp_path):
     done = command("growth", *words, f"--picture={tmp_path / 'growth.png'}", f"--json={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
-    assert [row[1] for row in rows] == ["pixels", "batch"] and [row[4] for row in rows] == ["1.00", "1.00"]
+    assert [row[1] for row in rows] == ["pixels", "batch"] and [row[2] for row in rows] == ["1.00", "1.00"]
     assert (tmp_path / "growth.png").stat().st_size > 5_000
     assert [row["size"] for row in json.loads((tmp_path / "rows.json").read_text())] == [64, 128, 64, 64]
 
@@ -191,11 +194,18 @@ def test_the_benchmark_for_gpus_says_what_it_lacks():
     )
 
 
-def test_the_table_of_tflite_files():
-    row = {"model": "g_mlp_ti16", "precision": "float32", "size_MB": 23.44, "median_ms": [9.5, 5.5], "peak_MB": 47.0}
-    text = mobile.text([row | {"p90_ms": [10.5, 6.5], "difference": 2e-6, "load": 1.0}], "a machine")
-    assert text.splitlines()[-1] == "| gMLP-Ti/16 | float32 | 23.4 | 9.5 (10.5) | 5.5 (6.5) | 47 | 2e-06 |"
-    assert "on: a machine." in text
+def test_a_page_has_the_tables_that_it_names():
+    """Every page is what `python -m benchmarks.tables` makes of it, and every file of measurements is in a page."""
+    used = []
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert tables.filled(text) == text, f"{page.name} is not up to date: python -m benchmarks.tables"
+        used += re.findall("<!-- measured: (\\S+) -->", text)
+    assert sorted(used) == sorted(path.stem for path in tables.MEASUREMENTS.glob("*.json")) and used
+    for name in used:
+        measured = tables.load(name)
+        assert {len(row) for row in measured.rows} == {len(measured.columns)}
+        assert all((measured.command, measured.machine, measured.commit, measured.date))
 
 
 def test_the_peers_tflite_files_are_refused_before_any_is_made():
@@ -213,8 +223,8 @@ def test_families_are_represented_by_their_smallest_and_largest_models():
 
 @pytest.mark.slow
 def test_tflite_files_are_measured_once(tmp_path):
-    kept, output = tmp_path / "rows.jsonl", tmp_path / "mobile.md"
-    words = ["mobile", f"--rows={kept}", f"--page={output}", "--runs=2", "--images=2"]
+    kept, output = tmp_path / "rows.jsonl", tmp_path / "mobile.json"
+    words = ["mobile", f"--rows={kept}", f"--save={output}", "--runs=2", "--images=2"]
     for arguments, message in (("--families=mixer", "'mixer' is not known"), ("--precisions=int4", "'int4' is not")):
         done = command(*words, arguments)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
@@ -224,7 +234,9 @@ def test_tflite_files_are_measured_once(tmp_path):
     assert done.returncode == 0 and "float32" not in done.stderr, done.stderr
     exact, rounded = map(json.loads, kept.read_text().splitlines())
     assert exact["difference"] < 1e-4 < rounded["difference"] and rounded["size_MB"] < 0.5 * exact["size_MB"]
-    assert [line.split("|")[2].strip() for line in output.read_text().splitlines()[-2:]] == ["float32", "int8"]
+    saved = json.loads(output.read_text())
+    assert [row[1] for row in saved["rows"]] == ["float32", "int8"] and saved["machine"] == exact["machine"]
+    assert "--runs=2" in saved["command"] and "--save" not in saved["command"]
 
 
 def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
@@ -236,9 +248,14 @@ def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
     files = [tmp_path / "first.json", tmp_path / "second.json"]
     files[0].write_text(json.dumps([row("keras_mlp", "graph", 90.0), row("timm", "eager", 10.0)]))
     files[1].write_text(json.dumps([row("keras_mlp", "graph", 30.0), row("keras_mlp", "xla", 40.0)]))
-    done = command("summary", f"--json={files[0]},{files[1]}", f"--picture={tmp_path / 'speed.png'}")
+    kept = tmp_path / "summary.json"
+    done = command("summary", f"--json={files[0]},{files[1]}", f"--picture={tmp_path / 'speed.png'}", f"--save={kept}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[2] == "| Mixer-S/16 | float32 | 8 | 40.0 | XLA | 40% | 4.00× |"
+    assert done.stdout.splitlines()[1].split() == ["Mixer-S/16", "float32", "8", "40.0", "XLA", "40%", "4.00×"]
+    assert (
+        "| Mixer-S/16 | float32 | 8 | 40.0 | XLA | 40% | 4.00× |"
+        in tables.Measured(**json.loads(kept.read_text())).markdown()
+    )
     assert (tmp_path / "speed.png").stat().st_size > 5_000
     assert command("summary", f"--json={tmp_path / 'none.json'}").stderr.splitlines()[-1].startswith("error: --json: ")
 

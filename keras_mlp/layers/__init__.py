@@ -19,6 +19,7 @@ from keras_mlp.layers.perceptrons import (
     TileMerge,
     TilePartition,
 )
+from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
@@ -53,6 +54,7 @@ __all__ = [
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
+    "PositionEmbedding",
     "RPReLU",
     "RegionMerge",
     "RegionPartition",

@@ -18,6 +18,12 @@ def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
         ("MLPMixer", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
         ("ResMLP", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
         ("SPACH", dict(stages=((("attention", 1),),), qk_scale=0), r"positive.*Received: scale=0"),
+        ("PosMLP", dict(gate="linear", biased_gates=-1), r"number of blocks or None. Received: biased_gates=-1"),
+        (
+            "PosMLP",
+            dict(position_embedding=True, input_shape=(None, None, 3)),
+            r"PositionEmbedding mixes.*static `input_shape`",
+        ),
         ("MLPMixer", dict(patch_size=(16, 0)), r"positive integer or a pair.*Received: \(16, 0\)"),
         ("DynaMixer", dict(patch_size=(7, 14), overlap=True), r"square.*Received: \(7, 14\)"),
     ],

@@ -9,7 +9,9 @@ import tensorflow as tf
 import keras_mlp
 from keras_mlp.zoo import FAMILIES
 
-ANY_SIZE = [case for case in golden.tiny() if golden.REFERENCES[case.family].ANY_SIZE]
+ANY_SIZE = [
+    case for case in golden.tiny() if golden.REFERENCES[case.family].ANY_SIZE and vars(case).get("any_size", True)
+]
 SMALL = {golden.small(family).key for family in FAMILIES}
 
 

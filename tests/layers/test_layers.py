@@ -42,6 +42,7 @@ EXAMPLES = {
     layers.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
+    layers.PositionEmbedding: dict(),
     layers.RPReLU: dict(),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),

@@ -17,6 +17,7 @@ from keras_mlp.layers import (
     Activation,
     Dense,
     PatchEmbedding,
+    PositionEmbedding,
     WindowMerge,
     WindowPartition,
     activations,
@@ -123,6 +124,8 @@ def PosMLP(
     stem_norm="batch",
     depthwise_downsampling=True,
     downsampling_norm="layer",
+    position_embedding=False,
+    biased_gates=None,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -130,8 +133,7 @@ def PosMLP(
 ):
     """PosMLP of any size, for images whose maps are whole windows in every stage.
 
-    What the authors' code has and no published model uses is left out: an absolute position embedding, windows that
-    move, and linear gates without a bias after 26 blocks.
+    Windows that move are left out: the authors' code has them, and they do not run.
 
     Args:
         dims: width of each stage; each is at half the height and width of the one before.
@@ -151,6 +153,10 @@ def PosMLP(
         stem_norm: "batch" or "layer", for the convolutional stem.
         depthwise_downsampling: whether downsampling takes each channel on its own.
         downsampling_norm: "layer" or "batch".
+        position_embedding: add a learned vector for each position after the stem, which ties the model to one size. No
+            published model does.
+        biased_gates: for the linear gate, how many blocks, from the first, have gates with a bias. By default all; the
+            authors' code leaves the bias out after 26.
         activation: of stem and blocks; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout at the end of each block.
@@ -164,6 +170,8 @@ def PosMLP(
     ):
         if value not in allowed:
             raise ValueError(f"`{what}` must be one of {allowed}. Received: {what}={value!r}")
+    if biased_gates is not None and not (isinstance(biased_gates, int) and biased_gates >= 0):
+        raise ValueError(f"`biased_gates` must be a number of blocks or None. Received: biased_gates={biased_gates!r}")
     activation = activations.get(activation or "gelu")
     first = 2 if stem == "conv" else 4
     check_size(x.shape[1:3], windows, range(first, first + len(dims)))
@@ -172,6 +180,8 @@ def PosMLP(
     else:
         x = PatchEmbedding(dims[0], 16, kernel_initializer=_NORMAL, name="stem_conv")(x)
         x = layer_norm("stem_norm")(x)
+    if position_embedding:
+        x = PositionEmbedding(name="position")(x)
     ramp = drop_path_rates(drop_path_rate, depths)
     for stage, (dim, rates, window, group, ratio) in enumerate(
         zip(dims, ramp, windows, groups, mlp_ratios, strict=True)
@@ -182,7 +192,8 @@ def PosMLP(
         for i, rate in enumerate(rates):
             name = f"stages_{stage}_{i}"
             if gate == "linear":
-                gating = ChunkedSpatialGating(chunks, name=f"{name}_gate")
+                biased = biased_gates is None or sum(depths[:stage]) + i < biased_gates
+                gating = ChunkedSpatialGating(chunks, biased, name=f"{name}_gate")
             else:
                 gating = PositionalSpatialGating(
                     window,
@@ -230,6 +241,8 @@ family.layout(
         ("patch_embed.projs.{}", "stem_conv{}"),
         ("patch_embed.norms.{}", "stem_norm{}"),
         ("patch_embed.proj", "stem_conv"),
+        # The authors read the numbers of (1, positions, channels) as (channels, height, width).
+        ("absolute_pos_embed", "position/embedding", lambda embedding: embedding.reshape(embedding.shape[-1], -1).T),
         ("patch_embed.norm", "stem_norm"),
         ("levels.{}.pool.conv", "down_{}"),
         ("levels.{}.pool.norm", "down_{}_norm"),

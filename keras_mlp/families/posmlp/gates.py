@@ -163,6 +163,7 @@ class ChunkedSpatialGating(Composite):
 
     Args:
         chunks: number of chunks, at least 2; divides the channels.
+        use_bias: whether the linear layers have a bias.
 
     Input shape: `(batch, windows, tokens, channels)`.
     Output shape: `(batch, windows, tokens, channels / chunks)`.
@@ -171,11 +172,11 @@ class ChunkedSpatialGating(Composite):
         ValueError: `chunks` is below 2 or does not divide the channels.
     """
 
-    def __init__(self, chunks=2, **kwargs):
+    def __init__(self, chunks=2, use_bias=True, **kwargs):
         if chunks < 2:
             raise ValueError(f"`chunks` must be at least 2. Received: chunks={chunks}")
         super().__init__(**kwargs)
-        self.chunks = chunks
+        self.chunks, self.use_bias = chunks, use_bias
 
     def build(self, input_shape):
         *_, tokens, channels = input_shape
@@ -187,13 +188,15 @@ class ChunkedSpatialGating(Composite):
             self.norms.append(self.sublayer(LayerNormalization, epsilon=1e-6, name=f"norm{i}", input_shape=chunk))
             kernel = self.add_weight(name=f"kernel{i}", shape=(tokens, tokens), initializer=_NORMAL.clone())
             self.kernels.append(kernel)
-            self.biases.append(self.add_weight(name=f"bias{i}", shape=(tokens,), initializer="zeros"))
+            if self.use_bias:
+                self.biases.append(self.add_weight(name=f"bias{i}", shape=(tokens,), initializer="zeros"))
         super().build(input_shape)
 
     def call(self, x):
         y, *chunks = ops.split(x, self.chunks, axis=-1)
-        for norm, kernel, bias, chunk in zip(self.norms, self.kernels, self.biases, chunks, strict=True):
-            y = (ops.einsum("mn,bwnc->bwmc", kernel, norm(y)) + bias[:, None]) * chunk
+        for i, (norm, kernel, chunk) in enumerate(zip(self.norms, self.kernels, chunks, strict=True)):
+            mixed = ops.einsum("mn,bwnc->bwmc", kernel, norm(y))
+            y = (mixed + self.biases[i][:, None] if self.use_bias else mixed) * chunk
         return y
 
     def compute_output_shape(self, input_shape):

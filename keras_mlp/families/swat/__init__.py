@@ -12,7 +12,6 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.swat.structured import (
     FoldTokens,
     PeriodicPositionEmbedding,
-    PositionEmbedding,
     StructuredAttention,
     StructuredTokenMixing,
 )
@@ -24,6 +23,7 @@ from keras_mlp.layers import (
     LayerNormalization,
     LayerScale,
     PatchEmbedding,
+    PositionEmbedding,
     activations,
     drop_path_rates,
     residual,

@@ -44,27 +44,6 @@ class FoldTokens(layers.Layer):
 
 
 @registered
-class PositionEmbedding(GridLayer):
-    """A learned vector for each position, added to it.
-
-    Input shape: `(batch, height, width, channels)`, all but the batch known. Output shape: the same.
-    """
-
-    grid_axes = {"embedding": ("out", None)}
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        positions = self.grid[0] * self.grid[1]
-        self.embedding = self.add_weight(name="embedding", shape=(positions, input_shape[-1]), initializer=own(_NORMAL))
-
-    def call(self, x):
-        return x + ops.reshape(self.embedding, x.shape[1:])
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
-@registered
 class PeriodicPositionEmbedding(layers.Layer):
     """A learned vector for each position of a `period x period` tile, added to every tile of the map.
 

@@ -28,6 +28,8 @@ def translate(case):
         symmetric=config["symmetric"],
         softmax=config["use_softmax"],
         position_bias=config["absolute_bias"],
+        position_embedding=config["ape"],
+        biased_gates=26,
         token_weight=encoding == "relative" and not config["pos_only"],
         stem={"ConvPatchEmbed": "conv", "PatchEmbed": "patch"}[config["stem"]],
         stem_norm=norms[config["stem_norm"]],

@@ -1,0 +1,31 @@
+"""Position embedding: what tells a layer that is the same everywhere where it is."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers.configs import registered
+from keras_mlp.layers.grid import GridLayer
+
+
+@registered
+class PositionEmbedding(GridLayer):
+    """A learned vector for each position, added to it.
+
+    Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, equation 1.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known. Output shape: the same.
+    """
+
+    grid_axes = {"embedding": ("out", None)}
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        start = keras.initializers.TruncatedNormal(stddev=0.02)
+        positions = self.grid[0] * self.grid[1]
+        self.embedding = self.add_weight(name="embedding", shape=(positions, input_shape[-1]), initializer=start)
+
+    def call(self, x):
+        return x + ops.reshape(self.embedding, x.shape[1:])
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -9,6 +9,8 @@ the segment slowest.
 from keras import layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
+from keras_mlp.families.mlp_mixer import mixer_block
+from keras_mlp.families.res_mlp import res_mlp_block
 from keras_mlp.families.swat.structured import (
     FoldTokens,
     PeriodicPositionEmbedding,
@@ -17,15 +19,16 @@ from keras_mlp.families.swat.structured import (
 )
 from keras_mlp.family import Family
 from keras_mlp.layers import (
+    TOKEN_NORMS,
     Activation,
-    Affine,
     Dense,
-    LayerNormalization,
     LayerScale,
     PatchEmbedding,
     PositionEmbedding,
     activations,
     drop_path_rates,
+    layer_norm,
+    norm_named,
     residual,
 )
 from keras_mlp.layers.sizes import check_known, check_multiples
@@ -74,8 +77,8 @@ family = Family(
 )
 
 
-def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation):
-    """Section 3.1: structure-aware tokenisation, a fine map whose cells are the tokens."""
+def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, norm, activation):
+    """Section 3.1: structure-aware tokenisation, a fine map whose cells are the tokens; `norm` is `None` for no norms."""
     if kind == "deit":
         x = layers.ZeroPadding2D(1, name="stem_pad")(x)
         x = layers.Conv2D(stem_dim, 4, 2, name="stem_conv")(x)
@@ -83,13 +86,10 @@ def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation):
     else:
         x = PatchEmbedding(stem_dim, 2, name="stem_conv")(x)
     x = Activation(activation, name="stem_act")(x)
-    if kind == "swin":
-        x = LayerNormalization(epsilon=1e-5, name="stem_conv_norm")(x)
+    x = norm("stem_conv_norm")(x) if norm else x
     x = PatchEmbedding(segments, stem_patch, name="stem")(x)
     x = FoldTokens(sub_grid, name="stem_fold")(x)
-    if kind == "swin":
-        x = LayerNormalization(epsilon=1e-5, name="stem_norm")(x)
-    return PositionEmbedding(name="position")(x) if kind == "deit" else x
+    return norm("stem_norm")(x) if norm else x
 
 
 def channel_mixing(x, hidden_dim, kernel_size, activation, dropout_rate, name):
@@ -136,6 +136,10 @@ def SWAT(
     window=7,
     initial_scale=1e-4,
     qkv_bias=True,
+    stem_norm=None,
+    position_embedding=None,
+    norm=None,
+    plain_blocks=False,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -160,6 +164,12 @@ def SWAT(
         window: for "swin", the side of the windows in positions.
         initial_scale: for "resmlp", what layer scale starts from.
         qkv_bias: for "deit" and "swin", whether attention's first layers have a bias, and the convolution at its end.
+        stem_norm: whether norms follow the first convolution's activation and the tokens. By default for "swin" only;
+            never for "deit".
+        position_embedding: whether a learned vector for each position is added to the tokens. By default for "deit" only.
+        norm: "layer", or "affine" for a scale and a shift of each channel. By default the latter for "resmlp" only.
+        plain_blocks: for "mixer" and "resmlp", blocks without convolutions: those of MLP-Mixer and ResMLP, on
+            structured tokens. The authors' code has them, no model of the paper.
         activation: "gelu" (exact) by default, as in all models of the paper.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
@@ -173,20 +183,34 @@ def SWAT(
         )
     if kind in ("deit", "swin") and heads is None:
         raise ValueError(f'`heads` must have one value for each stage where kind is "{kind}". Received: heads=None')
+    if kind == "deit" and stem_norm:
+        raise ValueError(f'There are no norms in the stem where kind is "deit". Received: stem_norm={stem_norm!r}')
+    if kind in ("deit", "swin") and plain_blocks:
+        raise ValueError(
+            f'`plain_blocks` are those of "mixer" and "resmlp". Received: plain_blocks=True, kind="{kind}"'
+        )
     unit = 2 * stem_patch * sub_grid * (2 ** (len(depths) - 1) * window if kind == "swin" else 1)
     check_known(x.shape, "SWAT mixes the positions of a fixed grid")
     check_multiples(x.shape[1:3], unit, f"The height and width of the input must be multiples of {unit}")
     activation = activations.get(activation or "gelu")
-    epsilon = 1e-5 if kind == "swin" else 1e-6
-
-    def norm(name):
-        return Affine(name=name) if kind == "resmlp" else LayerNormalization(epsilon=epsilon, name=name)
-
-    x = tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, activation)
+    norms = TOKEN_NORMS | ({"layer": layer_norm} if kind == "swin" else {})  # of another epsilon
+    norm = norm_named(norms, ("affine" if kind == "resmlp" else "layer") if norm is None else norm)
+    normalised = kind == "swin" if stem_norm is None else stem_norm
+    x = tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, norm if normalised else None, activation)
+    if kind == "deit" if position_embedding is None else position_embedding:
+        x = PositionEmbedding(name="position")(x)
     for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
         dim, p = x.shape[-1], sub_grid * 2**stage
         for i, rate in enumerate(rates):
             name = f"stages_{stage}_{i}"
+            hidden_dim = int(mlp_ratio * dim)
+            if plain_blocks:
+                if kind == "mixer":
+                    tokens_dim = token_dim or dim // 2
+                    x = mixer_block(x, tokens_dim, hidden_dim, activation, rate, dropout_rate, name, norm)
+                else:
+                    x = res_mlp_block(x, hidden_dim, activation, initial_scale, False, norm, rate, dropout_rate, name)
+                continue
             inside = dict(sub_grid=p, kernel_size=token_kernels[stage], name=f"{name}_token_mixing")
             if kind == "mixer":
                 mixing = StructuredTokenMixing(hidden_dim=token_dim or dim // 2, activation=activation, **inside)
@@ -204,7 +228,7 @@ def SWAT(
                 x,
                 norm,
                 mixing,
-                int(mlp_ratio * dim),
+                hidden_dim,
                 channel_kernels[stage],
                 initial_scale if kind == "resmlp" else None,
                 activation,
@@ -215,7 +239,7 @@ def SWAT(
         if stage + 1 < len(depths):
             name, k = f"down_{stage}", merge_kernels[stage]
             x = FoldTokens(p, inverse=True, name=f"{name}_unfold")(x)
-            x = LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
+            x = norm(f"{name}_norm")(x)
             x = layers.Conv2D(x.shape[-1] // 2, k, padding="same", use_bias=False, name=name)(x)
             x = FoldTokens(2 * p, name=f"{name}_fold")(x)
     return norm("norm")(x)
@@ -264,6 +288,7 @@ _BLOCK = (
     ("mlp_tokens.fc2", "token_mixing/fc2"),
     ("mlp_tokens.fc3.weight", "token_mixing/depthwise_kernel", _window),
     ("mlp_tokens.fc3.bias", "token_mixing/depthwise_bias"),
+    ("linear_tokens", "token_mixing/fc"),
     ("linear_tokens1", "token_mixing/fc1"),
     ("linear_tokens2.weight", "token_mixing/depthwise_kernel", _window),
     ("linear_tokens2.bias", "token_mixing/depthwise_bias"),
@@ -282,8 +307,13 @@ family.layout(
         *((f"{stem}.proj22", "stem") for stem in ("stem", "patch_embed")),
         ("patch_embed.pos_embed2", "stem_position/embedding", lambda embedding: embedding[0].transpose(1, 2, 0)),
         ("pos_embed", "position/embedding", lambda embedding: embedding[0]),
-        ("patch_embed.norm2", "stem_conv_norm"),
-        ("patch_embed.norm", "stem_norm"),
+        ("absolute_pos_embed", "position/embedding", lambda embedding: embedding[0]),
+        *(
+            (f"{stem}.{theirs}{part}", f"{ours}{part.replace('.', '/')}")
+            for stem in ("stem", "patch_embed")
+            for theirs, ours in (("norm2", "stem_conv_norm"), ("norm", "stem_norm"))
+            for part in ("", ".alpha", ".beta")
+        ),
         *(("blocks.{}." + theirs, "stages_0_{}_" + ours, *how) for theirs, ours, *how in _BLOCK),
         *(("layers.{}.blocks.{}." + theirs, "stages_{}_{}_" + ours, *how) for theirs, ours, *how in _BLOCK),
         ("layers.{}.downsample.norm", "down_{}_norm"),

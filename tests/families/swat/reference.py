@@ -14,6 +14,9 @@ ANY_SIZE = False
 def translate(case):
     config, constants = case.config, case.config["constants"]
     kind, stem = config["constructor"], constants["stem"]
+    norm = {"Affine": "affine"}.get(config["norm_layer"], "layer")
+    options = dict(norm=norm, plain_blocks=config.get("block_layer") in ("MixerBlock", "ResBlock"))
+    options |= dict(stem_norm=config.get("patch_norm", config.get("stem_norm")), position_embedding=config.get("ape"))
     arguments = dict(kind=kind, segments=stem["c"], sub_grid=stem["p"], stem_dim=stem["dim"], stem_patch=stem["k2"])
     if kind == "mixer":
         token_ratio, ratio = config["mlp_ratio"]
@@ -31,4 +34,4 @@ def translate(case):
             merge_kernels=[kernel for *_, kernel in constants["merge"].values()],
         )
     depths = config.get("depths") or [config.get("num_blocks") or config["depth"]]
-    return keras_mlp.SWAT, dict(mlp_ratio=config["mlp_ratio"]) | arguments | dict(depths=depths)
+    return keras_mlp.SWAT, dict(mlp_ratio=config["mlp_ratio"]) | options | arguments | dict(depths=depths)

@@ -14,7 +14,7 @@ import os
 import keras
 
 from keras_mlp.checkpoints import load, naming, packed
-from keras_mlp.layers.binary import BinaryLayer
+from keras_mlp.families.bimlp.binary import BinaryLayer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,7 @@ from keras import ops
 import keras_mlp
 from keras_mlp import binary
 from keras_mlp.checkpoints import readers
-from keras_mlp.layers import BinaryAggregation, BinaryDense, ClipWeights
-from keras_mlp.layers.binary import quantize
+from keras_mlp.families.bimlp.binary import BinaryAggregation, BinaryDense, ClipWeights, quantize
 
 X = np.array([-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, -0.0, 0.0, 0.5, 0.75, 1.0, 1.5, 2.0], "float32")
 

@@ -6,8 +6,7 @@ import math
 import keras
 
 from keras_mlp.cards import operations
-from keras_mlp.layers.binary import BINARY_PRODUCT
-from keras_mlp.layers.products import SUM_BY_PRODUCT
+from keras_mlp.layers.products import BINARY_PRODUCT, SUM_BY_PRODUCT
 
 _LOW_BIT = {BINARY_PRODUCT: "binary"}
 """Which products are of numbers of few bits: those with these words in the names of their operations."""

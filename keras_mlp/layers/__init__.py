@@ -3,7 +3,6 @@
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.bicubic import BicubicResize
-from keras_mlp.layers.binary import BinaryAggregation, BinaryDense, ChannelBias, ClipWeights, RPReLU
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
@@ -13,12 +12,6 @@ from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
 from keras_mlp.layers.patch_merging import PatchMerging
-from keras_mlp.layers.perceptrons import (
-    ChannelPerceptron,
-    LocalPerceptron,
-    TileMerge,
-    TilePartition,
-)
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.regions import RegionMerge, RegionPartition
@@ -37,11 +30,6 @@ __all__ = [
     "AxialShift",
     "AxisDense",
     "BicubicResize",
-    "BinaryAggregation",
-    "BinaryDense",
-    "ChannelBias",
-    "ChannelPerceptron",
-    "ClipWeights",
     "Composite",
     "CycleShift",
     "Dense",
@@ -49,21 +37,17 @@ __all__ = [
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
-    "LocalPerceptron",
     "MixtureOfExperts",
     "PadToPatches",
     "PatchEmbedding",
     "PatchMerging",
     "PositionEmbedding",
-    "RPReLU",
     "RegionMerge",
     "RegionPartition",
     "Rescaling",
     "SelfAttention",
     "SpatialGatingUnit",
     "SplitAttention",
-    "TileMerge",
-    "TilePartition",
     "TokenDense",
     "TokenMLP",
     "WindowMerge",

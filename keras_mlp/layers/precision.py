@@ -1,11 +1,8 @@
 """The dtype policy under which layers are made."""
 
 import contextlib
-import functools
 
 import keras
-
-from keras_mlp.layers.normalization import at_least_float32
 
 
 @contextlib.contextmanager
@@ -18,14 +15,3 @@ def policy(dtype):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def in_float32(trunk):
-    """Decorator of a trunk whose layers compute at least in float32, whatever policy is in force."""
-
-    @functools.wraps(trunk)
-    def precise(*args, **kwargs):
-        with policy(at_least_float32(keras.config.dtype_policy().compute_dtype)):
-            return trunk(*args, **kwargs)
-
-    return precise

@@ -8,6 +8,8 @@ from keras import ops
 
 SUM_BY_PRODUCT = "sum_by_product"
 """Part of the names of products that stand for sums; costs leave them out."""
+BINARY_PRODUCT = "binary_product"
+"""Part of the names of those operations that could be made of bit operations; costs are counted by it."""
 
 _LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
 """Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
+from keras_mlp.families.bimlp import binary
+from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.layers import activations, configs, products
 
 
@@ -21,29 +23,29 @@ EXAMPLES = {
     layers.Activation: dict(activation=layers.gelu),
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),
-    layers.ChannelPerceptron: dict(use_bias=True),
+    perceptrons.ChannelPerceptron: dict(use_bias=True),
     layers.CycleShift: dict(side="height", size=5),
-    layers.LocalPerceptron: dict(kernel_size=3),
+    perceptrons.LocalPerceptron: dict(kernel_size=3),
     layers.PadToPatches: dict(patch_size=5),
     layers.PatchMerging: dict(),
-    layers.TileMerge: dict(tile=(4, 6), in_place=True),
-    layers.TilePartition: dict(tile=(4, 6), share_sets=2),
+    perceptrons.TileMerge: dict(tile=(4, 6), in_place=True),
+    perceptrons.TilePartition: dict(tile=(4, 6), share_sets=2),
     layers.WindowMerge: dict(size=2),
     layers.WindowPartition: dict(size=4),
     layers.Rescaling: dict(scale=[0.5, 2, -1, 3], offset=[1, -2, 0, 1]),
     layers.RegionMerge: dict(side="height", size=2, shift=1),
     layers.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
-    layers.BinaryAggregation: dict(side="width", size=3, inputs=2, activation_levels="binary", gradient="bireal"),
-    layers.BinaryDense: dict(units=5, kernel_initializer="lecun_normal", kernel_constraint=layers.ClipWeights(0.5)),
+    binary.BinaryAggregation: dict(side="width", size=3, inputs=2, activation_levels="binary", gradient="bireal"),
+    binary.BinaryDense: dict(units=5, kernel_initializer="lecun_normal", kernel_constraint=binary.ClipWeights(0.5)),
     layers.BicubicResize: dict(size=(5, 20)),
-    layers.ChannelBias: dict(),
+    binary.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
     layers.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
     layers.PositionEmbedding: dict(),
-    layers.RPReLU: dict(),
+    binary.RPReLU: dict(),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
@@ -58,7 +60,11 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("cls", public_layers(), ids=lambda cls: cls.__name__)
+def test_every_shared_layer_has_an_example():
+    assert set(public_layers()) <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)
 def test_every_layer_is_registered_and_survives_its_config(cls):
     layer = cls(**EXAMPLES[cls], name="mine")
     assert keras.saving.get_registered_name(cls) == f"keras_mlp>{cls.__name__}"
@@ -68,8 +74,8 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], layers.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
-    x = [x.reshape(8, 4, 6, 2, 2), x] if cls is layers.TileMerge else x
-    x = x.reshape(2, 8, 12, 2, 2) if cls in (layers.ChannelPerceptron, layers.LocalPerceptron) else x
+    x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
+    x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
     x = x.reshape(2, 96, 4) if cls is layers.MixtureOfExperts else x
     expected = layer(x)
     copy(x)

@@ -8,7 +8,8 @@ import pytest
 
 import keras_mlp
 from keras_mlp.analysis import cost
-from keras_mlp.layers.binary import BinaryLayer
+from keras_mlp.families.bimlp import binary
+from keras_mlp.families.bimlp.binary import BinaryLayer
 from keras_mlp.training import data, recipes
 from keras_mlp.training.distill import Distiller
 from keras_mlp.training.train import evaluate, fit
@@ -38,7 +39,7 @@ def test_levels_are_options_of_every_builder():
     assert {(layer.activation_levels, layer.weight_levels, layer.gradient) for layer in layers} == {
         ("binary", "binary", "bireal")
     }
-    assert all(isinstance(layer.kernel.constraint, keras_mlp.layers.ClipWeights) for layer in layers)
+    assert all(isinstance(layer.kernel.constraint, binary.ClipWeights) for layer in layers)
 
 
 def test_mixed_precision_leaves_the_thresholds_in_float32():

@@ -11,28 +11,23 @@ The released code rounds activations to -1, 0 and 1 and has no gradient for it; 
 import functools
 import itertools
 
+import keras
 import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
-from keras_mlp.family import Family
-from keras_mlp.layers import (
+from keras_mlp.families.bimlp.binary import (
     BinaryAggregation,
     BinaryDense,
     ChannelBias,
     ClipWeights,
-    Dense,
     RPReLU,
-    batch_norm,
-    image_norm,
-    norm_named,
-    overlapping_patches,
-    precision,
-    residual,
-    stages,
+    check_levels,
 )
-from keras_mlp.layers.binary import check_levels
+from keras_mlp.family import Family
+from keras_mlp.layers import Dense, batch_norm, image_norm, norm_named, overlapping_patches, precision, residual, stages
 from keras_mlp.layers.configs import registered
+from keras_mlp.layers.normalization import at_least_float32
 
 __all__ = ["BiMLP", "BiMLPS", "BiMLPM"]
 
@@ -239,8 +234,19 @@ def max_pools(x, name):
     return layers.Average(name=f"{name}_pools")(pools)
 
 
+def in_float32(trunk):
+    """Decorator of a trunk whose layers compute at least in float32, whatever policy is in force."""
+
+    @functools.wraps(trunk)
+    def precise(*args, **kwargs):
+        with precision.policy(at_least_float32(keras.config.dtype_policy().compute_dtype)):
+            return trunk(*args, **kwargs)
+
+    return precise
+
+
 @family.builder
-@precision.in_float32
+@in_float32
 def BiMLP(
     x,
     patch_size=4,

@@ -7,7 +7,7 @@ from keras_mlp.layers import initializers
 from keras_mlp.layers.configs import registered, with_config
 from keras_mlp.layers.dense import leading
 from keras_mlp.layers.gradients import passed_on, with_slope
-from keras_mlp.layers.products import short_sum
+from keras_mlp.layers.products import BINARY_PRODUCT, short_sum
 from keras_mlp.layers.sizes import check_side
 
 # Both have their thresholds where the nearest level changes; zero is a level of the ternary ones.
@@ -22,8 +22,6 @@ _SLOPE = {
 ACTIVATION_LEVELS = (*_ROUND, None)
 WEIGHT_LEVELS = ("binary", None)
 GRADIENTS = tuple(_SLOPE)
-BINARY_PRODUCT = "binary_product"
-"""Part of the names of those operations that could be made of bit operations; costs are counted by it."""
 
 
 def quantize(x, levels="ternary", gradient="straight_through"):

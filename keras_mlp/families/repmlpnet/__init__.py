@@ -14,20 +14,10 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.checkpoints.layouts import with_weight
+from keras_mlp.families.repmlpnet.perceptrons import ChannelPerceptron, LocalPerceptron, TileMerge, TilePartition
 from keras_mlp.family import Family
 from keras_mlp.fusion import fuse_layers
-from keras_mlp.layers import (
-    Activation,
-    ChannelPerceptron,
-    Dense,
-    LocalPerceptron,
-    TileMerge,
-    TilePartition,
-    activations,
-    batch_norm,
-    drop_path_rates,
-    residual,
-)
+from keras_mlp.layers import Activation, Dense, activations, batch_norm, drop_path_rates, residual
 from keras_mlp.layers.sizes import SIDES, check_length
 
 __all__ = [
@@ -165,7 +155,7 @@ def RepMLPNet(
         deploy: the form to deploy, without local perceptrons, which takes checkpoints of that form;
             `keras_mlp.families.repmlpnet.inject_locality` makes it of a trained model in the form to train.
         tiles_in_place: put several tiles back where they were, which the authors' code does not (see
-            `keras_mlp.layers.TileMerge`); it makes no difference for images of one tile. By default as in their code.
+            `TileMerge`); it makes no difference for images of one tile. By default as in their code.
         activation: of the channel MLP; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first. The authors have none.
         dropout_rate: dropout after the channel MLP's activation and at its end. The authors have none.

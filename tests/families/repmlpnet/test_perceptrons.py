@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mlp import fusion, layers
+from keras_mlp import fusion
+from keras_mlp.families.repmlpnet import perceptrons
 
 
 def random(*shape):
@@ -23,9 +24,9 @@ def cut(x, tile, share_sets):
 
 def test_tiles_are_cut_and_put_back_in_place():
     x = random(2, 8, 9, 6)
-    tiles = layers.TilePartition((4, 3), 2, dtype="float64")(x)
+    tiles = perceptrons.TilePartition((4, 3), 2, dtype="float64")(x)
     np.testing.assert_array_equal(tiles, cut(x, (4, 3), 2).reshape(-1, 4, 3, 3, 2))
-    np.testing.assert_array_equal(layers.TileMerge((4, 3), in_place=True, dtype="float64")([tiles, x]), x)
+    np.testing.assert_array_equal(perceptrons.TileMerge((4, 3), in_place=True, dtype="float64")([tiles, x]), x)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -40,8 +41,8 @@ def test_several_tiles_are_put_back_as_the_reference_does(known):
         top, left = 4 * (tile // 3), 2 * (tile % 3)
         expected[:, top : top + 4, left : left + 2, group] = read[:, group, tile].reshape(2, 4, 2, share_sets)
     images = keras.Input((8, 6, 6) if known else (None, None, 6), dtype="float64")
-    cutting = layers.TilePartition((4, 2), share_sets, dtype="float64")
-    merging = layers.TileMerge((4, 2), dtype="float64")
+    cutting = perceptrons.TilePartition((4, 2), share_sets, dtype="float64")
+    merging = perceptrons.TileMerge((4, 2), dtype="float64")
     model = keras.Model(images, merging([cutting(images), images]))
     np.testing.assert_array_equal(model(x), expected.reshape(x.shape))
     assert model.output_shape == images.shape
@@ -57,15 +58,15 @@ def test_maps_that_are_no_whole_tiles_are_refused():
     with pytest.raises(
         ValueError, match=r"multiples of the tile's, \(4, 4\).*width=10. The nearest that work: 8 and 12"
     ):
-        layers.TilePartition(4, 1)(random(1, 8, 10, 2))
+        perceptrons.TilePartition(4, 1)(random(1, 8, 10, 2))
     with pytest.raises(ValueError, match="must divide the 6 channels. Received: share_sets=4"):
-        layers.TilePartition(4, 4)(random(1, 4, 4, 6))
+        perceptrons.TilePartition(4, 4)(random(1, 4, 4, 6))
     with pytest.raises(ValueError, match="odd and positive. Received: kernel_size=4"):
-        layers.LocalPerceptron(4)
+        perceptrons.LocalPerceptron(4)
 
 
 def test_the_channel_perceptron_is_its_equation():
-    layer, x = layers.ChannelPerceptron(use_bias=True, dtype="float64"), random(3, 2, 4, 5, 2)
+    layer, x = perceptrons.ChannelPerceptron(use_bias=True, dtype="float64"), random(3, 2, 4, 5, 2)
     layer.build(x.shape)
     layer.bias.assign(random(2, 8))
     kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
@@ -75,7 +76,7 @@ def test_the_channel_perceptron_is_its_equation():
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_the_local_perceptron_never_looks_beyond_its_tile(size):
-    layer, x = layers.LocalPerceptron(size, dtype="float64"), random(2, 4, 3, 2, 3)
+    layer, x = perceptrons.LocalPerceptron(size, dtype="float64"), random(2, 4, 3, 2, 3)
     answer, kernel, reach = np.asarray(layer(x)), np.asarray(layer.kernel), size // 2
     padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0), (0, 0)))
     for row, column in np.ndindex(4, 3):
@@ -89,7 +90,7 @@ def test_the_local_perceptron_never_looks_beyond_its_tile(size):
 def test_locality_injection_is_one_linear_layer_for_all_branches(sizes):
     """On a tile that is no square, and with kernels larger than it."""
     tiles = keras.Input((4, 3, 3, 2), dtype="float64")
-    mixing = [layers.ChannelPerceptron, *(functools.partial(layers.LocalPerceptron, size) for size in sizes)]
+    mixing = [perceptrons.ChannelPerceptron, *(functools.partial(perceptrons.LocalPerceptron, size) for size in sizes)]
     branches = [
         keras.layers.BatchNormalization(dtype="float64")(make(dtype="float64", name=f"branch_{i}")(tiles))
         for i, make in enumerate(mixing)

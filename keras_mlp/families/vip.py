@@ -96,7 +96,7 @@ def permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap
         raise ValueError(f"Patches that overlap are square: `patch_size` must be a number. Received: {patch_size!r}")
 
     def embed(x, dim, patch, name):
-        if not overlap:
+        if not overlap or patch == 1:  # where the width alone changes, nothing overlaps
             return PatchEmbedding(dim, patch, kernel_initializer=_UNIFORM, name=name)(x)
         window, stride = (patch, (patch + 1) // 2) if name == "stem" else (3, 2)
         return padded_conv(x, dim, window, stride, (window - 1) // 2, name, kernel_initializer=_UNIFORM.clone())

@@ -34,3 +34,12 @@ def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
 def test_wrong_values_are_named(builder, wrong, said):
     with pytest.raises(ValueError, match=said):
         getattr(keras_mlp, builder)(**wrong)
+
+
+def test_dyna_mixer_keeps_the_size_where_it_says_so_with_patches_that_overlap():
+    """Where the width changes and the size does not; the authors' code has no such layer."""
+    stages = dict(dims=(8, 16), depths=(1, 1), heads=(2, 2), reduced_dims=(2, 2), mlp_ratios=(2, 2), patch_size=3)
+    shape = dict(input_shape=(16, 16, 3), include_top=False)
+    model = keras_mlp.DynaMixer(**stages, transitions=(False, False), overlap=True, **shape)
+    assert model.output.shape == (None, 8, 8, 16)
+    assert keras_mlp.DynaMixer(**stages, transitions=(True, False), overlap=True, **shape).output.shape[1:3] == (4, 4)

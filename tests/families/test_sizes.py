@@ -164,7 +164,11 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
         ("spach_mlp_xxs", (None, None), "static `input_shape`"),
         ("swat_mixer_ti", (None, None), "static `input_shape`"),
         ("swat_mixer_ti", (100, 112), "multiples of 16. Received: height=100. The nearest that work: 96 and 112"),
-        ("swat_swin_t", (256, 256), "multiples of 224. Received: height=256. The nearest that work: 224 and 448"),
+        (
+            "swat_swin_t",
+            (256, 256),
+            "its window, 7. Received: height=256. The nearest that work: 224 and 448",
+        ),
         ("spach_conv_xxs", (100, 96), "height=100. The nearest that work: 96 and 112"),
     ],
 )

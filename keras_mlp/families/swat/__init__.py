@@ -31,7 +31,7 @@ from keras_mlp.layers import (
     norm_named,
     residual,
 )
-from keras_mlp.layers.sizes import check_known, check_multiples
+from keras_mlp.layers.sizes import SIDES, check_known, check_length, check_multiples
 
 __all__ = [
     "SWAT",
@@ -75,6 +75,36 @@ family = Family(
     ),
     per_stage=("depths", "heads", "token_kernels", "channel_kernels"),
 )
+
+
+def check_size(size, unit, stages, window):
+    """Refuse a height or width of which a stage's map is no whole number of tokens or windows.
+
+    Args:
+        size: `(height, width)` of the input in pixels.
+        unit: side of a token of the first stage in pixels; each further stage halves the map.
+        stages: number of stages.
+        window: side of the windows, where a map is not smaller; `None` for no windows.
+
+    Raises:
+        ValueError: names the nearest sides that work.
+    """
+    last = unit * 2 ** (stages - 1)
+    if window is None:
+        check_multiples(size, last, f"The height and width of the input must be multiples of {last}")
+        return
+
+    def works(size):
+        maps = ([side // unit // 2**stage for side in size] for stage in range(stages))
+        return not any(side % last for side in size) and all(
+            side % min(window, *sides) == 0 for sides in maps for side in sides
+        )
+
+    rule = f"The height and width of each stage's map must be multiples of its window, {window}"
+    for side, length in zip(SIDES, size, strict=True):
+        check_length(side, length, lambda n: works((n, n)), rule, last, last * window)
+    if not works(size):  # each side would be one of a square
+        check_multiples(size, last * window, rule)
 
 
 def tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, norm, activation):
@@ -161,7 +191,7 @@ def SWAT(
         token_kernels: for each stage the side of the convolution inside the tokens.
         channel_kernels: for each stage the side of the convolution over the grid of tokens.
         merge_kernels: for "swin", the side of the convolution between each two stages.
-        window: for "swin", the side of the windows in positions.
+        window: for "swin", the side of the windows in positions; where a stage's map is smaller, the map's shorter side.
         initial_scale: for "resmlp", what layer scale starts from.
         qkv_bias: for "deit" and "swin", whether attention's first layers have a bias, and the convolution at its end.
         stem_norm: whether norms follow the first convolution's activation and the tokens. By default for "swin" only;
@@ -189,9 +219,8 @@ def SWAT(
         raise ValueError(
             f'`plain_blocks` are those of "mixer" and "resmlp". Received: plain_blocks=True, kind="{kind}"'
         )
-    unit = 2 * stem_patch * sub_grid * (2 ** (len(depths) - 1) * window if kind == "swin" else 1)
     check_known(x.shape, "SWAT mixes the positions of a fixed grid")
-    check_multiples(x.shape[1:3], unit, f"The height and width of the input must be multiples of {unit}")
+    check_size(x.shape[1:3], 2 * stem_patch * sub_grid, len(depths), window if kind == "swin" else None)
     activation = activations.get(activation or "gelu")
     norms = TOKEN_NORMS | ({"layer": layer_norm} if kind == "swin" else {})  # of another epsilon
     norm = norm_named(norms, ("affine" if kind == "resmlp" else "layer") if norm is None else norm)
@@ -220,9 +249,10 @@ def SWAT(
                 mixing = StructuredAttention(heads[stage], qkv_bias=qkv_bias, **inside)
             else:
                 # Every other block moves its windows, unless one window is all there is.
+                side = min(window, *x.shape[1:3])
                 shifted = i % 2 == 1 and min(x.shape[1:3]) > window
                 inside = {"name": inside["name"]} if shifted else inside
-                inside |= dict(window=window, shift=window // 2 * shifted)
+                inside |= dict(window=side, shift=side // 2 * shifted)
                 mixing = StructuredAttention(heads[stage], qkv_bias=qkv_bias, **inside)
             x = swat_block(
                 x,

@@ -6,7 +6,8 @@ Everything costs as much as the positions are many, and any image size goes. All
 norm with one group, not layer norm.
 """
 
-from keras import initializers, layers
+import numpy as np
+from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
@@ -14,17 +15,18 @@ from keras_mlp.layers import (
     Activation,
     AxialShift,
     Dense,
-    PadToPatches,
     PatchEmbedding,
-    PatchMerging,
     activations,
     batch_norm,
     channel_mlp,
     drop_path_rates,
+    fusing,
     image_norm,
     norm_named,
     residual,
 )
+from keras_mlp.layers.configs import registered
+from keras_mlp.layers.patch_embedding import sides
 
 __all__ = ["ASMLP", "ASMLPTiny", "ASMLPSmall", "ASMLPBase"]
 
@@ -55,6 +57,81 @@ family = Family(
     ),
     per_stage=("depths",),
 )
+
+
+@registered
+class PadToPatches(layers.Layer):
+    """Zeros below and to the right of an image, as many as whole patches need.
+
+    Where a size is unknown, as many as the most that can be needed; an embedding without padding, which comes next,
+    leaves out what is too much.
+
+    Args:
+        patch_size: side of a patch in pixels, or `(height, width)`.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: the same, with height and width rounded up to multiples of `patch_size`.
+
+    Raises:
+        ValueError: `patch_size` is neither a positive integer nor a pair of them.
+    """
+
+    def __init__(self, patch_size, **kwargs):
+        super().__init__(**kwargs)
+        patch = sides(patch_size)
+        self.patch_size = patch if isinstance(patch_size, tuple | list) else patch_size
+
+    def call(self, x):
+        both = zip(x.shape[1:3], sides(self.patch_size), strict=True)
+        missing = [patch - 1 if size is None else -size % patch for size, patch in both]
+        return ops.pad(x, ((0, 0), *((0, amount) for amount in missing), (0, 0))) if any(missing) else x
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        both = zip(sizes, sides(self.patch_size), strict=True)
+        return (batch, *(size and size + -size % patch for size, patch in both), channels)
+
+
+@fusing.carries.answer(PadToPatches)
+def _padded(layer, scale, shift, shape):
+    both = zip(shape[1:3], sides(layer.patch_size), strict=True)
+    whole = all(size is not None and size % patch == 0 for size, patch in both)
+    return (scale, shift) if whole or not np.any(shift) else None
+
+
+@registered
+class PatchMerging(layers.Layer):
+    """The four positions of each 2 x 2 cell, one after the other in the channels, the row running fastest.
+
+    An odd height or width gets a row or column of zeros at its end.
+
+    Source: Liu et al. 2021 (Swin), https://arxiv.org/abs/2103.14030, section 3.1.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: `(batch, ceil(height / 2), ceil(width / 2), 4 * channels)`.
+    """
+
+    def call(self, x):
+        first, second = [], []
+        for size in x.shape[1:3]:
+            odd = size is None or size % 2 == 1
+            # In an axis padded by one, the second positions reach its end and the first ones stop before it.
+            first.append(slice(0, -1 if odd else None, 2))
+            second.append(slice(1, None, 2))
+        x = ops.pad(x, ((0, 0), *((0, int(cut.stop == -1)) for cut in first), (0, 0)))
+        (top, left), (bottom, right) = first, second
+        cells = [(top, left), (bottom, left), (top, right), (bottom, right)]
+        return ops.concatenate([x[:, rows, columns] for rows, columns in cells], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, *(size and -(-size // 2) for size in (height, width)), 4 * channels)
+
+
+@fusing.carries.answer(PatchMerging)
+def _merged(layer, scale, shift, shape):
+    whole = all(size is not None and size % 2 == 0 for size in shape[1:3])
+    return (np.tile(scale, 4), np.tile(shift, 4)) if whole or not np.any(shift) else None
 
 
 def axial_shift(x, size, dilation, use_bias, activation, name):

@@ -2,19 +2,15 @@
 
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
 from keras_mlp.layers.attention import SelfAttention
-from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.experts import MixtureOfExperts
-from keras_mlp.layers.gating import SpatialGatingUnit
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
-from keras_mlp.layers.patch_embedding import PadToPatches, PatchEmbedding
-from keras_mlp.layers.patch_merging import PatchMerging
+from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
-from keras_mlp.layers.regions import RegionMerge, RegionPartition
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift
@@ -29,7 +25,6 @@ __all__ = [
     "Affine",
     "AxialShift",
     "AxisDense",
-    "BicubicResize",
     "Composite",
     "CycleShift",
     "Dense",
@@ -38,15 +33,10 @@ __all__ = [
     "LayerNormalization",
     "LayerScale",
     "MixtureOfExperts",
-    "PadToPatches",
     "PatchEmbedding",
-    "PatchMerging",
     "PositionEmbedding",
-    "RegionMerge",
-    "RegionPartition",
     "Rescaling",
     "SelfAttention",
-    "SpatialGatingUnit",
     "SplitAttention",
     "TokenDense",
     "TokenMLP",

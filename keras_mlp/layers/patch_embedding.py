@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.configs import registered
@@ -70,43 +69,3 @@ class PatchEmbedding(keras.layers.Conv2D):
         for key in ("kernel_size", "strides", "padding"):
             del config[key]
         return config
-
-
-@registered
-class PadToPatches(keras.layers.Layer):
-    """Zeros below and to the right of an image, as many as whole patches need.
-
-    Where a size is unknown, as many as the most that can be needed; an embedding without padding, which comes next,
-    leaves out what is too much.
-
-    Args:
-        patch_size: side of a patch in pixels, or `(height, width)`.
-
-    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
-    Output shape: the same, with height and width rounded up to multiples of `patch_size`.
-
-    Raises:
-        ValueError: `patch_size` is neither a positive integer nor a pair of them.
-    """
-
-    def __init__(self, patch_size, **kwargs):
-        super().__init__(**kwargs)
-        patch = sides(patch_size)
-        self.patch_size = patch if isinstance(patch_size, tuple | list) else patch_size
-
-    def call(self, x):
-        both = zip(x.shape[1:3], sides(self.patch_size), strict=True)
-        missing = [patch - 1 if size is None else -size % patch for size, patch in both]
-        return ops.pad(x, ((0, 0), *((0, amount) for amount in missing), (0, 0))) if any(missing) else x
-
-    def compute_output_shape(self, input_shape):
-        batch, *sizes, channels = input_shape
-        both = zip(sizes, sides(self.patch_size), strict=True)
-        return (batch, *(size and size + -size % patch for size, patch in both), channels)
-
-
-@fusing.carries.answer(PadToPatches)
-def _padded(layer, scale, shift, shape):
-    both = zip(shape[1:3], sides(layer.patch_size), strict=True)
-    whole = all(size is not None and size % patch == 0 for size, patch in both)
-    return (scale, shift) if whole or not np.any(shift) else None

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, raft_mlp
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.layers import activations, configs, products
@@ -26,19 +27,19 @@ EXAMPLES = {
     perceptrons.ChannelPerceptron: dict(use_bias=True),
     layers.CycleShift: dict(side="height", size=5),
     perceptrons.LocalPerceptron: dict(kernel_size=3),
-    layers.PadToPatches: dict(patch_size=5),
-    layers.PatchMerging: dict(),
+    as_mlp.PadToPatches: dict(patch_size=5),
+    as_mlp.PatchMerging: dict(),
     perceptrons.TileMerge: dict(tile=(4, 6), in_place=True),
     perceptrons.TilePartition: dict(tile=(4, 6), share_sets=2),
     layers.WindowMerge: dict(size=2),
     layers.WindowPartition: dict(size=4),
     layers.Rescaling: dict(scale=[0.5, 2, -1, 3], offset=[1, -2, 0, 1]),
-    layers.RegionMerge: dict(side="height", size=2, shift=1),
-    layers.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
+    hire_mlp.RegionMerge: dict(side="height", size=2, shift=1),
+    hire_mlp.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     binary.BinaryAggregation: dict(side="width", size=3, inputs=2, activation_levels="binary", gradient="bireal"),
     binary.BinaryDense: dict(units=5, kernel_initializer="lecun_normal", kernel_constraint=binary.ClipWeights(0.5)),
-    layers.BicubicResize: dict(size=(5, 20)),
+    raft_mlp.BicubicResize: dict(size=(5, 20)),
     binary.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
     layers.MixtureOfExperts: dict(
@@ -48,7 +49,7 @@ EXAMPLES = {
     binary.RPReLU: dict(),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
-    layers.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
+    g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
     layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
@@ -72,7 +73,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     copy = keras.saving.deserialize_keras_object(config)
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
-    x = {layers.SplitAttention: [x, 2 * x, 1 - x], layers.RegionMerge: [x, 2 * x]}.get(cls, x)
+    x = {layers.SplitAttention: [x, 2 * x, 1 - x], hire_mlp.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
@@ -281,9 +282,9 @@ def test_split_attention_is_its_equation():
 
 def test_the_spatial_gate_begins_as_a_multiplication_by_one():
     x = np.random.RandomState(0).standard_normal((2, 3, 4, 6)).astype("float32")
-    np.testing.assert_allclose(layers.SpatialGatingUnit(epsilon=1e-5)(x), x[..., :3], atol=1e-4)
+    np.testing.assert_allclose(g_mlp.SpatialGatingUnit(epsilon=1e-5)(x), x[..., :3], atol=1e-4)
     with pytest.raises(ValueError, match="even.*Received: 5"):
-        layers.SpatialGatingUnit(epsilon=1e-5)(x[..., :5])
+        g_mlp.SpatialGatingUnit(epsilon=1e-5)(x[..., :5])
 
 
 @pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 4, None, 3), (None, 16, 3)])
@@ -307,7 +308,7 @@ def test_patch_embedding_refuses_sizes_that_would_be_cut(size, near):
 
 
 @pytest.mark.parametrize("patch_size", [0, 2.0, (4,), (4, 0), True])
-@pytest.mark.parametrize("cls, dim", [(layers.PatchEmbedding, (8,)), (layers.PadToPatches, ())])
+@pytest.mark.parametrize("cls, dim", [(layers.PatchEmbedding, (8,)), (as_mlp.PadToPatches, ())])
 def test_patches_have_a_height_and_a_width(cls, dim, patch_size):
     with pytest.raises(ValueError, match=r"`patch_size` must be a positive integer or a pair.*Received: "):
         cls(*dim, patch_size)
@@ -320,8 +321,8 @@ def test_patches_that_are_not_square_name_the_side_that_does_not_fit():
         layer(keras.Input((8, 16, 3)))
     x = np.ones((1, 5, 7, 2), "float32")
     assert (
-        layers.PadToPatches((4, 6))(x).shape
-        == layers.PadToPatches((4, 6)).compute_output_shape(x.shape)
+        as_mlp.PadToPatches((4, 6))(x).shape
+        == as_mlp.PadToPatches((4, 6)).compute_output_shape(x.shape)
         == (1, 8, 12, 2)
     )
 
@@ -410,26 +411,26 @@ def test_bicubic_resizing_keeps_constants_and_ramps():
     """Exactly PyTorch's answers are held by RaftMLP's golden cases of other sizes."""
     rows = np.broadcast_to(np.arange(12.0)[None, :, None, None], (1, 12, 5, 2))
     x = keras.Input((12, 5, 2), dtype="float64")
-    layer = layers.BicubicResize((24, 7), dtype="float64")
+    layer = raft_mlp.BicubicResize((24, 7), dtype="float64")
     resized = np.asarray(keras.Model(x, layer(x))(rows))
     assert resized.shape == (1, 24, 7, 2)
     np.testing.assert_allclose(resized[0, 4:-4, 3, 0], (np.arange(24)[4:-4] + 0.5) / 2 - 0.5, atol=0.05)
     np.testing.assert_allclose(resized, np.broadcast_to(resized[:, :, :1, :1], resized.shape), atol=1e-12)
-    np.testing.assert_array_equal(layers.BicubicResize((12, 5), dtype="float64")(rows), rows)
-    back = layers.BicubicResize(dtype="float64")(resized, rows)
+    np.testing.assert_array_equal(raft_mlp.BicubicResize((12, 5), dtype="float64")(rows), rows)
+    back = raft_mlp.BicubicResize(dtype="float64")(resized, rows)
     assert back.shape == rows.shape
-    assert layers.BicubicResize(multiple=4)(rows).shape == (1, 12, 8, 2)
+    assert raft_mlp.BicubicResize(multiple=4)(rows).shape == (1, 12, 8, 2)
 
 
 def test_bicubic_resizing_needs_one_size_to_go_to_and_a_known_one_to_come_from():
     x = np.zeros((1, 4, 4, 1), "float32")
     with pytest.raises(ValueError, match="not both"):
-        layers.BicubicResize(size=(2, 2), multiple=2)
-    for layer, arguments in ((layers.BicubicResize(), (x,)), (layers.BicubicResize((2, 2)), (x, x))):
+        raft_mlp.BicubicResize(size=(2, 2), multiple=2)
+    for layer, arguments in ((raft_mlp.BicubicResize(), (x,)), (raft_mlp.BicubicResize((2, 2)), (x, x))):
         with pytest.raises(ValueError, match="not both"):
             layer(*arguments)
     with pytest.raises(ValueError, match="static `input_shape`"):
-        layers.BicubicResize((2, 2))(keras.Input((None, 4, 1)))
+        raft_mlp.BicubicResize((2, 2))(keras.Input((None, 4, 1)))
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -487,8 +488,8 @@ def test_regions_are_neighbours_of_the_moved_map_side_by_side(known, side, axis,
         expected = whole.reshape(2, -1, size, *whole.shape[2:]).swapaxes(2, 3)
         expected = np.moveaxis(expected.reshape(*expected.shape[:3], -1), 1, axis)
         inputs = keras.Input(x.shape[1:] if known else (None, None, 3))
-        regions = layers.RegionPartition(side, size, shift, shift_border, border)(inputs)
-        back = layers.RegionMerge(side, size, shift if shift_border == "circular" else 0)([regions, inputs])
+        regions = hire_mlp.RegionPartition(side, size, shift, shift_border, border)(inputs)
+        back = hire_mlp.RegionMerge(side, size, shift if shift_border == "circular" else 0)([regions, inputs])
         regions, back = keras.Model(inputs, [regions, back])(x)
         np.testing.assert_array_equal(regions, expected)
         np.testing.assert_array_equal(back, x if shift_border == "circular" else moved)
@@ -500,9 +501,9 @@ def test_regions_are_neighbours_of_the_moved_map_side_by_side(known, side, axis,
     [
         layers.AxialShift("height", 3),
         layers.CycleShift("width", 3),
-        layers.RegionPartition("width", 4, shift=2),
-        layers.RegionPartition("height", 4, shift=1, shift_border="zeros", border="replicate"),
-        lambda x: layers.RegionMerge("height", 2, shift=2)([x, tf.repeat(x, 2, axis=1)[:, :-1]]),
+        hire_mlp.RegionPartition("width", 4, shift=2),
+        hire_mlp.RegionPartition("height", 4, shift=1, shift_border="zeros", border="replicate"),
+        lambda x: hire_mlp.RegionMerge("height", 2, shift=2)([x, tf.repeat(x, 2, axis=1)[:, :-1]]),
     ],
     ids=["axial", "cycle", "regions around the border", "regions of a continued map", "merge"],
 )
@@ -528,9 +529,9 @@ def test_gradients_of_shifts_and_regions_have_no_strided_slices(layer, known):
 def test_regions_tell_what_they_cannot_do():
     for wrong in (dict(side="depth", size=3), dict(side="width", size=0), dict(side="width", size=2, border="mirror")):
         with pytest.raises(ValueError, match="must be"):
-            layers.RegionPartition(**wrong)
+            hire_mlp.RegionPartition(**wrong)
     with pytest.raises(ValueError, match="at least 3 positions"):
-        layers.RegionPartition("width", 4)(np.zeros((1, 8, 1, 3)))
+        hire_mlp.RegionPartition("width", 4)(np.zeros((1, 8, 1, 3)))
 
 
 @pytest.mark.parametrize("height, width", [(4, 6), (5, 6), (4, 7), (5, 7)])
@@ -542,7 +543,7 @@ def test_patch_merging_puts_four_neighbours_side_by_side(height, width):
     expected = np.concatenate([cells[:, :, r, :, c] for c in (0, 1) for r in (0, 1)], axis=-1)
     for shape in ((height, width, 3), (None, None, 3)):
         inputs = keras.Input(shape)
-        outputs = layers.PatchMerging()(inputs)
+        outputs = as_mlp.PatchMerging()(inputs)
         np.testing.assert_array_equal(keras.Model(inputs, outputs)(x), expected)
 
 

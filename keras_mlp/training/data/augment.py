@@ -9,7 +9,7 @@ keep theirs in a variable: under a parallel `map` they differ from run to run. T
 import numpy as np
 import tensorflow as tf
 
-from keras_mlp.training.data.images import resize
+from keras_mlp.training.data.geometry import Cut, Geometry, Mirror, Resize, Steps
 
 
 def random_resized_crop(image, seed, size: tuple[int, int], area: tuple[float, float], interpolation: str):
@@ -27,10 +27,19 @@ def random_resized_crop(image, seed, size: tuple[int, int], area: tuple[float, f
     Returns:
         Pixels `(*size, channels)`.
     """
-    small = tf.reduce_any(tf.shape(image)[:2] < size)
-    image = tf.cond(small, lambda: resize(image, size, interpolation), lambda: image)
+    return random_crop(tf.shape(image)[:2], seed, size, area, interpolation).image(image)
+
+
+def random_crop(whole, seed, size: tuple[int, int], area: tuple[float, float], interpolation: str) -> Geometry:
+    """Draw the box of `random_resized_crop`, whose other arguments these are.
+
+    Args:
+        whole: height and width of the image.
+    """
+    small = tf.reduce_any(whole < size)
+    enlarged = tf.where(small, size, whole)
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
+        tf.concat([enlarged, [3]], 0),
         tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed,
         min_object_covered=0.0,
@@ -38,9 +47,15 @@ def random_resized_crop(image, seed, size: tuple[int, int], area: tuple[float, f
         area_range=area,
         max_attempts=10,
     )
-    channels = image.shape[-1]
-    image = tf.slice(image, begin, extent)
-    return tf.ensure_shape(resize(image, size, interpolation), (*size, channels))
+    begin, extent = begin[:2], extent[:2]
+    return Steps(
+        Resize(whole, size, interpolation, wanted=small), Cut(begin, extent), Resize(extent, size, interpolation)
+    )
+
+
+def random_mirror(seed, width: int) -> Geometry:
+    """Draw whether an image of this width is mirrored: half of them are, as by TensorFlow's own function."""
+    return Mirror(width, tf.random.stateless_uniform((), seed) < 0.5)
 
 
 def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):

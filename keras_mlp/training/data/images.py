@@ -40,13 +40,27 @@ def for_evaluation(image, size: tuple[int, int], preprocessing: Preprocessing, p
         Pixels `(*size, channels)`: the whole image squashed; or its short side resized to `size / crop_pct` and the
         centre, or what is at `place`, cropped.
     """
+    resized, (top, left) = view(tf.shape(image)[:2], size, preprocessing, place)
+    return resize(image, resized, preprocessing.interpolation)[top : top + size[0], left : left + size[1]]
+
+
+def view(whole, size: tuple[int, int], preprocessing: Preprocessing, place: float = 0.5):
+    """Return which part of an image `for_evaluation` sees.
+
+    Args:
+        whole: height and width of the image.
+        size: height and width of the result.
+        preprocessing: see `for_evaluation`.
+        place: see there.
+
+    Returns:
+        Height and width to which the image is resized, and top and left of the part of it that is seen.
+    """
     if preprocessing.squash:
-        return resize(image, size, preprocessing.interpolation)
-    whole = tf.shape(image)[:2]
+        return size, (0, 0)
     enlarged = [math.floor(side / preprocessing.crop_pct) for side in size]
     scale = tf.reduce_max(tf.constant(enlarged) / whole)
     resized = tf.maximum(tf.cast(tf.round(tf.cast(whole, scale.dtype) * scale), tf.int32), size)
     spare = resized - size
     places = tf.where(spare == tf.reduce_max(spare), place, 0.5)
-    top, left = tf.unstack(tf.cast(tf.cast(spare, tf.float32) * places, tf.int32))
-    return resize(image, resized, preprocessing.interpolation)[top : top + size[0], left : left + size[1]]
+    return resized, tf.unstack(tf.cast(tf.cast(spare, tf.float32) * places, tf.int32))

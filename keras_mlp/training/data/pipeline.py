@@ -75,25 +75,36 @@ class Data:
         return dataclasses.replace(self, dataset=self.dataset.map(change), starting_at=starting_at)
 
 
-def _augmented(image, seed, size, recipe, interpolation):
-    """An image as a recipe wants it."""
+def _augmented(image, seed, size, recipe, interpolation, targets=None):
+    """An image as a recipe wants it; and its targets, if some follow it."""
     import tensorflow as tf
 
-    from keras_mlp.training.data import augment, images, rand_augment
+    from keras_mlp.training.data import augment, rand_augment
+    from keras_mlp.training.data.geometry import Steps
 
     crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
+    whole = tf.shape(image)[:2]
     if recipe.random_resized_crop:
-        image = augment.random_resized_crop(image, crop, size, recipe.random_resized_crop, interpolation)
+        steps = [augment.random_crop(whole, crop, size, recipe.random_resized_crop, interpolation)]
     else:
-        image = images.for_evaluation(image, size, Preprocessing(crop_pct=1.0, interpolation=interpolation))
-    image = tf.ensure_shape(image, (*size, image.shape[-1]))
+        steps = [_seen(whole, size, Preprocessing(crop_pct=1.0, interpolation=interpolation))]
     if recipe.horizontal_flip:
-        image = tf.image.stateless_random_flip_left_right(image, flip)
+        steps.append(augment.random_mirror(flip, size[1]))
     if recipe.rand_augment:
-        image = rand_augment.rand_augment(image, change, *recipe.rand_augment)
+        steps.append(rand_augment.drawn(change, size, *recipe.rand_augment))
+    geometry = Steps(*steps)
+    image = geometry.image(image)
     if recipe.random_erasing:
         image = augment.random_erasing(image, erase, recipe.random_erasing)
-    return image
+    return image if targets is None else (image, geometry.targets(targets))
+
+
+def _seen(whole, size, preprocessing):
+    """The part of an image of this height and width that is evaluated."""
+    from keras_mlp.training.data import geometry, images
+
+    resized, begin = images.view(whole, size, preprocessing)
+    return geometry.Steps(geometry.Resize(whole, resized, preprocessing.interpolation), geometry.Cut(begin, size))
 
 
 def load(
@@ -118,7 +129,8 @@ def load(
     Args:
         name: of a data set in tensorflow-datasets ("digits" is there without network), or a folder: of class folders
             (see `keras_mlp.training.data.folders.folder`), of TFRecords (`keras_mlp.training.data.records.records`), or
-            one that tensorflow-datasets has prepared. A folder that has a data set's name is given as "./name".
+            one that tensorflow-datasets has prepared. A folder that has a data set's name is given as "./name". Or a
+            `keras_mlp.training.data.source.Source`, whose split is chosen.
         split: which part, e.g. "train", "train[:90%]", "test"; "evaluation" is the one that is there to evaluate on.
         image_size: height and width of the images, in pixels, or one number for both.
         batch_size: images of a batch.
@@ -133,7 +145,8 @@ def load(
             that came before takes the place of a broken one; in evaluation it is left out.
         augmentation: what makes an image to learn from of one of any size, with the arguments of
             `keras_mlp.training.data.views.two_views`, which makes pairs; by default what the recipe says of crops,
-            mirroring, RandAugment and erasing.
+            mirroring, RandAugment and erasing. Where a source has `targets`, they are its last argument, and it gives
+            the image and them.
         worker: which one of how many workers this is, counted from 0. In training each decodes its own images of every
             batch only; all together have the batches that one alone would have, with the same augmentation. In
             evaluation each has all images.
@@ -168,6 +181,8 @@ def load(
             f"Among {workers} workers the batch should be a multiple of {2 * workers}: each has pairs of images. "
             f"Received: batch_size={batch_size}"
         )
+    if isinstance(name, Source) and name.targets and recipe and (mixing := _of_labels(recipe)):
+        raise ValueError(f"These data have targets in place of labels, which {' and '.join(mixing)} cannot change.")
     if multi_label and recipe and recipe.balance_classes:
         raise ValueError("balance_classes weighs images by their one class: multi-label data cannot be balanced so.")
     source = find(name, split, data_dir, multi_label)
@@ -177,6 +192,7 @@ def load(
         dataset = _evaluation(source, reader(source, broken, max_pixels), size, channels, preprocessing, batch_size)
         steps = -(-source.examples // batch_size)
         return Data(dataset, source.classes, source.examples, steps, batch_size, broken, **told)
+    name = "the source" if isinstance(name, Source) else name
     if source.examples < batch_size:
         fitting = 2 ** max(0, (source.examples // 8).bit_length() - 1)  # some batches an epoch
         raise ValueError(
@@ -196,6 +212,11 @@ def load(
     return Data(starting_at(0), *given, **told)
 
 
+def _of_labels(recipe) -> list[str]:
+    """What of a recipe needs labels."""
+    return [field for field in ("mixup", "cutmix", "balance_classes") if getattr(recipe, field)]
+
+
 def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
     """Return where the examples of a data set are; arguments and errors are those of `load`.
 
@@ -204,6 +225,8 @@ def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
     from keras_mlp.training.data import catalogue, folders, records
     from keras_mlp.training.data.multi_label import holds_labels, labelled
 
+    if isinstance(name, Source):
+        return name
     if isinstance(name, str):
         name = os.path.expanduser(name)
     if multi_label:
@@ -229,18 +252,21 @@ def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
 def _evaluation(source, read, size, channels, preprocessing, batch_size):
     import tensorflow as tf
 
-    from keras_mlp.training.data import images
+    from keras_mlp.training.data import geometry, images
 
     def prepare(number, example):
         image, label = read(number, *example)
-        image = images.for_evaluation(images.with_channels(image, channels), size, preprocessing)
-        return tf.ensure_shape(image, (*size, channels)), label
+        image, target = images.with_channels(image, channels), source.target(label)
+        seen = _seen(tf.shape(image)[:2], size, preprocessing)
+        if source.targets:
+            target = seen.targets(geometry.checked(target, image))
+        return seen.image(image), label, target
 
     prepare = tf.autograph.experimental.do_not_convert(prepare)  # see `_training`
     dataset = source.dataset.enumerate().map(prepare, tf.data.AUTOTUNE)
     if not source.sound:
-        dataset = dataset.filter(lambda image, label: label >= 0)
-    dataset = dataset.map(lambda image, label: (image, source.target(label))).batch(batch_size)
+        dataset = dataset.filter(lambda image, label, target: label >= 0)
+    dataset = dataset.map(lambda image, label, target: (image, target)).batch(batch_size)
     if 4 * source.examples * size[0] * size[1] * channels <= CACHED_IMAGES:
         dataset = dataset.cache()
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -253,7 +279,7 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
     """
     import tensorflow as tf
 
-    from keras_mlp.training.data import augment, images
+    from keras_mlp.training.data import augment, geometry, images
 
     steps = source.examples // batch_size
     index, workers = worker
@@ -264,8 +290,10 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
 
     def prepare(seed, *examples):
         image, label = read(*examples)
-        image = augmentation(images.with_channels(image, channels), seed, size, recipe, interpolation)
-        return image, source.target(label)
+        image, target = images.with_channels(image, channels), source.target(label)
+        if source.targets:
+            return augmentation(image, seed, size, recipe, interpolation, geometry.checked(target, image))
+        return augmentation(image, seed, size, recipe, interpolation), target
 
     def epoch(number, skipped):
         order, example, batch = tf.unstack(tf.random.split(tf.random.fold_in((seed, 0), number), 3))

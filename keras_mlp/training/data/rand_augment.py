@@ -9,7 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-GREY = 128.0  # what is shown where an operation moves the image out of sight
+from keras_mlp.training.data.geometry import Geometry, Move, Steps
 
 
 def rand_augment(image, seed, operations: int, magnitude: float, probability: float = 0.5, noise: float = 0.5):
@@ -30,17 +30,63 @@ def rand_augment(image, seed, operations: int, magnitude: float, probability: fl
     Returns:
         Pixels 0–255 of the same shape.
     """
+    return drawn(seed, image.shape[:2], operations, magnitude, probability, noise).image(image)
+
+
+def drawn(seed, size, operations: int, magnitude: float, probability: float = 0.5, noise: float = 0.5) -> Geometry:
+    """Draw the operations of `rand_augment`, whose other arguments these are.
+
+    Args:
+        size: height and width of the image.
+    """
     uniform, normal = tf.unstack(tf.random.split(seed, 2))
     draws = tf.unstack(tf.random.stateless_uniform((operations, 3), uniform))
     levels = tf.unstack((magnitude + noise * tf.random.stateless_normal((operations,), normal)) / 10)
+    steps = []
     for draw, level in zip(draws, levels, strict=True):
         which, applied, sign = tf.unstack(draw)
         level = tf.clip_by_value(level, 0.0, 1.0)
-        signed = tf.where(sign < 0.5, -level, level)
-        branches = [functools.partial(change, image, level, signed) for change in (*OPERATIONS, _nothing)]
         which = tf.where(applied < probability, tf.cast(which * len(OPERATIONS), tf.int32), len(OPERATIONS))
-        image = tf.ensure_shape(tf.switch_case(which, branches), image.shape)
-    return image
+        steps.append(Operation(which, level, tf.where(sign < 0.5, -level, level), size))
+    return Steps(*steps)
+
+
+class Operation(Geometry):
+    """One of `OPERATIONS`, or nothing.
+
+    Args:
+        which: its place there; nothing comes after them.
+        level: in 0–1.
+        signed: the same with a random sign.
+        size: height and width of the image.
+    """
+
+    def __init__(self, which, level, signed, size):
+        self.which = which
+        self.level = level
+        self.signed = signed
+        self.size = size
+
+    def image(self, image):
+        branches = [functools.partial(change, image, self.level, self.signed) for change in (*OPERATIONS, _nothing)]
+        return tf.ensure_shape(tf.switch_case(self.which, branches), image.shape)
+
+    def mask(self, mask):
+        return self._move().mask(mask)
+
+    def boxes(self, boxes):
+        return self._move().boxes(boxes)
+
+    def _move(self) -> Geometry:
+        """Where the pixels come from; most operations leave them where they are."""
+        stay = 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
+        maps = [getattr(change, "coefficients", lambda size, signed: stay) for change in (*OPERATIONS, _nothing)]
+        branches = [lambda place=place: tf.stack([*map(_number, place(self.size, self.signed))]) for place in maps]
+        return Move(self.size, tf.unstack(tf.switch_case(self.which, branches), 6))
+
+
+def _number(value):
+    return tf.convert_to_tensor(value, tf.float32)
 
 
 # Each takes the image, a level in 0–1 and the same with a random sign, and gives an image.
@@ -114,43 +160,42 @@ def without_colour(image):
     return image if image.shape[-1] == 1 else tf.image.rgb_to_grayscale(image)
 
 
-def _rotate(image, level, signed):
+def _moving(coefficients):
+    """An operation of the coefficients, by the image's size and the signed level, that `Move` takes."""
+
+    @functools.wraps(coefficients)
+    def operation(image, level, signed):
+        return Move(image.shape[:2], coefficients(image.shape[:2], signed)).image(image)
+
+    operation.coefficients = coefficients
+    return operation
+
+
+@_moving
+def _rotate(size, signed):
     angle = signed * math.radians(30)
-    (y, x), cos, sin = (_middle(image), tf.cos(angle), tf.sin(angle))
-    return _move(image, cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
+    (y, x), cos, sin = ((side - 1) / 2 for side in size), tf.cos(angle), tf.sin(angle)
+    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
 
-def _shear_x(image, level, signed):
-    return _move(image, 1.0, 0.3 * signed, 0.0, 0.0, 1.0, 0.0)
+@_moving
+def _shear_x(size, signed):
+    return 1.0, 0.3 * signed, 0.0, 0.0, 1.0, 0.0
 
 
-def _shear_y(image, level, signed):
-    return _move(image, 1.0, 0.0, 0.0, 0.3 * signed, 1.0, 0.0)
+@_moving
+def _shear_y(size, signed):
+    return 1.0, 0.0, 0.0, 0.3 * signed, 1.0, 0.0
 
 
-def _translate_x(image, level, signed):
-    return _move(image, 1.0, 0.0, 0.45 * image.shape[1] * signed, 0.0, 1.0, 0.0)
+@_moving
+def _translate_x(size, signed):
+    return 1.0, 0.0, 0.45 * size[1] * signed, 0.0, 1.0, 0.0
 
 
-def _translate_y(image, level, signed):
-    return _move(image, 1.0, 0.0, 0.0, 0.0, 1.0, 0.45 * image.shape[0] * signed)
-
-
-def _middle(image):
-    return (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
-
-
-def _move(image, *coefficients):
-    """The pixel at (x, y) of the result is that at (a x + b y + c, d x + e y + f) of the image."""
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.expand_dims(image, 0),
-        transforms=[[*coefficients, 0.0, 0.0]],
-        output_shape=image.shape[:2],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=GREY,
-    )
-    return tf.squeeze(moved, 0)
+@_moving
+def _translate_y(size, signed):
+    return 1.0, 0.0, 0.0, 0.0, 1.0, 0.45 * size[0] * signed
 
 
 OPERATIONS = (

@@ -44,6 +44,9 @@ class Source:
         left_out: of files that are no examples why not, by their paths.
         reason: from an example's number and the pixels that it may have to why it cannot be read, as far as that can be
             told.
+        targets: from a label, in tf.data, to what is to be learnt in place of classes: a dictionary, in which "masks"
+            and "boxes" follow the image (`keras_mlp.training.data.geometry`). The label -1 is that of a single black
+            pixel, which takes the place of an image that cannot be decoded.
     """
 
     dataset: Any
@@ -60,6 +63,7 @@ class Source:
     truths: Any = None
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
     reason: Callable[[int, int], str] = no_reason
+    targets: Callable | None = None
 
     def identity(self) -> dict:
         """What tells these examples from others: names of the classes, number of examples, a digest of `contents`."""
@@ -69,9 +73,14 @@ class Source:
         return {"classes": list(self.classes), "examples": self.examples, "digest": digest.hexdigest()}
 
     def target(self, label):
-        """What a classifier is to learn of a label, float32 `(classes,)`, in tf.data: one-hot, or a row of `truths`."""
+        """What is to be learnt of a label, in tf.data.
+
+        Without `targets` these are classes, float32 `(classes,)`: one-hot, or a row of `truths`.
+        """
         import tensorflow as tf
 
+        if self.targets:
+            return self.targets(label)
         if self.truths is None:
             return tf.one_hot(label, len(self.classes))
         row = tf.gather(tf.constant(self.truths, tf.float32), tf.maximum(label, 0))

@@ -29,7 +29,8 @@ def main(argv):
     tf = on_tensorflow.setup(_THREADS.value)
     import keras
 
-    from keras_mlp.layers import Dense, MixtureOfExperts, gelu
+    from keras_mlp.families.sparse_mlp.experts import MixtureOfExperts
+    from keras_mlp.layers import Dense, gelu
 
     def dense(x, items, hidden_dim):
         x = keras.ops.swapaxes(x, 1, 2) if items == "channels" else x

@@ -9,7 +9,7 @@ import numpy as np
 from keras_mlp import files
 from keras_mlp.checkpoints import naming
 from keras_mlp.extras import need
-from keras_mlp.layers import MixtureOfExperts
+from keras_mlp.families.sparse_mlp.experts import MixtureOfExperts
 
 
 @dataclasses.dataclass(frozen=True)

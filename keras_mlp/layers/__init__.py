@@ -5,7 +5,6 @@ from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
-from keras_mlp.layers.experts import MixtureOfExperts
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
@@ -32,7 +31,6 @@ __all__ = [
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
-    "MixtureOfExperts",
     "PatchEmbedding",
     "PositionEmbedding",
     "Rescaling",

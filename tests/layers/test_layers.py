@@ -11,6 +11,7 @@ from keras_mlp import layers
 from keras_mlp.families import as_mlp, g_mlp, hire_mlp, raft_mlp
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
+from keras_mlp.families.sparse_mlp import experts
 from keras_mlp.layers import activations, configs, products
 
 
@@ -42,7 +43,7 @@ EXAMPLES = {
     raft_mlp.BicubicResize: dict(size=(5, 20)),
     binary.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
-    layers.MixtureOfExperts: dict(
+    experts.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
     layers.PositionEmbedding: dict(),
@@ -77,7 +78,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
-    x = x.reshape(2, 96, 4) if cls is layers.MixtureOfExperts else x
+    x = x.reshape(2, 96, 4) if cls is experts.MixtureOfExperts else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())

@@ -26,8 +26,9 @@ from keras import ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.mlp_mixer import mixer_block
+from keras_mlp.families.sparse_mlp.experts import MixtureOfExperts
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GridLayer, LayerNormalization, MixtureOfExperts, PatchEmbedding, residual
+from keras_mlp.layers import Dense, GridLayer, LayerNormalization, PatchEmbedding, residual
 from keras_mlp.layers.configs import registered
 
 __all__ = ["SparseMLP", "SparseMLPS", "SparseMLPB", "SparseMLPL"]

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mlp.layers import MixtureOfExperts, experts
+from keras_mlp.families.sparse_mlp import experts
+from keras_mlp.families.sparse_mlp.experts import MixtureOfExperts
+from keras_mlp.families.sparse_mlp.routing import (
+    combine,
+    dispatch,
+    expert_capacity,
+    gshard_loss,
+    importance_loss,
+    load_loss,
+    top_experts,
+    top_items,
+)
 
 ROUTERS = [json.loads(path.read_text()) for path in sorted(golden.ROOT.glob("sparse_mlp/router_*.json"))]
 router = pytest.mark.parametrize("case", ROUTERS, ids=lambda case: case["variant"])
@@ -34,9 +45,9 @@ def routing_of(case):
     config, (_, noisy) = case["config"], logits_of(case)
     gates = keras.ops.softmax(noisy, axis=-1)
     if config["kind"] == "items_per_expert":
-        return experts.top_items(gates, config["capacity"])
+        return top_items(gates, config["capacity"])
     k = config["num_selected_experts"]
-    return experts.top_experts(gates, k, config["capacity"], config["batch_priority"])
+    return top_experts(gates, k, config["capacity"], config["batch_priority"])
 
 
 @router
@@ -57,22 +68,20 @@ def test_dispatched_and_combined_items_are_those_of_the_reference(case):
     x = golden.image(case["input_shape"], case["input_seed"]).astype("float64")
     routing = routing_of(case)
     expert = np.arange(routing.num_experts).reshape(-1, 1, 1)
-    answers = (expert + 1) * experts.dispatch(x, routing) + expert / 10
+    answers = (expert + 1) * dispatch(x, routing) + expert / 10
     assert answers.shape == (routing.num_experts, x.shape[0] * routing.capacity, x.shape[-1])
-    np.testing.assert_allclose(experts.combine(answers, routing), case["output"], atol=1e-7)
+    np.testing.assert_allclose(combine(answers, routing), case["output"], atol=1e-7)
 
 
 @router
 def test_losses_are_those_of_the_reference(case):
     (logits, noisy), config, expected = logits_of(case), case["config"], case["losses"]
-    importance = experts.importance_loss(keras.ops.softmax(logits, axis=-1))
+    importance = importance_loss(keras.ops.softmax(logits, axis=-1))
     np.testing.assert_allclose(importance, expected["importance_loss"], rtol=1e-6)
-    np.testing.assert_allclose(
-        experts.gshard_loss(keras.ops.softmax(noisy, axis=-1)), expected["gshard_loss"], rtol=1e-6
-    )
+    np.testing.assert_allclose(gshard_loss(keras.ops.softmax(noisy, axis=-1)), expected["gshard_loss"], rtol=1e-6)
     if "load_loss" in expected:
         std = config["noise_std"] / config["num_experts"]
-        load = experts.load_loss(logits, noisy, config["num_selected_experts"], std)
+        load = load_loss(logits, noisy, config["num_selected_experts"], std)
         np.testing.assert_allclose(load, expected["load_loss"], rtol=1e-6)
         weights = expected["weights"]
         total = weights["importance"] * importance + weights["load"] * load
@@ -82,7 +91,7 @@ def test_losses_are_those_of_the_reference(case):
 @pytest.mark.parametrize("case", [c for c in ROUTERS if c["config"]["capacity_factor"]], ids=lambda c: c["variant"])
 def test_capacity_is_that_of_the_reference(case):
     config = case["config"]
-    capacity = experts.expert_capacity(
+    capacity = expert_capacity(
         config["group_size"],
         config["num_experts"],
         config["num_selected_experts"],
@@ -163,7 +172,7 @@ def test_noise_and_losses_are_of_training_only(x):
     assert np.abs(np.asarray(layer(x, training=True)) - np.asarray(layer(x, training=True))).max() > 1e-3
     (loss,) = layer.losses[-1:]
     logits = (x @ layer.get_weights()[0]).reshape(1, -1, 4)
-    importance = experts.importance_loss(keras.ops.softmax(logits, axis=-1))[0]
+    importance = importance_loss(keras.ops.softmax(logits, axis=-1))[0]
     assert 0.005 * importance < float(loss) < 0.005 * (importance + 1)  # half of 0.01, and the load's share
     silent = mixture(x, auxiliary_loss=0.0, noise=0.0)
     np.testing.assert_allclose(silent(x, training=True), silent(x), atol=1e-6)
@@ -223,7 +232,7 @@ def test_experts_shard_over_devices_with_the_same_answers():
     code = """
 import keras, numpy as np, sys
 import keras_mlp
-from keras_mlp.layers import experts
+from keras_mlp.families.sparse_mlp import experts
 
 def run():
     keras.utils.set_random_seed(0)

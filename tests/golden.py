@@ -29,6 +29,7 @@ import numpy as np
 import pytest
 
 import keras_mlp
+from keras_mlp.layers import layer_norm
 from keras_mlp.zoo import FAMILIES
 
 ROOT = pathlib.Path(__file__).parent / "families"
@@ -158,6 +159,14 @@ def smallest():
         name: min((case for case in full if family(case) == name), key=lambda case: case.num_params).key
         for name in sorted(set(FAMILIES) - WITHOUT_REFERENCE)
     }
+
+
+def norm(layer: str):
+    """What a reference calls `norm_layer`, as our builders' `norm`: timm's norms of tokens, of any epsilon."""
+    if layer == "Affine":
+        return "affine"
+    epsilon = float(re.fullmatch(r"LayerNorm\(eps=(.+)\)", layer).group(1))
+    return "layer" if epsilon == 1e-6 else functools.partial(layer_norm, epsilon=epsilon)
 
 
 WITHOUT_REFERENCE = {name for name, found in REFERENCES.items() if getattr(found, "WITHOUT_REFERENCE", False)}

@@ -186,8 +186,8 @@ def ASMLP(
         use_bias: whether the linear layers around the shifts have a bias.
         stem_norm: whether a norm follows the patch embedding.
         dilation: distance of the positions that are brought together. The paper has it, the authors' code does not.
-        norm: "image" for group norm with one group, as in all published models, or "batch" for batch norm. Those between
-            the linear layers around the shifts are always group norms.
+        norm: "image" for group norm with one group, as in all published models, "batch" for batch norm, or a function that
+            makes a layer of its name. Those between the linear layers around the shifts are always group norms.
         activation: "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.

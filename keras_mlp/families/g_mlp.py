@@ -121,8 +121,8 @@ def GMLP(
         depth: number of blocks.
         hidden_dim: width before the gate halves it, even. By default `6 dim`, as in all published models.
         stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
-        norm: "layer", or "affine" for a scale and a shift of each channel (timm's `norm_layer`; no published model has
-            the latter). The gates' own is always a layer norm.
+        norm: "layer", "affine" for a scale and a shift of each channel, or a function that makes a layer of its name
+            (timm's `norm_layer`; published models have the first). The gates' own is always a layer norm.
         activation: before the gate; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth, the same for all blocks.
         dropout_rate: dropout after the activation and at the end of each block.

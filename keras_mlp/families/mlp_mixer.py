@@ -94,8 +94,8 @@ def MLPMixer(
         stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
         gated: whether the MLPs' hidden layers are gated linear units, so that one half, after the activation, multiplies
             the other (timm's `GluMlp`). `token_dim` and `channel_dim` count both halves and are even.
-        norm: "layer", or "affine" for a scale and a shift of each channel (timm's `norm_layer`; no published model has
-            the latter).
+        norm: "layer", "affine" for a scale and a shift of each channel, or a function that makes a layer of its name
+            (timm's `norm_layer`; published models have the first).
         activation: of the MLPs. By default the form of GELU that the checkpoint was made for, without
             one the exact form: "gelu" (exact) or "gelu_tanh" override it.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.

@@ -82,8 +82,8 @@ def ResMLP(
         stem_norm: whether a norm follows the patch embedding (as timm's `stem_norm`; no published model has it).
         gated: whether the MLP's hidden layer is a gated linear unit, so that one half, after the activation, multiplies
             the other (timm's `GluMlp`; no published model has it). `channel_dim` counts both halves and is even.
-        norm: "affine" for a scale and a shift of each channel, as in all published models, or "layer" for layer norm
-            (timm's `norm_layer`).
+        norm: "affine" for a scale and a shift of each channel, as in all published models, "layer" for layer norm, or
+            a function that makes a layer of its name (timm's `norm_layer`).
         activation: of the MLP; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth, the same for both branches of all blocks.
         dropout_rate: dropout after each linear layer of the MLP.

@@ -11,7 +11,7 @@ from keras import initializers, layers
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
-    LayerNormalization,
+    TOKEN_NORMS,
     LayerScale,
     PatchEmbedding,
     SelfAttention,
@@ -19,6 +19,7 @@ from keras_mlp.layers import (
     batch_norm,
     channel_mlp,
     drop_path_rates,
+    norm_named,
     residual,
 )
 from keras_mlp.layers.patch_embedding import sides
@@ -81,7 +82,7 @@ family = Family(
 )
 
 
-def stem(x, dim, patch_size, convolutions):
+def stem(x, dim, patch_size, convolutions, norm):
     """One convolution of the patch's size, or (section 3.3) three of 64 channels before one of half its size."""
     if convolutions == 4:
         x = layers.ZeroPadding2D(3, name="stem_pad")(x)
@@ -93,7 +94,7 @@ def stem(x, dim, patch_size, convolutions):
             x = layers.ReLU(name=f"stem_relu{i}")(x)
         patch_size = tuple(side // 2 for side in sides(patch_size))
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_FAN_OUT, name="stem")(x)
-    return LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+    return norm("stem_norm")(x)
 
 
 def _half(x):
@@ -102,11 +103,13 @@ def _half(x):
     return height * width // 2 if height and width else None
 
 
-def spach_block(x, token_mixing, channel_dim, initial_scale, convolve, activation, drop_path_rate, dropout_rate, name):
+def spach_block(
+    x, token_mixing, channel_dim, initial_scale, convolve, norm, activation, drop_path_rate, dropout_rate, name
+):
     """Section 3.1: token mixing, beside it the convolution of the same input, then the channel MLP."""
     y = x
     if token_mixing:
-        y = token_mixing(LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x))
+        y = token_mixing(norm(f"{name}_norm1")(x))
         if initial_scale is not None:
             y = LayerScale(initial_scale, name=f"{name}_scale")(y)
         y = residual(x, y, drop_path_rate, name, 1)
@@ -116,7 +119,7 @@ def spach_block(x, token_mixing, channel_dim, initial_scale, convolve, activatio
         )
         y = layers.Add(name=f"{name}_add_conv")([y, local])
     x = y
-    y = LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
+    y = norm(f"{name}_norm2")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate)
     return residual(x, y, drop_path_rate, name, 2)
 
@@ -136,6 +139,7 @@ def SPACH(
     qkv_bias=True,
     share_token_mixing=False,
     qk_scale=None,
+    norm="layer",
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -160,6 +164,8 @@ def SPACH(
         share_token_mixing: use one token mixer for all blocks of a stage (an ablation; no published model does).
         qk_scale: factor on attention's products of queries and keys, positive. By default one over the square root of a
             head's width, as in all published models.
+        norm: "layer", "affine" for a scale and a shift of each channel, or a function that makes a layer of its name;
+            published models have the first. Those between the stages are always group norms with one group.
         activation: of the MLPs; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth: with one stage, of every block; with more, of the last block, rising linearly
             from 0 at the first.
@@ -170,8 +176,8 @@ def SPACH(
             raise ValueError(f"The kinds of blocks in `stages` must be among {KINDS}. Received: {kind!r}")
     if stem_convolutions not in (1, 4):
         raise ValueError(f"`stem_convolutions` must be 1 or 4. Received: stem_convolutions={stem_convolutions!r}")
-    activation = activation or "gelu"
-    x = stem(x, dim, patch_size, stem_convolutions)
+    norm, activation = norm_named(TOKEN_NORMS, norm), activation or "gelu"
+    x = stem(x, dim, patch_size, stem_convolutions, norm)
     depths = [sum(count for _, count in stage) for stage in stages]
     rates = [[drop_path_rate] * depths[0]] if len(stages) == 1 else drop_path_rates(drop_path_rate, depths)
     for number, (stage, token_dim) in enumerate(zip(stages, token_dims or [None] * len(stages), strict=True), 1):
@@ -192,10 +198,9 @@ def SPACH(
                 mixing = SelfAttention(heads, qkv_bias, scale=qk_scale, name=f"{name}_token_mixing")
             if share_token_mixing:
                 shared[kind] = mixing
-            x = spach_block(
-                x, mixing, int(mlp_ratio * x.shape[-1]), initial_scale, convolve, activation, rate, dropout_rate, name
-            )
-    return LayerNormalization(epsilon=1e-6, name="norm")(x)
+            hidden = int(mlp_ratio * x.shape[-1])
+            x = spach_block(x, mixing, hidden, initial_scale, convolve, norm, activation, rate, dropout_rate, name)
+    return norm("norm")(x)
 
 
 def _pure(kind, *counts):

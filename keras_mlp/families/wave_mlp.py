@@ -150,7 +150,8 @@ def WaveMLP(
         depths: number of blocks of each stage.
         transitions: for each stage, whether the height and width are halved after it; by default after each.
         mlp_ratios: hidden width of the channel MLP, in multiples of the stage's width.
-        norm: "batch" for batch norm or "image" for group norm with one group. The phases' is always batch norm.
+        norm: "batch" for batch norm, "image" for group norm with one group, or a function that makes a layer of its name.
+            The phases' is always batch norm.
         embedding_norm: whether a norm follows the stem and each downsampling layer.
         phase_conv: make the phases by a depthwise convolution, not by a linear layer (Wave-MLP-T*).
         use_bias: whether the amplitudes' and the plain linear layer have a bias.

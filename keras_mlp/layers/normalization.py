@@ -92,18 +92,20 @@ def batch_norm(name, epsilon=1e-5):
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
 
 
-def norm_named(norms: dict, norm: str):
-    """The norm that a builder's argument `norm` names.
+def norm_named(norms: dict, norm):
+    """The norm that a builder's argument `norm` names, or is.
 
     Args:
         norms: those there are, `{name: name of the layer -> layer}`.
-        norm: the argument.
+        norm: the argument: one of the names, or another function that makes a layer of its name.
 
     Raises:
         ValueError: there is none of that name.
     """
+    if callable(norm):
+        return norm
     if norm not in norms:
-        raise ValueError(f"`norm` must be one of {sorted(norms)}. Received: norm={norm!r}")
+        raise ValueError(f"`norm` must be one of {sorted(norms)} or a function. Received: norm={norm!r}")
     return norms[norm]
 
 

@@ -273,7 +273,8 @@ def BiMLP(
         depths: number of blocks of each stage.
         transitions: for each stage, whether the height and width are halved after it; by default after each. The width
             changes only there.
-        norm: "batch" for batch norm or "image" for group norm with one group; all norms of products are batch norms.
+        norm: "batch" for batch norm, "image" for group norm with one group, or a function that makes a layer of its name;
+            all norms of products are batch norms.
         embedding_norm: whether a norm follows the stem and each downsampling layer.
         activation_levels: what enters the products: "ternary" for -1, 0, 1 (the released code), "binary" for -1 and 1
             (the paper), or `None` for real numbers.

@@ -197,7 +197,8 @@ def SWAT(
         stem_norm: whether norms follow the first convolution's activation and the tokens. By default for "swin" only;
             never for "deit".
         position_embedding: whether a learned vector for each position is added to the tokens. By default for "deit" only.
-        norm: "layer", or "affine" for a scale and a shift of each channel. By default the latter for "resmlp" only.
+        norm: "layer", "affine" for a scale and a shift of each channel, or a function that makes a layer of its name. By
+            default "affine" for "resmlp" and "layer" for the others.
         plain_blocks: for "mixer" and "resmlp", blocks without convolutions: those of MLP-Mixer and ResMLP, on
             structured tokens. The authors' code has them, no model of the paper.
         activation: "gelu" (exact) by default, as in all models of the paper.

@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -19,5 +21,5 @@ def translate(case):
         depth=config["num_blocks"],
         hidden_dim=int(config["mlp_ratio"] * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
-        norm={"Affine": "affine", "LayerNorm(eps=1e-6)": "layer"}[config["norm_layer"]],
+        norm=golden.norm(config["norm_layer"]),
     )

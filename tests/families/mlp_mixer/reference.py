@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -30,6 +32,6 @@ def translate(case):
         channel_dim=int(channel_ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
         gated=config["mlp_layer"] == "GluMlp",
-        norm={"Affine": "affine", "LayerNorm(eps=1e-6)": "layer"}[config["norm_layer"]],
+        norm=golden.norm(config["norm_layer"]),
         activation={"SiLU": "silu"}.get(config["act_layer"]),
     )

@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -20,6 +22,6 @@ def translate(case):
         depth=config["depth"] if case.layout == "facebook" else config["num_blocks"],
         channel_dim=int(ratio * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
-        norm={"Affine": "affine", "LayerNorm(eps=1e-6)": "layer"}[config.get("norm_layer", "Affine")],
+        norm=golden.norm(config.get("norm_layer", "Affine")),
         gated=config.get("mlp_layer") == "GluMlp",
     )

@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -29,6 +31,7 @@ def translate(case):
         convolve=config["cpe"],
         initial_scale=config["init_values"] if config["scaled"] else None,
         qkv_bias=config["qkv_bias"],
+        norm=golden.norm(config["norm_layer"]),
         qk_scale=config["qk_scale"],
         share_token_mixing=config["shared_spatial_func"],
     )

@@ -1,5 +1,6 @@
 """How the reference's constructor calls ours."""
 
+import keras
 from families.cycle_mlp.reference import stages
 
 import keras_mlp
@@ -19,10 +20,18 @@ ANY_SIZE = True
 """Whether images of all cases may have any size."""
 
 
+NORMS = {
+    "BatchNorm2d": "batch",
+    "MyNorm": "image",
+    "GroupNorm(4 groups)": lambda name: keras.layers.GroupNormalization(4, epsilon=1e-5, name=name),
+}
+"""What the reference calls `norm_layer`, as our `norm`: a function of the layer's name, too."""
+
+
 def translate(case):
     config = case.config
     return keras_mlp.WaveMLP, stages(config) | dict(
-        norm={"BatchNorm2d": "batch", "MyNorm": "image"}[config["norm_layer"]],
+        norm=NORMS[config["norm_layer"]],
         embedding_norm=config["ds_use_norm"],
         phase_conv=config["mode"] == "depthwise",
         use_bias=config["qkv_bias"],

@@ -49,21 +49,3 @@ def gated(kernel_initializer, bias_initializer="zeros"):
     """
     nearly_none = keras.initializers.RandomNormal(0, 1e-6)
     return Halves(kernel_initializer, nearly_none), Halves(bias_initializer, "ones")
-
-
-def stacked(initializer):
-    """An initializer for equal weights of several networks in one array, `(networks, …)`, each with draws of its own.
-
-    Keras would take the first axis for a part of the window of a convolution and draw too small.
-
-    Args:
-        initializer: of one network's weight; anything `keras.initializers.get` takes.
-
-    Returns:
-        A function `(shape, dtype) -> tensor`.
-    """
-
-    def initialize(shape, dtype=None):
-        return ops.stack([own(initializer)(shape[1:], dtype) for _ in range(shape[0])])
-
-    return initialize

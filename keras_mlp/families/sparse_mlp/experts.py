@@ -111,7 +111,7 @@ class MixtureOfExperts(Composite):
             initializer=initializers.own(self.kernel_initializer),
             autocast=False,
         )
-        kernel, bias = map(initializers.stacked, (self.kernel_initializer, self.bias_initializer))
+        kernel, bias = map(_stacked, (self.kernel_initializer, self.bias_initializer))
         e, h = self.num_experts, self.hidden_dim
         self.fc1_kernel = self.add_weight(name="experts_fc1_kernel", shape=(e, features, h), initializer=kernel)
         self.fc1_bias = self.add_weight(name="experts_fc1_bias", shape=(e, h), initializer=bias)
@@ -175,6 +175,24 @@ class MixtureOfExperts(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _stacked(initializer):
+    """An initializer for equal weights of several networks in one array, `(networks, …)`, each with draws of its own.
+
+    Keras would take the first axis for a part of the window of a convolution and draw too small.
+
+    Args:
+        initializer: of one network's weight; anything `keras.initializers.get` takes.
+
+    Returns:
+        A function `(shape, dtype) -> tensor`.
+    """
+
+    def initialize(shape, dtype=None):
+        return ops.stack([initializers.own(initializer)(shape[1:], dtype) for _ in range(shape[0])])
+
+    return initialize
 
 
 def layout_map(device_mesh, axis: str = "model"):

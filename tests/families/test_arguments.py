@@ -18,6 +18,8 @@ def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
         ("MLPMixer", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
         ("ResMLP", dict(gated=True, channel_dim=5), r"even to be halved. Received: 5 channels"),
         ("SPACH", dict(stages=((("attention", 1),),), qk_scale=0), r"positive.*Received: scale=0"),
+        ("PosMLP", dict(gate="linear", chunks=0), r"`chunks` must be one of range\(1, 100\). Received: chunks=0"),
+        ("PosMLP", dict(dims=(96, 128, 256, 512)), r"multiple of the one before. Received: dims=\(96, 128, 256, 512\)"),
         ("PosMLP", dict(gate="linear", biased_gates=-1), r"number of blocks or None. Received: biased_gates=-1"),
         (
             "PosMLP",

@@ -6,6 +6,7 @@ never see each other but through the downsampling.
 """
 
 import functools
+import itertools
 
 import numpy as np
 from keras import initializers, layers
@@ -126,6 +127,7 @@ def PosMLP(
     downsampling_norm="layer",
     position_embedding=False,
     biased_gates=None,
+    norm_epsilon=1e-6,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -143,8 +145,8 @@ def PosMLP(
         mlp_ratios: hidden width of the blocks, in multiples of the stage's width, for each stage.
         gate: "positional" or "linear" (gMLP's spatial gating unit, in windows).
         encoding: of positions, for the positional gate: "quadratic", "isotropic" or "relative".
-        chunks: parts that the hidden channels are cut into for gating: 2, or 1 (positional: a map gates itself), or
-            more (linear).
+        chunks: parts that the hidden channels are cut into for gating: 2, or 1 (positional: a map gates itself; linear:
+            nothing does), or more (linear).
         symmetric: whether the quadratic encoding's matrix is symmetric.
         softmax: whether quadratic encodings go through a softmax.
         position_bias: whether a bias by position is added after quadratic mixing.
@@ -157,6 +159,8 @@ def PosMLP(
             published model does.
         biased_gates: for the linear gate, how many blocks, from the first, have gates with a bias. By default all; the
             authors' code leaves the bias out after 26.
+        norm_epsilon: of the layer norms of blocks and linear gates and of the last; those of stem and downsampling have
+            their own.
         activation: of stem and blocks; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout at the end of each block.
@@ -166,12 +170,18 @@ def PosMLP(
         ("stem", stem, ("conv", "patch")),
         ("stem_norm", stem_norm, tuple(_NORMS)),
         ("downsampling_norm", downsampling_norm, tuple(_NORMS)),
-        ("chunks", chunks, (1, 2) if gate == "positional" else range(2, 100)),
+        ("chunks", chunks, (1, 2) if gate == "positional" else range(1, 100)),
     ):
         if value not in allowed:
             raise ValueError(f"`{what}` must be one of {allowed}. Received: {what}={value!r}")
     if biased_gates is not None and not (isinstance(biased_gates, int) and biased_gates >= 0):
         raise ValueError(f"`biased_gates` must be a number of blocks or None. Received: biased_gates={biased_gates!r}")
+    if depthwise_downsampling and any(after % before for before, after in itertools.pairwise(dims)):
+        raise ValueError(
+            "With `depthwise_downsampling`, each of `dims` must be a multiple of the one before. "
+            f"Received: dims={tuple(dims)}"
+        )
+    norm = functools.partial(layer_norm, epsilon=norm_epsilon)
     activation = activations.get(activation or "gelu")
     first = 2 if stem == "conv" else 4
     check_size(x.shape[1:3], windows, range(first, first + len(dims)))
@@ -193,7 +203,7 @@ def PosMLP(
             name = f"stages_{stage}_{i}"
             if gate == "linear":
                 biased = biased_gates is None or sum(depths[:stage]) + i < biased_gates
-                gating = ChunkedSpatialGating(chunks, biased, name=f"{name}_gate")
+                gating = ChunkedSpatialGating(chunks, biased, norm_epsilon, name=f"{name}_gate")
             else:
                 gating = PositionalSpatialGating(
                     window,
@@ -207,13 +217,13 @@ def PosMLP(
                     name=f"{name}_gate",
                 )
             hidden = Dense(int(ratio * dim), activation=activation, kernel_initializer=_NORMAL, name=f"{name}_in")
-            z = gating(hidden(_NORMS["layer"](f"{name}_norm")(y)))
+            z = gating(hidden(norm(f"{name}_norm")(y)))
             z = Dense(dim, kernel_initializer=_NORMAL, name=f"{name}_out")(z)
             if dropout_rate:
                 z = layers.Dropout(dropout_rate, name=f"{name}_drop")(z)
             y = residual(y, z, rate, name)
         x = WindowMerge(window, name=f"stages_{stage}_map")([y, x])
-    return _NORMS["layer"]("norm")(x)
+    return norm("norm")(x)
 
 
 _SOURCE = "table 2 of the paper and the authors' README"  # of the settings, too

@@ -162,21 +162,22 @@ class ChunkedSpatialGating(Composite):
     Source: the ablation of Wang et al. 2022, and Liu et al. 2021 (gMLP).
 
     Args:
-        chunks: number of chunks, at least 2; divides the channels.
+        chunks: number of chunks, which divides the channels; 1 for no gate.
         use_bias: whether the linear layers have a bias.
+        epsilon: of the norms.
 
     Input shape: `(batch, windows, tokens, channels)`.
     Output shape: `(batch, windows, tokens, channels / chunks)`.
 
     Raises:
-        ValueError: `chunks` is below 2 or does not divide the channels.
+        ValueError: `chunks` is below 1 or does not divide the channels.
     """
 
-    def __init__(self, chunks=2, use_bias=True, **kwargs):
-        if chunks < 2:
-            raise ValueError(f"`chunks` must be at least 2. Received: chunks={chunks}")
+    def __init__(self, chunks=2, use_bias=True, epsilon=1e-6, **kwargs):
+        if chunks < 1:
+            raise ValueError(f"`chunks` must be at least 1. Received: chunks={chunks}")
         super().__init__(**kwargs)
-        self.chunks, self.use_bias = chunks, use_bias
+        self.chunks, self.use_bias, self.epsilon = chunks, use_bias, epsilon
 
     def build(self, input_shape):
         *_, tokens, channels = input_shape
@@ -185,7 +186,9 @@ class ChunkedSpatialGating(Composite):
         self.norms, self.kernels, self.biases = [], [], []
         for i in range(self.chunks - 1):
             chunk = (*input_shape[:-1], channels // self.chunks)
-            self.norms.append(self.sublayer(LayerNormalization, epsilon=1e-6, name=f"norm{i}", input_shape=chunk))
+            self.norms.append(
+                self.sublayer(LayerNormalization, epsilon=self.epsilon, name=f"norm{i}", input_shape=chunk)
+            )
             kernel = self.add_weight(name=f"kernel{i}", shape=(tokens, tokens), initializer=_NORMAL.clone())
             self.kernels.append(kernel)
             if self.use_bias:

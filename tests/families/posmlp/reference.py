@@ -30,6 +30,7 @@ def translate(case):
         position_bias=config["absolute_bias"],
         position_embedding=config["ape"],
         biased_gates=26,
+        norm_epsilon=config.get("norm_epsilon", 1e-6),
         token_weight=encoding == "relative" and not config["pos_only"],
         stem={"ConvPatchEmbed": "conv", "PatchEmbed": "patch"}[config["stem"]],
         stem_norm=norms[config["stem_norm"]],

@@ -96,6 +96,9 @@ NAMES = tuple(PRECISIONS)
 
 LIMITS = {name: precision.limit for name, precision in PRECISIONS.items()}
 
+INPUT_DTYPES = ("float32", "uint8", "int8")
+"""What a file may take; "int8" goes with that precision only."""
+
 CALIBRATED = tuple(name for name, precision in PRECISIONS.items() if precision.calibrated)
 """Those that need images like those the file will see."""
 

@@ -20,9 +20,7 @@ from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
 from keras_mlp.export.verify import Verification, checked_labels, verify
 from keras_mlp.files import atomic_path, temporary_folder
-from keras_mlp.precisions import CALIBRATED, LIMITS, PRECISIONS
-
-INPUT_DTYPES = ("float32", "uint8", "int8")
+from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, LIMITS, PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags as absl_flags
 
 from keras_mlp.cli import classes, console, datasets, images, models
-from keras_mlp.precisions import CALIBRATED, PRECISIONS
+from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, PRECISIONS
 
 ARGUMENTS = ""
 
@@ -67,7 +67,7 @@ def define_flags(flags):
     absl_flags.DEFINE_enum(
         "input_dtype",
         "float32",
-        ("float32", "uint8", "int8"),
+        INPUT_DTYPES,
         "What a .tflite file takes; uint8 is pixels as bytes.",
         flag_values=flags,
     )

@@ -58,7 +58,7 @@ def test_a_score_of_another_metric_needs_no_new_field(monkeypatch):
     monkeypatch.setattr(cards.file.resources, "files", lambda package: Text(cards.to_json({card.name: more})))
     assert cards.from_file.__wrapped__() == {card.name: more}
     assert more.top1 == card.top1 == {"ImageNet-1k": 81.3}
-    assert str(box) == "~44.00 % box AP on COCO 2017, trained on ImageNet-1k, then COCO 2017"
+    assert str(box) == "~44.0 % box AP on COCO 2017, trained on ImageNet-1k, then COCO 2017"
     text = " ".join("\n".join(info._text(more)).split())
     assert "published top-1 81.30 % (ImageNet-1k)" in text
     assert "published box AP ~44.00 % (ImageNet-1k, then COCO 2017)" in text
@@ -86,6 +86,12 @@ def test_what_is_remembered_or_read_off_a_figure_is_marked(family):
         found = keras_mlp.model_card(name).scores
         assert found and not any(score.exact for score in found)
         assert all(score.number().startswith("~") and score.source for score in found)
+
+
+def test_a_printed_card_marks_what_is_not_exact_and_says_why():
+    printed = str(keras_mlp.model_card("swat_deit_s"))
+    assert "Score('~80.5 % top-1 on ImageNet-1k', source='read off figs/performance.png" in printed
+    assert "~" not in str(keras_mlp.model_card("mlp_mixer_b16"))
 
 
 def test_every_score_names_its_source():

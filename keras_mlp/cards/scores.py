@@ -41,7 +41,10 @@ class Score:
 
     def __str__(self):
         trained = f", trained on {self.training}" if self.training else ""
-        return f"{self.number()} % {self.metric} on {self.dataset}{trained}"
+        return f"{self.number('')} % {self.metric} on {self.dataset}{trained}"
+
+    def __repr__(self):
+        return f"Score({str(self)!r}, source={self.source!r})"  # so that a printed card has the "~", too
 
 
 def imagenet(percents: float | Mapping[str, float] | None, source: str, exact: bool = True) -> tuple[Score, ...]:

@@ -95,6 +95,28 @@ class Together(keras.callbacks.Callback):
         logs.update(zip(list(logs), means, strict=True))
 
 
+class Judge(keras.callbacks.Callback):
+    """Adds what the objective measures beside metrics to an epoch's logs.
+
+    It comes before `Averaged`, so that the average is measured where there is one, and before all that reads the logs.
+
+    Args:
+        objective: what measures.
+        validation: evaluation data.
+    """
+
+    def __init__(self, objective: Objective, validation: Data):
+        super().__init__()
+        self.objective = objective
+        self.validation = validation
+
+    def on_test_end(self, logs=None):
+        self.found = self.objective.judge(self.model, self.validation)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({f"val_{name}": float(value) for name, value in self.found.items()})
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Ends training with an error at the first loss that is not a number, before anything is saved from it.
 

@@ -11,6 +11,7 @@ clipping, loss scaling and the update see what they would see on one device.
 """
 
 import contextlib
+import functools
 import json
 import os
 import textwrap
@@ -300,7 +301,8 @@ class DataParallel(Alone):
         if not (data.batch_size % self.local or data.examples % data.batch_size % self.local):
             return data
         dataset = data.dataset.rebatch(max(1, data.batch_size // self.local))
-        dataset = dataset.map(lambda *batch: tuple(tf.repeat(part, self.local, axis=0) for part in batch))
+        repeated = functools.partial(tf.repeat, repeats=self.local, axis=0)
+        dataset = dataset.map(lambda *batch: tf.nest.map_structure(repeated, batch))
         return dataclasses.replace(data, dataset=dataset)
 
     @contextlib.contextmanager

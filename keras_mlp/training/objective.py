@@ -36,7 +36,7 @@ class Objective:
     A run knows models, epochs, files and processes. Its objective knows what the targets in the data
     `(images, targets)` mean: which models and data go together, the losses and metrics, the score that chooses the best
     epoch, the columns of the log, and what the terminal, the report and the curves show. A subclass has a `name` and a
-    `loss` at least.
+    `loss` at least. Losses and metrics of its own are registered, so that `last.keras` can be loaded to train on.
 
     Example:
 
@@ -114,6 +114,18 @@ class Objective:
     def metrics(self, model):
         """Return the metrics, as `model.compile` takes them; their names are columns of the log."""
         return None
+
+    def judge(self, model, data: Data) -> dict[str, float]:
+        """Return what is measured of a model beside metrics, as mean average precision, which no metric adds up.
+
+        Args:
+            model: the model.
+            data: evaluation data, as `fitted` gave them.
+
+        Returns:
+            Values by name. After each epoch they are in the log with "val_" in front.
+        """
+        return {}
 
     def compile_arguments(self, model, recipe: Recipe | None = None) -> dict:
         """Return the arguments "loss" and "metrics" of `model.compile`, without those that there are not."""

@@ -214,6 +214,7 @@ class Run:
                     verbose=0,
                     callbacks=[
                         *([ours.Together(self.workers, asked)] if self.workers.size > 1 else []),
+                        *([ours.Judge(objective, self.validation)] if self.validation else []),
                         ours.Record(progress, train.batch_size, objective),
                         ours.StopOnNaN(progress),
                         ours.CountBroken(progress, train, self.validation),

@@ -37,21 +37,21 @@ def fit(
 
     The folder `output` gets `recipe.json` (the recipe as it was run, and `settings`), `classes.txt` (a name a line),
     `data.json` (which data they are: names of the classes, number of images, a digest of the files' names and sizes),
-    `log.csv` (a row an epoch), `tensorboard` (the same for TensorBoard), `best.keras` (of the epoch with the best top-1
-    accuracy, for a single unit accuracy and for multi-label data mean average precision, on the validation data, or
-    without such on the training data; without its optimiser), `last.keras` (with
-    it, to train on), `curves.png` and `report.md`. With a moving average of the weights, validation and `best.keras`
-    use it, and so do in the end the model and `last.keras`.
+    `log.csv` (a row an epoch), `tensorboard` (the same for TensorBoard), `best.keras` (of the epoch with the best score
+    on the validation data, or without such on the training data; without its optimiser), `last.keras` (with it, to
+    train on), `curves.png` and `report.md`. The score is the objective's: of a classifier top-1 accuracy, for a single
+    unit accuracy, and for multi-label data mean average precision. With a moving average of the weights, validation and
+    `best.keras` use it, and so do in the end the model and `last.keras`.
 
     If the process ends before the training does, by whatever cause, the same call goes on with it: from the last state
     in `checkpoints`, and to the weights that it would have come to without a break. Every file but TensorBoard's is
     written whole or not at all. Ctrl-C and SIGTERM wait for the end of a step and save; a second one does not wait.
 
     Args:
-        model: a classifier (of two classes it may have one unit), or for a recipe without labels a
-            `keras_mlp.training.moco_v3.MoCoV3`; it is compiled here. Its precision is as it was built, whatever the
-            recipe says. If another is trained beside it, as with `keras_mlp.training.distill.Distiller`, what is saved
-            and reported is the plain one.
+        model: a classifier (of two classes it may have one unit), for a recipe without labels a
+            `keras_mlp.training.moco_v3.MoCoV3`, or what the objective is for; it is compiled here. Its precision is as
+            it was built, whatever the recipe says. If another is trained beside it, as with
+            `keras_mlp.training.distill.Distiller`, what is saved and reported is the plain one.
         train: training data, as `keras_mlp.training.data.load(..., recipe=recipe)` gives them; their batch
             size sets the rates by the recipe's rule.
         validation: evaluation data, or `None`.
@@ -141,5 +141,6 @@ def evaluate(
     judge.compile(**objective.compile_arguments(model))
     with any_number_of_batches():
         result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
+        result |= objective.judge(judge, data)
     data.broken.check()
     return result

@@ -41,6 +41,9 @@ class Outlining(Objective):
         iou = keras.metrics.BinaryIoU(target_class_ids=[1], name="iou")
         return [iou, keras.metrics.MeanAbsoluteError(name="error")]
 
+    def judge(self, model, data):
+        return {"area": np.mean([np.mean(model(images, training=False)) for images, _ in data.dataset])}
+
     def columns(self, logs):
         return {**logs, "miss": 1 - logs["iou"]}
 
@@ -121,8 +124,20 @@ def test_its_score_chooses_the_best_epoch(whole):
     best = int(np.argmax(history["val_iou"]))
     assert Outlining().best_epoch(history) == best
     found = train.evaluate(keras.models.load_model(folder / "best.keras"), load("test"), 0, objective=Outlining())
-    assert set(found) == {"loss", "iou", "error"}
+    assert set(found) == {"loss", "iou", "error", "area"}
     assert found["iou"] == pytest.approx(history["val_iou"][best])
+    assert found["area"] == pytest.approx(history["val_area"][best])
+
+
+def test_what_it_measures_beside_metrics_is_of_the_average_where_there_is_one(recipe, tmp_path):
+    areas = []
+    for decay in (0.98, None):
+        model, test, changed = make_model(), load("test"), dataclasses.replace(recipe, epochs=1, ema_decay=decay)
+        folder = tmp_path / str(decay)
+        history = train.fit(model, load("train"), test, changed, folder, verbose=0, objective=Outlining()).history
+        areas.append(history["val_area"][-1])
+        assert Outlining().judge(model, test)["area"] == pytest.approx(areas[-1], rel=1e-5)
+    assert abs(areas[0] - areas[1]) > 0.01  # or the test could not fail
 
 
 def test_it_goes_on_after_a_break_to_the_same_weights(whole, recipe, tmp_path):
@@ -146,7 +161,7 @@ def test_it_goes_on_after_a_break_to_the_same_weights(whole, recipe, tmp_path):
     model, history, _ = whole
     for one, other in zip(resumed.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    for name in ("loss", "val_loss", "val_iou", "val_error"):
+    for name in ("loss", "val_loss", "val_iou", "val_error", "val_area"):
         np.testing.assert_allclose(log[name], history[name], rtol=1e-5)
     # Of the epoch that was broken off it is the mean of its two parts, which for an IoU is not quite that of the whole.
     np.testing.assert_allclose(log["iou"], history["iou"], rtol=0.01)

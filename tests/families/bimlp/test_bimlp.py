@@ -52,7 +52,7 @@ def test_mixed_precision_leaves_the_thresholds_in_float32():
     "arguments, message",
     [
         (dict(dims=(6,)), r"multiples of 4. Received: dims=\(6,\)"),
-        (dict(norm="layer"), r"\['batch', 'image'\]. Received: norm='layer'"),
+        (dict(norm="layer"), r"\['batch', 'image'\] or a function. Received: norm='layer'"),
         (dict(dims=(8, 16), depths=(1, 1), transitions=(False, True)), r"set transitions\[0\] to True"),
     ],
 )

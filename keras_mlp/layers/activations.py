@@ -34,7 +34,7 @@ def gelu_tanh(x):
 
 _TANH_1, _TANH_3 = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
 
-# In training, where TensorFlow fuses no GELU, with as few arrays between input and answer as there can be, and with as
+# In training, where TensorFlow fuses no GELU, with as few arrays between input and output as there can be, and with as
 # much as possible in common with the slope: TensorFlow computes once what a graph says twice.
 
 
@@ -68,7 +68,7 @@ _IN_TRAINING = {
 def applied(activation, x, training):
     """`activation(x)`; in training a GELU keeps its input for the gradient, and not the three or more arrays between.
 
-    (In a graph, TensorFlow finds that the slope begins as the answer does, and may keep one more.)
+    (In a graph, TensorFlow finds that the slope begins as the output does, and may keep one more.)
 
     Outside of training it stays as it is, which TensorFlow knows to fuse, and converters to read.
     """

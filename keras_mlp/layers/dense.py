@@ -12,7 +12,7 @@ from keras_mlp.layers.configs import registered
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` that multiplies matrices, whatever the rank of its input.
 
-    The leading axes are flattened before the product and restored after bias and activation. The answer is the same;
+    The leading axes are flattened before the product and restored after bias and activation. The output is the same;
     the reshapes are free, and TensorFlow fuses bias and activation into a product of matrices only if nothing stands
     between them, as the reshape inside Keras' own layer does for inputs of higher rank.
 

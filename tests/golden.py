@@ -169,6 +169,11 @@ def norm(layer: str):
     return "layer" if epsilon == 1e-6 else functools.partial(layer_norm, epsilon=epsilon)
 
 
+def activation(layer: str):
+    """What a reference calls `act_layer`, as our builders' `activation`; `None` for GELU."""
+    return {"ReLU": "relu", "SiLU": "silu"}.get(layer)
+
+
 WITHOUT_REFERENCE = {name for name, found in REFERENCES.items() if getattr(found, "WITHOUT_REFERENCE", False)}
 """Families of which nobody published a reference. Their tiny case (`kind` is "behaviour") holds the answer of a NumPy
 implementation of our own, so that they take part in the behaviour suite; it is no parity case."""

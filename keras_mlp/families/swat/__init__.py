@@ -170,6 +170,7 @@ def SWAT(
     position_embedding=None,
     norm=None,
     plain_blocks=False,
+    stem_activation=None,
     *,
     activation=None,
     drop_path_rate=0.0,
@@ -201,6 +202,8 @@ def SWAT(
             default "affine" for "resmlp" and "layer" for the others.
         plain_blocks: for "mixer" and "resmlp", blocks without convolutions: those of MLP-Mixer and ResMLP, on
             structured tokens. The authors' code has them, no model of the paper.
+        stem_activation: between the two convolutions of the stem; by default as `activation`. In the authors' code it
+            is always "gelu".
         activation: "gelu" (exact) by default, as in all models of the paper.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
@@ -226,7 +229,8 @@ def SWAT(
     norms = TOKEN_NORMS | ({"layer": layer_norm} if kind == "swin" else {})  # of another epsilon
     norm = norm_named(norms, ("affine" if kind == "resmlp" else "layer") if norm is None else norm)
     normalised = kind == "swin" if stem_norm is None else stem_norm
-    x = tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, norm if normalised else None, activation)
+    stem_act = activations.get(stem_activation or activation)
+    x = tokens(x, kind, segments, sub_grid, stem_dim, stem_patch, norm if normalised else None, stem_act)
     if kind == "deit" if position_embedding is None else position_embedding:
         x = PositionEmbedding(name="position")(x)
     for stage, rates in enumerate(drop_path_rates(drop_path_rate, depths)):

@@ -22,4 +22,5 @@ def translate(case):
         hidden_dim=int(config["mlp_ratio"] * config["embed_dim"]),
         stem_norm=config.get("stem_norm", False),
         norm=golden.norm(config["norm_layer"]),
+        activation=golden.activation(config["act_layer"]),
     )

@@ -17,7 +17,7 @@ def translate(case):
     config = case.config
     if case.layout == "flax":
         return keras_mlp.MLPMixer, dict(
-            patch_size=config["patches_size"][0],
+            patch_size=config["patches_size"],
             dim=config["hidden_dim"],
             depth=config["num_blocks"],
             token_dim=config["tokens_mlp_dim"],
@@ -33,5 +33,5 @@ def translate(case):
         stem_norm=config.get("stem_norm", False),
         gated=config["mlp_layer"] == "GluMlp",
         norm=golden.norm(config["norm_layer"]),
-        activation={"SiLU": "silu"}.get(config["act_layer"]),
+        activation=golden.activation(config["act_layer"]),
     )

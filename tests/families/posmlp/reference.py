@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -36,4 +38,5 @@ def translate(case):
         stem_norm=norms[config["stem_norm"]],
         depthwise_downsampling=config["depth_conv"],
         downsampling_norm=norms[config["downsample_norm"]],
+        activation=golden.activation(config.get("act_layer")),
     )

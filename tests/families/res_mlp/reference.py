@@ -24,4 +24,5 @@ def translate(case):
         stem_norm=config.get("stem_norm", False),
         norm=golden.norm(config.get("norm_layer", "Affine")),
         gated=config.get("mlp_layer") == "GluMlp",
+        activation=golden.activation(config.get("act_layer")),
     )

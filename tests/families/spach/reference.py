@@ -34,4 +34,5 @@ def translate(case):
         norm=golden.norm(config["norm_layer"]),
         qk_scale=config["qk_scale"],
         share_token_mixing=config["shared_spatial_func"],
+        activation=golden.activation(config["act_layer"]),
     )

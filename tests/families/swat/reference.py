@@ -1,5 +1,7 @@
 """How the reference's constructor calls ours."""
 
+import golden
+
 import keras_mlp
 
 DIGITS = {
@@ -16,6 +18,8 @@ def translate(case):
     kind, stem = config["constructor"], constants["stem"]
     norm = {"Affine": "affine"}.get(config["norm_layer"], "layer")
     options = dict(norm=norm, plain_blocks=config.get("block_layer") in ("MixerBlock", "ResBlock"))
+    if "act_layer" in config:
+        options |= dict(activation=golden.activation(config["act_layer"]), stem_activation="gelu")
     options |= dict(stem_norm=config.get("patch_norm", config.get("stem_norm")), position_embedding=config.get("ape"))
     arguments = dict(kind=kind, segments=stem["c"], sub_grid=stem["p"], stem_dim=stem["dim"], stem_patch=stem["k2"])
     if kind == "mixer":

@@ -1,8 +1,8 @@
 """Where the pixels of a changed image come from: drawn once, and the same for the image, its masks and its boxes.
 
-An image has pixels `(height, width, channels)`. A mask `(height, width, any)` says something of each pixel; it is never
-blended, since the mean of two classes is a third one. Boxes `(any, 4)` are left, top, right and bottom in pixels, where
-the first pixel is from 0 to 1.
+An image has pixels `(height, width, channels)`. A mask `(height, width, any)`, integers or floats, says something of
+each pixel; it is never blended, since the mean of two classes is a third one. Boxes `(any, 4)` are left, top, right and
+bottom in pixels, where the first pixel is from 0 to 1.
 """
 
 import tensorflow as tf

@@ -1,10 +1,11 @@
 """What benchmarks.inference and benchmarks.training wrote, as a table and a picture.
 
     python -m benchmarks.inference --models=smallest --json=build/inference.json
-    python -m benchmarks.summary --json=build/inference.json --picture=docs/speed.png --save=build/table.json
+    python -m benchmarks.summary --json=build/inference.json --save=docs/measurements/inference.json
+    python -m benchmarks.summary --table=docs/measurements/inference.json --picture=docs/speed.png
 
-The table has each library's fastest form of a model, and ours over theirs. The picture shows our images
-per second over the parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
+The table has each library's fastest form of a model, and ours over theirs. The picture shows images per second over the
+parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
 """
 
 import json
@@ -15,9 +16,8 @@ from absl import app, flags
 
 from benchmarks import tables
 
-_JSON = flags.DEFINE_list(
-    "json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.", required=True
-)
+_JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.")
+_TABLE = flags.DEFINE_string("table", None, "File that --save of this command wrote, to draw it.")
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the picture into.")
 
 
@@ -27,7 +27,7 @@ def fastest(rows, **wanted) -> dict | None:
     return max(found, key=lambda row: row["images_per_second"], default=None)
 
 
-def tell(rows):
+def tell(rows) -> tables.Measured:
     """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
     import keras_mlp
 
@@ -49,6 +49,27 @@ def tell(rows):
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")
         table.row(*cells)
+    return table.measured
+
+
+def points(measured: tables.Measured) -> tuple[int, dict[str, dict[str, float]]]:
+    """The largest batch of a table, and of each library its images a second in float32 by model."""
+    from keras_mlp import zoo
+
+    names = {card.title: card.name for card in zoo.all_cards().values()}
+    rows = [dict(zip(measured.columns, row, strict=True)) for row in measured.rows]
+    batch = max(int(row["batch"]) for row in rows)
+    found = {"keras_mlp": {}}
+    for row in rows:
+        if (row["precision"], int(row["batch"])) != ("float32", batch):
+            continue
+        model, ours = names[row["model"]], float(row["images/s"])
+        found["keras_mlp"][model] = ours
+        for column, cell in row.items():
+            if column.startswith("over ") and cell:
+                rates = found.setdefault(column.split()[1], {})
+                rates[model] = max(rates.get(model, 0.0), ours / float(cell.rstrip("×")))
+    return batch, found
 
 
 def _best(card):
@@ -58,7 +79,7 @@ def _best(card):
     return scores.best(score for score in card.scores if score.dataset == scores.IMAGENET)
 
 
-def draw(rows, path):
+def draw(measured: tables.Measured, path):
     """Images a second over parameters, multiply-adds and top-1; ours, and the peers' where they have the model."""
     import matplotlib
 
@@ -69,9 +90,8 @@ def draw(rows, path):
     from keras_mlp.cards import scores
     from keras_mlp.files import atomic_path
 
-    batch = max(row["batch"] for row in rows)
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    cards = {model: keras_mlp.model_card(model) for model in models}
+    batch, rates = points(measured)
+    cards = {model: keras_mlp.model_card(model) for model in rates["keras_mlp"]}
     axes_of = {
         "parameters (M)": lambda card: card.parameters / 1e6,
         "multiply-adds (G)": lambda card: card.macs / 1e9,
@@ -80,14 +100,13 @@ def draw(rows, path):
     figure, axes = pyplot.subplots(1, 3, figsize=(20, 7), sharey=True)
     for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
         for who, mark in (("keras_mlp", "o"), ("timm", "x"), ("kecam", "+")):
-            best = {m: fastest(rows, model=m, who=who, precision="float32", batch=batch) for m in models}
-            points = [(value(cards[m]), row["images_per_second"], m) for m, row in best.items() if row]
-            points = [point for point in points if point[0] is not None]
-            if not points:
+            drawn = [(value(cards[model]), rate, model) for model, rate in rates.get(who, {}).items()]
+            drawn = [point for point in drawn if point[0] is not None]
+            if not drawn:
                 continue
-            axis.scatter([x for x, _, _ in points], [y for _, y, _ in points], marker=mark, label=who, zorder=3)
+            axis.scatter([x for x, _, _ in drawn], [y for _, y, _ in drawn], marker=mark, label=who, zorder=3)
             if who == "keras_mlp":
-                for number, (x, y, model) in enumerate(sorted(points, key=lambda point: point[1])):
+                for number, (x, y, model) in enumerate(sorted(drawn, key=lambda point: point[1])):
                     way, side = ((4, 4), "left") if number % 2 else ((-4, -8), "right")  # neighbours, out of the way
                     tilde = scores.INEXACT if "top-1" in label and not _best(cards[model]).exact else ""
                     axis.annotate(tilde + model, (x, y), xytext=way, textcoords="offset points", ha=side, fontsize=6)
@@ -114,17 +133,23 @@ def draw(rows, path):
 def main(argv):
     if argv[1:]:
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
+    if bool(_JSON.value) == bool(_TABLE.value):
+        sys.exit("error: Give either --json, files of the benchmarks' rows, or --table, a file that --save wrote.")
+    flag = "json" if _JSON.value else "table"
     try:
-        rows = {}
-        for path in _JSON.value:  # what a later file has, too, is measured anew
-            for row in json.loads(pathlib.Path(path).read_text()):
-                rows[tuple(row[key] for key in ("model", "who", "form", "precision", "batch"))] = row
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: --json: {error}")
-    rows = sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"]))
-    tell(rows)
+        if _TABLE.value:
+            measured = tables.Measured(**json.loads(pathlib.Path(_TABLE.value).read_text(encoding="utf-8")))
+        else:
+            rows = {}
+            for path in _JSON.value:  # what a later file has, too, is measured anew
+                for row in json.loads(pathlib.Path(path).read_text()):
+                    rows[tuple(row[key] for key in ("model", "who", "form", "precision", "batch"))] = row
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: --{flag}: {error}")
+    if _JSON.value:
+        measured = tell(sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"])))
     if _PICTURE.value:
-        draw(rows, _PICTURE.value)
+        draw(measured, _PICTURE.value)
 
 
 if __name__ == "__main__":

@@ -257,7 +257,11 @@ def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
         in tables.Measured(**json.loads(kept.read_text())).markdown()
     )
     assert (tmp_path / "speed.png").stat().st_size > 5_000
-    assert command("summary", f"--json={tmp_path / 'none.json'}").stderr.splitlines()[-1].startswith("error: --json: ")
+    done = command("summary", f"--table={kept}", f"--picture={tmp_path / 'again.png'}")
+    assert done.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "speed.png").read_bytes()
+    for flag in ("json", "table"):
+        done = command("summary", f"--{flag}={tmp_path / 'none.json'}")
+        assert done.stderr.splitlines()[-1].startswith(f"error: --{flag}: ")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(PYTEST)
 
-# What takes long, but for what is marked as huge: the same again on all cases and variants.
+# What takes long, except what is marked as huge: the same again on all cases and variants.
 test-slow: $(VENV)/.installed
 	$(PYTEST) -m "slow and not huge"
 

@@ -78,9 +78,9 @@ def turn(step, wait, seconds):
     start, count = time.perf_counter(), 0
     while True:
         for _ in range(4):
-            answer = step()
+            output = step()
         count += 4
-        wait(answer)
+        wait(output)
         if (elapsed := time.perf_counter() - start) >= seconds:
             return count / elapsed
 

@@ -44,7 +44,7 @@ def medians(contenders: dict, rounds: int) -> dict[str, float]:
 
 
 def products(tf, batch: int) -> dict:
-    """The same product of numbers of two levels, as float32 and as bits; both answer alike."""
+    """The same product of numbers of two levels, as float32 and as bits; both compute alike."""
     positions, inputs, outputs = _PRODUCT
     random = np.random.default_rng(0)
     x, w = random.choice([-1, 1], (batch * positions, inputs)), random.choice([-1, 1], (outputs, inputs))

@@ -43,7 +43,7 @@ _NO_WORK = {"Const", "Placeholder", "_Arg", "_Retval", "_SOURCE", "_SINK", "NoOp
 
 
 def gradients(tf, model):
-    """A function of the images: the mean of the answer, its gradients by the weights, and what training updates."""
+    """A function of the images: the mean of the output, its gradients by the weights, and what training updates."""
 
     def step(x):
         weights, state = (

@@ -51,9 +51,9 @@ def pack(model: keras.Model, path) -> PackReport:
     """Write the weights of `model` to a safetensors file, binary ones as bits with their scales.
 
     `keras_mlp.load_checkpoint(model, path)` and the builders' `weights=path` read the file as any other, and the model
-    answers as before, bit for bit, on any machine that adds up its real-numbered parts alike. What is lost are the real
-    numbers behind the signs: training can go on, but from weights that are all as near to their threshold. The format
-    is told in `keras_mlp.checkpoints.packed`.
+    computes as before, bit for bit, on any machine that adds up its real-numbered parts alike. What is lost are the
+    real numbers behind the signs: training can go on, but from weights that are all as near to their threshold. The
+    format is told in `keras_mlp.checkpoints.packed`.
 
     Args:
         model: a model with binary layers, such as BiMLP.

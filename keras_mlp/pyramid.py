@@ -14,7 +14,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     """The feature maps of `model`, one for each of its levels.
 
     A level is what lies between two halvings of the height and width; its map is what leaves its last block, and that
-    of the last level what leaves the final norm (what the model answers with `include_top=False`). Models of one level,
+    of the last level what leaves the final norm (the model's output with `include_top=False`). Models of one level,
     such as MLP-Mixer, give one map.
 
     The name of a map is "P" and the base-2 logarithm of its stride, "P2" for a stride of 4. Strides that are no power

@@ -4,10 +4,10 @@ Let a layer mix the `S` positions of an old grid and let a new grid have `S'`. T
 carry maps between the grids: `U` (S', S) an old map to the new grid, `D` (S, S') a new map back to the old one. Then
 
     input positions of a weight:   W' = W D        the layer reads the new map at the resolution it was trained for,
-    output positions of a weight:  W' = U W        and its answer is spread over the new grid.
+    output positions of a weight:  W' = U W        and its output is spread over the new grid.
 
 For one linear layer `y = W x + b` this is `W' = U W D`, `b' = U b`; for the two of a token MLP `W1' = W1 D`,
-`W2' = U W2` and `b2' = U b2`. As the rows of `D` sum to one, a layer's answer to a constant map is the old answer.
+`W2' = U W2` and `b2' = U b2`. As the rows of `D` sum to one, a layer's output for a constant map is the old output.
 
 `U` and `D` are products of one matrix for the height and one for the width. Along an axis that grows, `U` copies to
 each new position the nearest old one and `D` averages the copies, so `D U = 1`. Copies stay equal in everything that

@@ -1,4 +1,4 @@
-"""The `keras-mlp` command: finds the subcommand, reads its flags, runs it, and answers mistakes in one line."""
+"""The `keras-mlp` command: finds the subcommand, reads its flags, runs it, and tells mistakes in one line."""
 
 import difflib
 import importlib

@@ -129,7 +129,7 @@ def open_classifier(
         network = open_model(model, weights, image_size)
         shape = input_shape(network)
         if not has_scores(network):
-            raise ValueError(f"{model} is no classifier: it answers {network.output_shape}.")
+            raise ValueError(f"{model} is no classifier: its output is {network.output_shape}.")
         output = output_of(model, network, multi_label)
         resizing, names = preprocessing(model, weights), class_names(model, weights, output.classes)
 
@@ -142,7 +142,7 @@ def open_classifier(
 
 
 def has_scores(network) -> bool:
-    """Whether a Keras model answers one array `(n, units)`, as classifiers do."""
+    """Whether a Keras model gives one array `(n, units)`, as classifiers do."""
     return isinstance(network.output_shape, tuple) and len(network.output_shape) == 2
 
 
@@ -195,7 +195,7 @@ def _open_tflite(path, kind):
         raise ValueError(f"{path} is no classifier: it has the outputs {', '.join(runner.output_names)}.")
     noise = answers(np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32"))
     if noise.ndim != 2:
-        raise ValueError(f"{path} is no classifier: it answers {noise.shape}.")
+        raise ValueError(f"{path} is no classifier: its output is {noise.shape}.")
     told = read_metadata(path)[0].get("output")
     if told is None:
         return answers, shape, Output.of_numbers(noise, kind, runner.output_step)

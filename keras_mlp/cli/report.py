@@ -61,7 +61,7 @@ Made by `keras-mlp demo --seed={seed}` on {machine()}.
 ## Exported files
 
 All run by LiteRT on the {test.examples} test images and compared with Keras in float32; the largest difference is in
-standard deviations of its answers. Latency is the median of {rows[0].timings[0].runs} calls with one image.
+standard deviations of its output. Latency is the median of {rows[0].timings[0].runs} calls with one image.
 
 | file | size | test accuracy | same class as Keras | largest difference | latency, 1 thread | latency, 2 threads |
 |---|---:|---:|---:|---:|---:|---:|

@@ -8,7 +8,7 @@ TFLITE = "TFLite's converter refused the model"
 
 
 class ExportError(RuntimeError):
-    """The model could not be converted, or its file does not answer like it. No file was written."""
+    """The model could not be converted, or its file does not compute like it. No file was written."""
 
 
 @contextlib.contextmanager

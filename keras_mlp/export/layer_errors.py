@@ -20,7 +20,7 @@ class LayerError:
 
     Args:
         layer: its name.
-        error: of its worst operator. Of each channel of the operator's answer it is the root mean square of the
+        error: of its worst operator. Of each channel of the operator's output it is the root mean square of the
             difference, divided by the channel's standard deviation; of the channels the median. Where it nears 1, half
             of the channels tell nothing any more.
         operator: the name of that operator, e.g. "FULLY_CONNECTED".
@@ -106,7 +106,7 @@ def _layer_of(tensor, network) -> str:
         for name in (re.sub(r"_\d+$", "", part), part):  # TensorFlow numbers what is called more than once
             if name in names:
                 return names[name]
-    return network.outputs[0]._keras_history.operation.name  # the answer has a name of its own
+    return network.outputs[0]._keras_history.operation.name  # the output has a name of its own
 
 
 def _layers(model):

@@ -27,11 +27,11 @@ def to_onnx(
             then has the same names. It is not changed.
         path: where to write; ends in ".onnx". An existing file is replaced only once the new one is complete.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
-        verify_with: images `(n, height, width, channels)` on which ONNX Runtime's answers are compared with the
+        verify_with: images `(n, height, width, channels)` on which ONNX Runtime's outputs are compared with the
             model's; by default two of random pixels.
 
     Returns:
-        The largest difference, in units of the standard deviation of the model's answers; of each of several outputs
+        The largest difference, in units of the standard deviation of the model's output; of each of several outputs
         in units of its own.
 
     Raises:
@@ -66,8 +66,8 @@ def to_onnx(
         if not differences[worst] <= LIMIT:
             where = f" of its output {worst!r}" * bool(worst)
             raise ExportError(
-                f"The .onnx file does not answer like the model: the largest difference{where} is "
-                f"{differences[worst]:.2g} standard deviations of the answers, allowed {LIMIT:g}. {path} was not "
+                f"The .onnx file does not compute like the model: the largest difference{where} is "
+                f"{differences[worst]:.2g} standard deviations of the output, allowed {LIMIT:g}. {path} was not "
                 "written."
             )
         return differences[worst]

@@ -23,7 +23,7 @@ def operators(path: str | os.PathLike) -> dict[str, int]:
 
 
 def float_operators(path: str | os.PathLike) -> dict[str, int]:
-    """Count the operators of a .tflite file that answer in floating point: none in a fully quantised file.
+    """Count the operators of a .tflite file that give floating point: none in a fully quantised file.
 
     Args:
         path: the file.

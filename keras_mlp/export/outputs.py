@@ -1,7 +1,7 @@
 """One output, or several with names: what a model gives, and what its files do.
 
-A model with one output answers an array. One that was built with a dictionary, such as a pyramid of maps or two heads,
-answers a dictionary by the same names, in Keras and in its files.
+A model with one output gives an array. One that was built with a dictionary, such as a pyramid of maps or two heads,
+gives a dictionary by the same names, in Keras and in its files.
 """
 
 import keras
@@ -21,7 +21,7 @@ def names_of(model: keras.Model) -> tuple[str, ...] | None:
 
 
 def by_name(answers) -> dict[str, np.ndarray]:
-    """Answers as a dictionary of arrays; the only one of a model without names is called ""."""
+    """Outputs as a dictionary of arrays; the only one of a model without names is called ""."""
     answers = answers if isinstance(answers, dict) else {"": answers}
     return {str(name): np.asarray(answer) for name, answer in answers.items()}
 

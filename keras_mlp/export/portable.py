@@ -8,7 +8,7 @@ FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
 def portable(model: keras.Model, batch_shape: tuple[int, ...]) -> keras.Model:
-    """Copy a model for conversion: same weights and answers, whatever dtype policy it was built under.
+    """Copy a model for conversion: same weights and outputs, whatever dtype policy it was built under.
 
     Args:
         model: functional or sequential model with one input. Neither it nor the global dtype policy is changed.

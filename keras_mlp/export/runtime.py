@@ -28,7 +28,7 @@ class Runner:
     Attributes:
         input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`; `None` for a batch of any number.
         input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
-        output_names: names of its outputs, where it answers a dictionary of them; else `None`.
+        output_names: names of its outputs, where it gives a dictionary of them; else `None`.
         output_step: how far apart neighbouring values are that a quantised output can take; 0 for one in float. `{name:
             step}` where the outputs have names.
 
@@ -61,18 +61,18 @@ class Runner:
         batch, *shape = (None if side < 0 else int(side) for side in self._input["shape_signature"])
         self.input_shape = (batch, *shape)
         self.input_dtype = np.dtype(self._input["dtype"])
-        self.output_step = self._answer({name: float(o["quantization"][0]) for name, o in self._outputs.items()})
+        self.output_step = self._given({name: float(o["quantization"][0]) for name, o in self._outputs.items()})
 
     def __call__(self, images) -> np.ndarray | dict[str, np.ndarray]:
-        """Answer for a batch of any length, in portions of the file's own batch; of up to 32 where it takes any.
+        """Compute a batch of any length, in portions of the file's own batch; of up to 32 where it takes any.
 
         Args:
             images: array `(n, ...)`, in the units the Keras model takes. Where the file's input is uint8 they must be
                 whole numbers in 0–255; where it is int8 they are quantised here.
 
         Returns:
-            float32 array `(n, ...)`; the answers of a quantised output are scaled back. A file with several outputs, or
-            one that was exported from a dictionary of outputs, answers `{name: array}`.
+            float32 array `(n, ...)`; the numbers of a quantised output are scaled back. A file with several outputs, or
+            one that was exported from a dictionary of outputs, gives `{name: array}`.
 
         Raises:
             ValueError: `images` has another shape, no rows, or values that the input cannot hold.
@@ -94,7 +94,7 @@ class Runner:
             self._interpreter.invoke()
             for name, output in self._outputs.items():
                 answers[name].append(self._interpreter.get_tensor(output["index"])[: len(portion)])
-        return self._answer({name: self._decode(name, np.concatenate(parts)) for name, parts in answers.items()})
+        return self._given({name: self._decode(name, np.concatenate(parts)) for name, parts in answers.items()})
 
     def _take(self, size):
         """Make ready for batches of a size."""
@@ -116,7 +116,7 @@ class Runner:
             )
         return encoded
 
-    def _answer(self, values: dict):
+    def _given(self, values: dict):
         """Values by output as they are handed out: without the name where there is none."""
         return next(iter(values.values())) if self.output_names is None else values
 
@@ -264,7 +264,7 @@ def _check_runs(runs):
 
 
 def _in_own_process(task, path, threads, runs):
-    """What `own_process.py` answers."""
+    """What `own_process.py` prints."""
     program = pathlib.Path(__file__).with_name("own_process.py")
     # Not `python FILE`, which would put its folder, with modules such as `onnx`, in front of what is installed.
     start = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"

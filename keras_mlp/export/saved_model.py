@@ -30,7 +30,7 @@ def to_saved_model(
       `preprocessing` says. What TensorFlow cannot read, or reads wrong, is an error: TIFF, a BMP with a palette, a WebP
       that is an animation or has EXIF, which may say that it is turned; and an image of more than `max_pixels`.
 
-    Both answer `{"outputs": ...}`, the model's own answers in float32; those of a model with a dictionary of outputs by
+    Both give `{"outputs": ...}`, the model's own outputs in float32; those of a model with a dictionary of outputs by
     its own names.
 
     Args:

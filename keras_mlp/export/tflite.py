@@ -74,15 +74,15 @@ def to_tflite(
       the fastest on a CPU, needs no images;
     - "int8": weights and activations in eight bits, with scales measured on `representative`; for devices that
       compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
-      keeps more of its answer without the softmax (`classifier_activation=None`). Where a model multiplies activations
+      keeps more of its output without the softmax (`classifier_activation=None`). Where a model multiplies activations
       with each other, as attention does, these products and all its softmaxes stay in float32, for which LiteRT has
       far faster kernels, unless `input_dtype` is "int8";
-    - "int16x8": as "int8", but activations in sixteen bits: near the model's own answers, and slow on CPUs, for which
+    - "int16x8": as "int8", but activations in sixteen bits: near the model's own outputs, and slow on CPUs, for which
       LiteRT has no fast kernels of it.
 
     By default the model is fused first (`keras_mlp.fuse`): its norms' scales, its scales of channels and its
-    preprocessing go into the linear maps beside them. What the file takes stays as it was, and so does what it answers,
-    but for rounding; `verify_with` compares it with `model` itself.
+    preprocessing go into the linear maps beside them. What the file takes stays as it was, and so does what it gives,
+    except for rounding; `verify_with` compares it with `model` itself.
 
     Behind what LiteRT reads, the file is a zip archive, as is the custom for TFLite's metadata: `metadata.json` says
     what the file takes, and `labels.txt` has the class names, a line each. `read_metadata` reads them, and so does
@@ -209,8 +209,8 @@ def to_tflite(
             if not LIMITS[precision].admits(found):
                 worst = f"Its output {found.worst!r} differs most. " if found.worst else ""
                 raise ExportError(
-                    f"The {precision} file does not answer like the model: found {found}, allowed {LIMITS[precision]}. "
-                    f"{worst}{path} was not written."
+                    f"The {precision} file does not compute like the model: found {found}, allowed "
+                    f"{LIMITS[precision]}. {worst}{path} was not written."
                 )
         return Exported(
             path=str(path),

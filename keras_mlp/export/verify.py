@@ -1,4 +1,4 @@
-"""Does an exported file answer like the model it came from?"""
+"""Does an exported file compute like the model that it came from?"""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from keras_mlp.export.runtime import Runner
 class Verification:
     """A .tflite file compared with its Keras model on the same images.
 
-    It says little of a model whose answers do not depend on the image, such as one with a fresh head of zeros.
+    It says little of a model whose output does not depend on the image, such as one with a fresh head of zeros.
 
     Args:
         max_difference: largest difference of an output, in units of the standard deviation of Keras' outputs.
@@ -84,7 +84,7 @@ def verify(
         if found[name].shape != answer.shape:
             which = f" for {name!r}" * bool(name)
             raise ValueError(
-                f"{path} answers {found[name].shape}{which} where the model answers {answer.shape}: is it this model's?"
+                f"{path} gives {found[name].shape}{which} where the model gives {answer.shape}: is it this model's?"
             )
     differences = {name: difference(found[name], answer) for name, answer in expected.items()}
     decided = {
@@ -109,5 +109,5 @@ def _named(answers) -> str:
 def checked_labels(output: Output | None, model, labels, count: int) -> np.ndarray:
     """Labels in the form of the output's decisions; a `ValueError` where they are none, or the model no classifier."""
     if output is None:
-        raise ValueError(f"`labels` need a classifier, which answers (n, classes), not {model.output_shape}.")
+        raise ValueError(f"`labels` need a classifier, whose output is (n, classes), not {model.output_shape}.")
     return output.labels(labels, count)

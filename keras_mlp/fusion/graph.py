@@ -121,7 +121,7 @@ class Graph:
         return self._index[0].get(id(tensor))
 
     def consumers(self, tensor) -> list[Call | None]:
-        """The calls that take `tensor`, each as often as it does; `None` where the model gives it as an answer."""
+        """The calls that take `tensor`, each as often as it does; `None` where the model gives it as an output."""
         return self._index[1].get(id(tensor), [])
 
     def chosen(self, call) -> bool:

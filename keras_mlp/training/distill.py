@@ -1,4 +1,4 @@
-"""Distillation: a student learns from another classifier's answers, not from the labels alone."""
+"""Distillation: a student learns from another classifier's outputs, not from the labels alone."""
 
 import dataclasses
 from collections.abc import Callable
@@ -89,7 +89,7 @@ class _Lesson:
     output: Output
 
     def logits(self, images):
-        """The teacher's answer in inference mode; no gradient passes."""
+        """The teacher's output in inference mode; no gradient passes."""
         images = resize(ops.cast(images, "float32"), self.teacher.input_shape[1:3])
         images = self.preprocess(images) if self.preprocess else images
         return ops.stop_gradient(self.output.logits(self.teacher(images, training=False)))
@@ -100,7 +100,7 @@ class Distiller(keras.Model):
 
     Its loss in training is `(1 - share) * loss + share * teacher_loss`, the first the one it is compiled with and the
     second `TeacherLoss`; weights of examples hold for both. Evaluation knows nothing of the teacher. Layers, weights
-    and answers are the student's own, and `save` writes the student: a file without a trace of the teacher. Teacher and
+    and outputs are the student's own, and `save` writes the student: a file without a trace of the teacher. Teacher and
     student see the same images, augmented and mixed in the same way (Beyer et al., Knowledge distillation: a good
     teacher is patient and consistent, 2022).
 
@@ -121,7 +121,7 @@ class Distiller(keras.Model):
 
     Raises:
         ValueError: an argument is out of its range, the models' classes or channels are not equally many, one of them
-            answers something from which logits cannot be had, or the teacher's classes exclude each other and the
+            gives something from which logits cannot be had, or the teacher's classes exclude each other and the
             student's do not.
 
     Example:

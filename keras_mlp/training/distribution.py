@@ -1,8 +1,8 @@
 """Training on several devices and machines: what each way of sharing a batch changes about one `model.fit`.
 
 All are data-parallel and synchronous: every device has the whole model and a part of the global batch, and each step
-uses the mean gradient of the global batch. So a run has the weights of one device with the same global batch, but for
-the order of additions; what is not the same is told at each class. `docs/scaling.md` has the commands.
+uses the mean gradient of the global batch. So a run comes to the weights of one device with the same global batch, up
+to the order of additions. Each class tells what is not the same. `docs/scaling.md` has the commands.
 
 Keras' `fit` does not run under `tf.distribute.MultiWorkerMirroredStrategy` (keras-team/keras#20585), and under
 `MirroredStrategy` it clips each replica's gradient before they are added up, and looks for overflow in one replica's
@@ -168,7 +168,7 @@ class TPU(Mirrored):
         except Exception as error:  # a resolver asks the cloud's services, and lets through all that these raise
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise RuntimeError(
-                f"No TPU answers as {name!r}: {reason.rstrip('.')}. Run on the TPU's own machine with --tpu=local, or "
+                f"No TPU is found as {name!r}: {reason.rstrip('.')}. Run on the TPU's own machine with --tpu=local, or "
                 "give its name or grpc:// address."
             ) from error
 

@@ -71,7 +71,7 @@ def _replica():
 class MoCoV3(keras.Model):
     """An encoder with all that is needed to train it without labels, by plain `fit`.
 
-    It takes two views of each image and answers their queries: encoder, projector and predictor. A copy of encoder and
+    It takes two views of each image and gives their queries: encoder, projector and predictor. A copy of encoder and
     projector, which follows them by an exponential moving average and has no gradient, gives the keys. The loss is the
     contrastive one of the first view's query with the second's key, plus the other way round.
 
@@ -93,7 +93,7 @@ class MoCoV3(keras.Model):
             it keeps its random weights: paper, section 4.
 
     Raises:
-        ValueError: an argument is out of its range, or the encoder does not answer features. In the first step: the
+        ValueError: an argument is out of its range, or the encoder does not give features. In the first step: the
             encoder adds losses of its own, as Sparse-MLP's routers do, on several devices through `tf.distribute`.
 
     Example:

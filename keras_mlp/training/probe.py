@@ -40,7 +40,7 @@ def classifier(encoder, classes: int, *, train_encoder: bool = True, activation:
         A model whose last layer is named "head"; its kernel begins with a standard deviation of 0.01.
 
     Raises:
-        ValueError: `classes` is not positive, the encoder answers no features, or one unit has a softmax.
+        ValueError: `classes` is not positive, the encoder gives no features, or one unit has a softmax.
     """
     if classes < 1:
         raise ValueError(f"`classes` should be positive. Received: {classes}")

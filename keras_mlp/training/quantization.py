@@ -17,11 +17,11 @@ class QuantizationAware(keras.Model):
 
     Where a model loses too much by quantisation after training (`keras_mlp.export.to_tflite` tells), some epochs of
     this at a small rate can win it back. It is compiled and trained as `model` itself would be, and it is
-    `model`'s weights that learn. Kernels are rounded per channel, to 255 steps of the channel's own range; what the
-    layers answer to 256 steps of the range that it has on `representative`, and which then follows the batches as a
-    moving average. Gradients pass the rounding unchanged, and are zero beyond the range (Jacob et al., Quantization and
-    training of neural networks for efficient integer-arithmetic-only inference, 2018, section 3). What the last layer
-    answers is left as it is.
+    `model`'s weights that learn. Kernels are rounded per channel, to 255 steps of the channel's own range. The layers'
+    outputs are rounded to 256 steps of the range that they have on `representative`; this range then follows the
+    batches as a moving average. Gradients pass the rounding unchanged, and are zero beyond the range (Jacob et al.,
+    Quantization and training of neural networks for efficient integer-arithmetic-only inference, 2018, section 3). The
+    output of the last layer is left as it is.
 
     Afterwards export `model`. `save`, too, writes `model`: a file without a trace of the rounding.
 
@@ -56,8 +56,8 @@ class QuantizationAware(keras.Model):
             name = f"{layer.name}_rounded" + (f"_{names[layer.name]}" if names[layer.name] > 1 else "")
             if isinstance(layer, keras.layers.Layer):
                 return Rounded(layer, next(ends), name=name)(*arguments, **options)
-            answer, found = copying.anew(layer)(*arguments, **options), next(ends)
-            return Rounded(keras.layers.Identity(dtype=answer.dtype), found, name=name)(answer) if found else answer
+            output, found = copying.anew(layer)(*arguments, **options), next(ends)
+            return Rounded(keras.layers.Identity(dtype=output.dtype), found, name=name)(output) if found else output
 
         inputs = copying.inputs_like(model)
         outputs = copying.called_anew(model, inputs, call)
@@ -75,11 +75,11 @@ class QuantizationAware(keras.Model):
 
 
 class Rounded(keras.layers.Layer):
-    """A layer with its kernels and its answer rounded to eight bits.
+    """A layer with its kernels and its output rounded to eight bits.
 
     Args:
         layer: the layer, which keeps its variables.
-        ends: the least and the most that its answer is, at first; `None` if it is not to be rounded.
+        ends: the least and the most that its output is, at first; `None` if it is not to be rounded.
     """
 
     def __init__(self, layer, ends, **options):
@@ -101,19 +101,19 @@ class Rounded(keras.layers.Layer):
         values = [(variable, _rounded(layer, variable)) for layer, variable in learnt]
         values += [(variable, variable.value) for variable in state]
         with keras.StatelessScope(values, collect_losses=True) as scope:
-            answer = self.layer(*arguments, **options)
+            output = self.layer(*arguments, **options)
         for variable in state:
             variable.assign(scope.get_current_value(variable))
         for loss in scope.losses:  # such as a router's
             self.add_loss(ops.sum(loss))
         if self.ends is None:
-            return answer
+            return output
         if training:
-            seen = ops.stop_gradient(ops.cast(ops.stack([ops.min(answer), ops.max(answer)]), "float32"))
+            seen = ops.stop_gradient(ops.cast(ops.stack([ops.min(output), ops.max(output)]), "float32"))
             self.ends.assign(MOMENTUM * self.ends + (1 - MOMENTUM) * seen)
         # Zero is always a step; ends that are alike would be none.
         low, high = ops.minimum(self.ends[0], 0.0), ops.maximum(self.ends[1], keras.config.epsilon())
-        return keras.quantizers.fake_quant_with_min_max_vars(answer, ops.stop_gradient(low), ops.stop_gradient(high))
+        return keras.quantizers.fake_quant_with_min_max_vars(output, ops.stop_gradient(low), ops.stop_gradient(high))
 
     def compute_output_spec(self, *arguments, training=None, **options):
         return self.layer.compute_output_spec(*arguments, **options)
@@ -150,11 +150,11 @@ def _ranges(model, images):
         and keras.backend.is_float_dtype(call.outputs[0].dtype)
     }
     found = {}
-    answers = keras.Model(model.inputs, rounded)
+    outputs = keras.Model(model.inputs, rounded)
     for start in range(0, len(images), BATCH):
-        for name, answer in answers.predict_on_batch(images[start : start + BATCH]).items():
+        for name, output in outputs.predict_on_batch(images[start : start + BATCH]).items():
             low, high = found.get(name, (np.inf, -np.inf))
-            found[name] = min(low, float(np.min(answer))), max(high, float(np.max(answer)))
+            found[name] = min(low, float(np.min(output))), max(high, float(np.max(output)))
     return [found.get(str(i)) for i in range(len(calls))]
 
 

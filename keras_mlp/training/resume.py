@@ -75,7 +75,7 @@ class Checkpoints:
         return sorted(self.folder.glob(STATES), reverse=True)
 
     def save(self, model, progress: Progress):
-        """Write everything that the next step depends on, but for the data.
+        """Write everything that the next step depends on, except the data.
 
         Args:
             model: a compiled model whose optimiser is built.

@@ -66,7 +66,7 @@ def fit(
             `last.keras`: with a moving average of the weights, from that average.
         verbose: 1 for a line that is renewed as long as an epoch lasts, 2 for a line an epoch, 0 for silence; "auto" is
             1 in a terminal, else 2.
-        jit_compile: of `model.compile`: whether XLA compiles the training step. "auto" leaves it to Keras, whose answer
+        jit_compile: of `model.compile`: whether XLA compiles the training step. "auto" leaves it to Keras, whose choice
             for TensorFlow is yes on GPUs and TPUs and no on CPUs, where XLA is slow at gradients of depthwise
             convolutions.
         checkpoint_seconds: how often the state is saved within an epoch; it is after each epoch anyway.

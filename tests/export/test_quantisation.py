@@ -54,7 +54,7 @@ def test_errors_name_the_layers_of_a_mixer(model, images):
 def test_guilty_layers_stay_in_float(spiky, data, input_dtype, tmp_path):
     path = tmp_path / "model.tflite"
     given = dict(representative=data[0], input_dtype=input_dtype, verify_with=data, fuse=False)
-    with pytest.raises(export.ExportError, match="does not answer like the model"):
+    with pytest.raises(export.ExportError, match="does not compute like the model"):
         export.to_tflite(spiky, path, "int8", **given)
     result = export.to_tflite(spiky, path, "int8", **given, max_accuracy_drop=0.05)
     assert set(result.float_layers) == {"spiky", "reader"}
@@ -95,5 +95,5 @@ def test_bad_arguments_are_refused(spiky, data, case, tmp_path):
 
 def test_features_have_no_accuracy(mixer, images, tmp_path):
     given = dict(representative=images, verify_with=(images, np.zeros(64)), max_accuracy_drop=0.1)
-    with pytest.raises(ValueError, match="need a classifier, which answers"):
+    with pytest.raises(ValueError, match="need a classifier, whose output"):
         export.to_tflite(mixer(include_top=False), tmp_path / "model.tflite", "int8", **given)

@@ -349,7 +349,7 @@ def test_failed_verification_leaves_no_file(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     model.layers[0].kernel.assign(1e6 * np.eye(4))  # beyond what half precision holds
     inputs = np.random.default_rng(0).normal(size=(8, 4))
-    with pytest.raises(export.ExportError, match=r"float16 file does not answer like the model: found .*allowed"):
+    with pytest.raises(export.ExportError, match=r"float16 file does not compute like the model: found .*allowed"):
         export.to_tflite(model, tmp_path / "model.tflite", "float16", verify_with=inputs)
     assert not list(tmp_path.iterdir())
     export.to_tflite(model, tmp_path / "model.tflite", "float32", verify_with=inputs)

@@ -176,7 +176,7 @@ def test_what_cannot_be_joined_is_refused(monkeypatch, arguments, message):
 def test_where_there_is_no_tpu_one_line_says_so(start):
     code = "from keras_mlp.training import distribution; distribution.connect('tpu')"
     _, err = start(["-c", code]).communicate(timeout=SECONDS)
-    assert "RuntimeError: No TPU answers as 'local'" in err.splitlines()[-1] and "--tpu=" in err.splitlines()[-1]
+    assert "RuntimeError: No TPU is found as 'local'" in err.splitlines()[-1] and "--tpu=" in err.splitlines()[-1]
 
 
 def test_what_devices_cannot_share_is_refused():

@@ -168,7 +168,7 @@ def test_a_run_is_not_overwritten_unless_asked(digits, small_model, tmp_path, pl
 
 
 def test_model_and_data_must_fit_together(digits, small_model, tmp_path, plain):
-    with pytest.raises(ValueError, match=r"data have 10 classes, the model answers \(None, 7\).*classes=10"):
+    with pytest.raises(ValueError, match=r"data have 10 classes, the model's output is \(None, 7\).*classes=10"):
         train.fit(small_model(classes=7), digits(), None, plain, tmp_path)
     with pytest.raises(ValueError, match=r"images are \(16, 16, 1\), the model takes \(8, 8, 1\)"):
         train.evaluate(small_model(), digits("test", image_size=16))

@@ -1,7 +1,7 @@
 """Export a model: to a .tflite file for LiteRT on phones and small devices, to ONNX, or to TensorFlow's SavedModel.
 
 The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. A file is run on the
-representative images, or on random ones where there are none; if it does not answer like the model, none is written.
+representative images, or on random ones where there are none; if it does not compute like the model, none is written.
 A .tflite file tells its class names and preprocessing to whoever asks: `unzip -p FILE labels.txt metadata.json`.
 
 Where int8 loses accuracy, --layer_errors shows in which layers, and --max_accuracy_drop keeps the worst of them in
@@ -74,7 +74,7 @@ def define_flags(flags):
     absl_flags.DEFINE_bool(
         "fuse",
         None,
-        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same answers. "
+        "Merge batch norms and other layers into their neighbours first, for fewer operations with the same output. "
         "By default so for a .tflite file, which --nofuse leaves as the model is, and not for the others.",
         flag_values=flags,
     )
@@ -132,7 +132,7 @@ def _to_onnx(flags, model, shape):
     print(f"{flags.output}: float32, {os.path.getsize(flags.output) / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
     print(
         f"compared with the model on {len(pixels)} {kind} images: largest difference {difference:.2g} standard "
-        "deviations of the answers"
+        "deviations of the output"
     )
 
 
@@ -172,7 +172,7 @@ def _to_tflite(flags, model, shape):
     print(
         f"compared with the model on {found.images} {kind} images: "
         + ("" if found.agreement is None else f"the same {decided} for {100 * found.agreement:.1f} %, ")
-        + f"largest difference {found.max_difference:.2g} standard deviations of the answers"
+        + f"largest difference {found.max_difference:.2g} standard deviations of the output"
     )
     if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
@@ -191,7 +191,7 @@ def _labelled(flags, model, shape, output):
     from keras_mlp.training.data.multi_label import holds_labels
 
     if output is None:
-        raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} answers {model.output_shape}.")
+        raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} gives {model.output_shape}.")
     preprocessing = models.preprocessing(flags.model, flags.weights)
     multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
     pixels, labels, theirs = images.labelled_sample(

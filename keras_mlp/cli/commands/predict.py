@@ -3,7 +3,7 @@
 Folders are searched to the bottom, links are followed, each folder once; what is no image, or a broken one, is named on
 the error stream and left out, and the exit code is then 1. A folder that holds pictures is one video, with these as its
 frames, 30 a second; a video file is decoded by PyAV, which the extra "video" installs, and must hold its frames itself:
-playlists are refused. A video is looked at as often as its model was tested, and gets one answer.
+playlists are refused. A video is looked at as often as its model was tested, and gets one prediction.
 
 A score is a probability. Of classes that exclude each other the --top best are named; where a model gives one score
 for two classes, the second comes first where its score is above --threshold. In a multi-label model each class has a

@@ -1,6 +1,6 @@
 """BiMLP: Wave-MLP with weights of one bit and activations of two or three levels.
 
-A binary linear layer can answer with few distinct numbers only. What makes up for it: several branches wherever Wave-MLP
+A binary linear layer can give few distinct numbers only. What makes up for it: several branches wherever Wave-MLP
 has one, shortcuts around every binary layer even where the width changes, and biases that move each channel's
 thresholds. Stem, downsampling, norms and classifier are in real numbers; any image size goes.
 

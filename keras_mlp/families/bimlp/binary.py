@@ -50,7 +50,7 @@ def quantize(x, levels="ternary", gradient="straight_through"):
 def scale_of(kernel, axis):
     """The mean magnitude along `axis`, which stays in the shape as 1.
 
-    Where all magnitudes are equal the answer is exactly that one, which the mean of rounded sums is not: so a kernel of
+    Where all magnitudes are equal the mean is exactly that one, which the mean of rounded sums is not: so a kernel of
     signs times scales keeps both for ever, see `keras_mlp.binary`.
     """
     magnitudes = ops.abs(kernel)

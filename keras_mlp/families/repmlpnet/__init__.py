@@ -3,7 +3,7 @@
 A block adds up a linear layer across all positions of a tile (the channel perceptron, shared by groups of channels) and
 depthwise convolutions on the tile (the local perceptron), and gates the sum by the average of the whole map (the global
 perceptron). A convolution is a linear layer, too: after training, "locality injection" adds the convolutions' kernels
-into the linear layer's and drops them. So there are two forms, that to train and that to deploy, with the same answer.
+into the linear layer's and drops them. So there are two forms, that to train and that to deploy, with the same output.
 """
 
 import functools

@@ -193,7 +193,7 @@ def SparseMLP(
         dropout_rate: dropout after each linear layer of the MLPs.
         capacity_factor: room of each expert above the even share; what does not fit is left out. `None` for no limit,
             at the cost of all experts for each item.
-        images_per_group: images that share that room. With 1, an image's answer never depends on its neighbours in the
+        images_per_group: images that share that room. With 1, an image's output never depends on its neighbours in the
             batch; with more it may, at inference, too, and the batch must be a multiple.
         auxiliary_loss: weight of the losses that keep the experts in like use, added in training.
     """

@@ -43,10 +43,10 @@ class MixtureOfExperts(Composite):
             the tokens of a channel.
         capacity_factor: room of each expert above the even share; `None` for no limit, at the cost of all experts for
             each item. See `expert_capacity`. The same in training and at inference, so that what was trained is what
-            answers; no weight depends on it, so that a model with more room can be built for the weights of another.
+            outputs; no weight depends on it, so that a model with more room can be built for the weights of another.
         batch_priority: whether items with the largest gates get their slots first.
-        images_per_group: images that share the experts' room. With 1, an image's answer depends on this image alone.
-            With more, no answer is refused while another image leaves the room, but whether an expert has it depends on
+        images_per_group: images that share the experts' room. With 1, an image's output depends on this image alone.
+            With more, no item is refused while another image leaves the room, but whether an expert has it depends on
             which images are together, at inference, too; the batch must be a multiple.
         noise: standard deviation of the router's noise in training, times the number of experts.
         auxiliary_loss: weight of the losses that are added in training; 0 for none.
@@ -198,7 +198,7 @@ def _stacked(initializer):
 def layout_map(device_mesh, axis: str = "model"):
     """How `keras.distribution.ModelParallel` shards the experts: each device keeps some of them whole.
 
-    Everything else, the routers included, is on all devices. Answers are those of one device.
+    Everything else, the routers included, is on all devices. Outputs are those of one device.
 
     Args:
         device_mesh: a `keras.distribution.DeviceMesh`.

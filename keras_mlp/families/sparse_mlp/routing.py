@@ -6,8 +6,8 @@ the room that each expert has, its capacity. In five steps, each a function here
     gates = softmax(x W)                                    how much each item wants each expert
     routing = top_experts(gates, k, capacity)               who gets in where; or `top_items`, where the experts choose
     buffers = dispatch(x, routing)                          (experts, groups * capacity, features)
-    answers = one MLP an expert, of its own buffer          one batched matrix product
-    y = combine(answers, routing)                           each item's answers, weighted by its gates, in its place
+    outputs = one MLP an expert, of its own buffer          one batched matrix product
+    y = combine(outputs, routing)                           each item's outputs, weighted by its gates, in its place
 
 Rows are moved by index, never by a product with a matrix of zeros and ones, so that the work is that of the slots: of
 about `k` experts for each item, whatever their number (`python -m benchmarks.experts` measures it). All sizes are known
@@ -30,7 +30,7 @@ class Routing(NamedTuple):
     Attributes:
         experts: number of the expert, `(groups, items, choices)`.
         slots: place in that expert's buffer, the same shape; `capacity` or more if there was no room.
-        weights: what the expert's answer is multiplied by, the same shape; 0 if there was no room.
+        weights: what the expert's output is multiplied by, the same shape; 0 if there was no room.
         num_experts: number of experts.
         capacity: slots that each expert has for each group.
     """
@@ -129,11 +129,11 @@ def dispatch(x, routing: Routing):
     return ops.take(ops.reshape(x, (-1, features)), ops.reshape(taken_by, (num_experts, -1)), axis=0)
 
 
-def combine(answers, routing: Routing):
-    """Bring the experts' answers back to the items, multiplied by their weights and summed.
+def combine(outputs, routing: Routing):
+    """Bring the experts' outputs back to the items, multiplied by their weights and summed.
 
     Args:
-        answers: `(experts, groups * capacity, features)`.
+        outputs: `(experts, groups * capacity, features)`.
         routing: as for `dispatch`.
 
     Returns:
@@ -143,9 +143,9 @@ def combine(answers, routing: Routing):
     groups = ops.shape(slots)[0]
     group = ops.reshape(ops.arange(groups, dtype="int32"), (-1, 1, 1))
     slot = (ops.cast(experts, "int32") * groups + group) * capacity + ops.minimum(slots, capacity - 1)
-    weights = ops.expand_dims(ops.cast(weights, answers.dtype), -1)
-    answers = ops.reshape(answers, (-1, answers.shape[-1]))
-    terms = [ops.take(answers, slot[:, :, i], axis=0) * weights[:, :, i] for i in range(slots.shape[-1])]
+    weights = ops.expand_dims(ops.cast(weights, outputs.dtype), -1)
+    outputs = ops.reshape(outputs, (-1, outputs.shape[-1]))
+    terms = [ops.take(outputs, slot[:, :, i], axis=0) * weights[:, :, i] for i in range(slots.shape[-1])]
     return sum(terms[1:], terms[0])
 
 

@@ -36,7 +36,7 @@ class Classification(Objective):
         one_for_two = model.output_shape[1:] == (1,) and classes == 2 and not data.multi_label
         if model.output_shape[1:] != (classes,) and not one_for_two:
             raise ValueError(
-                f"The data have {classes} classes, the model answers {model.output_shape}. Build it with "
+                f"The data have {classes} classes, the model's output is {model.output_shape}. Build it with "
                 f"include_top=True, classes={classes}."
             )
         data = super().fitted(model, data)

@@ -1,10 +1,10 @@
-"""Binary weights kept as bits: smaller files, and nothing else.
+"""Binary weights kept as bits, for smaller files.
 
-A kernel of n inputs takes n / 8 + 4 bytes an output instead of 4 n: 32 times less in the limit, 30 times for n = 512.
-What this changes is the file. Keras' backends and TFLite know no product of bits, so that in memory and in its products
-a loaded model has float32 numbers again, and signs and scales are made of them anew at each call: expect no speed over
-the full-precision parent from the binary form as it runs here. `python -m benchmarks.binary` measures files, loading,
-the forward pass beside the parent's, and one product by XNOR and population count beside the same in float32.
+A kernel of n inputs takes n / 8 + 4 bytes an output, and not 4 n. That is 32 times less in the limit, and 30 times for
+n = 512. Only the file changes. Keras' backends and TFLite have no product of bits, so a loaded model has float32
+numbers again, and makes signs and scales of them anew at each call. So expect no speed over the full-precision parent.
+`python -m benchmarks.binary` measures the files, loading, the forward pass beside the parent's, and one product by XNOR
+and population count beside the same in float32.
 """
 
 import dataclasses

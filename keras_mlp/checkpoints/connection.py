@@ -1,4 +1,4 @@
-"""Connections over http(s) that end: not silent, not dragged out byte by byte, not led away from encryption."""
+"""Connections over http(s) with limits: none stays silent, comes byte by byte for ever, or leaves encryption."""
 
 import contextlib
 import http.client

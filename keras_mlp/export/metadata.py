@@ -1,4 +1,4 @@
-"""What a .tflite file tells of itself: a zip archive behind the part that the interpreter reads."""
+"""What a .tflite file tells of itself: a zip archive after the part that the interpreter reads."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""What is measured of a .tflite file in a process of its own, into which neither Keras nor TensorFlow is loaded.
+"""Measurements of a .tflite file in a process of its own, which loads neither Keras nor TensorFlow.
 
-`runtime.py` runs this file as a program: its memory is then LiteRT's alone, and what LiteRT's C library says on the
-terminal, or an end that it comes to, stays there.
+`runtime.py` runs this file as a program. So the memory of the process is LiteRT's alone. What LiteRT's C library writes
+to the terminal stays in that process, and a crash of the library ends that process only.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """AS-MLP: neighbouring positions are brought together by shifting groups of channels, then mixed by linear layers.
 
-Along the width and, side by side with it, along the height, each group of channels moves by its own number of
-positions, zeros coming in at the border; a linear layer over the channels then sees `shift_size` positions at once.
-Everything costs as much as the positions are many, and any image size goes. All norms are over a whole image: group
+Each group of channels moves by its own number of positions, and zeros come in at the border. A linear layer over the
+channels then sees `shift_size` positions at once. This happens along the width and, side by side with it, along the
+height. The cost is linear in the number of positions, and any image size works. All norms are over a whole image: group
 norm with one group, not layer norm.
 """
 

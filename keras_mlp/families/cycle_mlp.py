@@ -1,8 +1,8 @@
 """CycleMLP: a linear layer over the channels whose channels are read at neighbouring positions, in turn.
 
-Cycle FC costs what a linear layer over the channels costs, and sees three positions along the width or the height. Two
-of them and a plain one are joined by split attention, as in Vision Permutator. Everything costs as much as the
-positions are many, and any image size goes.
+Cycle FC costs as much as a linear layer over the channels, and sees three positions along the width or the height. Two
+of them and a plain linear layer are joined by split attention, as in Vision Permutator. The cost is linear in the
+number of positions, and any image size works.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""DynaMixer: the mixing matrices are not learned but generated, from the image, for each row and each column.
+"""DynaMixer: the mixing matrices are not learned. They are generated from the image, for each row and each column.
 
-The skeleton is the Vision Permutator's: three branches along height, width and channels, joined by split attention. In
-the first two, the tokens of a column (or row) are compressed to a few numbers each, and from all of them a linear layer
-generates a mixing matrix for each head of channels.
+The skeleton is that of Vision Permutator: three branches, along the height, the width and the channels, are joined by
+split attention. In the first two branches, the tokens of a column (or row) are compressed to a few numbers each. From
+all of these a linear layer generates a mixing matrix for each head of channels.
 """
 
 import functools

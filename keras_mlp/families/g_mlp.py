@@ -1,8 +1,8 @@
 """gMLP: blocks of one MLP with a spatial gate in its middle, and nothing else.
 
-The gate multiplies half of the hidden channels by the other half after a linear layer across the tokens; it begins as a
-multiplication by one, so a fresh network starts without any token mixing. The paper's authors published neither code
-nor weights for images; the S/16 is timm's.
+The gate applies a linear layer across the tokens to half of the hidden channels, and multiplies the other half by the
+result. It begins as a multiplication by one, so that a fresh network mixes no tokens. The paper's authors published
+neither code nor weights for images. The weights of S/16 are timm's.
 """
 
 import keras

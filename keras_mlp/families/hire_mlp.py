@@ -1,8 +1,8 @@
 """Hire-MLP: neighbouring rows, and neighbouring columns, are put side by side and mixed by an MLP.
 
-Within a region of a few positions the rearrangement makes channels of the positions; across regions the map is moved
+Within a region of a few positions, the rearrangement turns the positions into channels. Across regions, the map is moved
 around by some positions in every second block, so that other positions share a region. Both directions and a plain
-linear layer are joined by split attention, as in Vision Permutator. Any image size goes that is not too small.
+linear layer are joined by split attention, as in Vision Permutator. Any image size works that is not too small.
 """
 
 import functools

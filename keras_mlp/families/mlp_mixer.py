@@ -1,9 +1,11 @@
 """MLP-Mixer: an image as a table of tokens and channels, mixed by two MLPs in turn.
 
-One MLP runs along the tokens, the same for every channel (token mixing), one along the channels, the same for every token
-(channel mixing); each with a residual connection and layer norm before it. There is no position embedding: the token
-MLP has weights for every position, which ties a model to its grid. The weights of its authors were trained with the tanh
-form of GELU, PyTorch's copies of them run with the exact one; what runs here follows the checkpoint that is loaded.
+One MLP runs along the tokens, the same for every channel (token mixing). The other runs along the channels, the same
+for every token (channel mixing). Each has a layer norm before it and a residual connection around it. There is no
+position embedding. The token MLP has weights for every position, which ties a model to its grid.
+
+The authors trained with the tanh form of GELU. PyTorch's copies of their weights run with the exact form. A model here
+has the form of the checkpoint that is loaded.
 """
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet

@@ -1,8 +1,8 @@
 """ResMLP: residual blocks of one linear layer across the tokens and an MLP across the channels, without normalisation.
 
-Token mixing is a single matrix, the same for every channel; an affine map of each channel stands where other networks
-normalise, and layer scale quietens every branch. The paper's main table has a B24/16; what its authors released, and
-what is here, is B24/8: patches of 8 pixels.
+Token mixing is a single matrix, the same for every channel. An affine map of each channel stands where other networks
+normalise, and layer scale makes every branch small at first. The paper's main table has a B24/16. Its authors released
+a B24/8, with patches of 8 pixels, which is the one here.
 """
 
 from keras import initializers

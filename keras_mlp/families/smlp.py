@@ -1,8 +1,9 @@
 """sMLPNet: a convolutional pyramid whose token mixing is a linear layer along the rows and one along the columns.
 
-Token mixing has two steps: a depthwise 3 x 3 convolution, then the "sparse MLP", which joins a map with itself mixed
-along the width and along the height. Each step begins with batch norm and GELU; the identity that is joined is the map
-after those. Every position thus sees the whole image after two blocks, at the cost of rows and columns.
+Token mixing has two steps. The first is a depthwise 3 x 3 convolution. The second is the "sparse MLP", which joins three
+maps: one mixed along the width, one mixed along the height, and the map itself. Each step begins with batch norm and
+GELU, and the map itself is the one after those. So every position sees the whole image after two blocks, at the cost of
+rows and columns.
 """
 
 from keras import layers

@@ -1,9 +1,9 @@
 """SPACH: one frame, three token mixers, to compare them with nothing else different.
 
-Every block mixes the channels with the same MLP and adds a depthwise 3 x 3 convolution; what it does to the tokens
-besides is an MLP over all positions, self-attention over all positions, or nothing. Blocks of different kinds can
-follow each other, in one stage or, with the size halved and the width doubled between them, in four: the paper's
-hybrids convolve first and attend later.
+Every block mixes the channels with the same MLP and adds a depthwise 3 x 3 convolution. Its token mixing is an MLP over
+all positions, self-attention over all positions, or nothing. Blocks of different kinds can follow each other, in one
+stage or in four. Between stages the size is halved and the width doubled. The paper's hybrids convolve first and attend
+later.
 """
 
 from keras import initializers, layers

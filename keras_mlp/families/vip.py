@@ -1,13 +1,13 @@
 """Vision Permutator (ViP): height, width and channels are each mixed by a linear layer of their own, side by side.
 
 The channels are cut into segments. Along the height, the positions of a column and the channels of one segment make one
-vector for a linear layer; along the width likewise; the third branch mixes the channels alone. The three are joined by
-split attention, "weighted" Permute-MLP, or simply summed. A position so keeps to its row and column, and position is
-not lost in one long line of tokens.
+vector for a linear layer. Along the width, those of a row do. The third branch mixes the channels alone. The three are
+joined by split attention ("weighted" Permute-MLP), or summed. So every vector belongs to one row or one column, and
+positions are not lost in one long line of tokens.
 
-In the published models a segment count is its stage's side length, which makes the linear layers square in the
-channels. Here the segments stay what they were at another input size, and the linear layers are resampled along their
-positions; the paper's code has no other sizes.
+In the published models the number of segments is the side of the stage's map, which makes the linear layers square in
+the channels. Here the number of segments stays the same at another input size, and the linear layers are resampled
+along their positions. The paper's code has no other sizes.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """Wave-MLP: a token is a wave, with an amplitude and a phase, and neighbouring waves add up or cancel out.
 
-Along the width and, side by side with it, along the height, the real and imaginary parts of seven neighbouring waves
-are summed with learned weights. Both and a plain linear layer are joined by split attention, as in Vision Permutator.
-Everything costs as much as the positions are many, and any image size goes.
+The real and imaginary parts of seven neighbouring waves are summed with learned weights, along the width and, side by
+side with it, along the height. Both and a plain linear layer are joined by split attention, as in Vision Permutator. The
+cost is linear in the number of positions, and any image size works.
 """
 
 import functools

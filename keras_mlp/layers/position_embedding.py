@@ -1,4 +1,4 @@
-"""Position embedding: what tells a layer that is the same everywhere where it is."""
+"""Position embedding: a learned vector for each position, added to the token there."""
 
 import keras
 from keras import ops

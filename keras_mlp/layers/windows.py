@@ -1,4 +1,4 @@
-"""Windows: a map cut into squares that are looked at one by one."""
+"""Windows: a map cut into squares, each of which is processed by itself."""
 
 import keras
 from keras import ops

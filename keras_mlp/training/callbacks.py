@@ -1,4 +1,7 @@
-"""What happens beside the steps of `model.fit`. By the run's `Progress` all know where it is; `Record` comes first."""
+"""What happens beside the steps of `model.fit`.
+
+All callbacks learn from the run's `Progress` where it is. `Record`, the first of them, keeps it.
+"""
 
 import contextlib
 import csv

@@ -1,10 +1,9 @@
 """Time a model on this machine.
 
-A .tflite file is timed by LiteRT: milliseconds of one call, for each number of threads, and the memory that a process
-of its own takes at most beyond LiteRT's. With --profile it is shown where the time of a call goes, as LiteRT's own
-profiler measures it; XNNPACK's operators are listed as it runs them, some of them merged. A model by name (with random
-weights, which take the same time) or a .keras file is timed as Keras runs it in `predict`: images per second, for each
-batch size.
+LiteRT times a .tflite file: milliseconds of one call for each number of threads, and the most memory that a process
+of its own takes beyond LiteRT's. --profile shows where the time of a call goes, as LiteRT's own profiler measures it.
+XNNPACK's operators are listed as it runs them, some of them merged. A model by name (with random weights, which take
+the same time) or a .keras file is timed as Keras runs it in `predict`: images per second for each batch size.
 """
 
 import time

@@ -1,14 +1,14 @@
 """Measure a classifier on a data set.
 
-Prints top-1 and top-5 accuracy; of a model with one score for two classes accuracy and the area under the ROC curve
-(auc); of a multi-label model, on a folder with labels.csv (`keras-mlp train --help`), the means over the classes of
-average precision, of auc, and, of the decisions at --threshold, of F1. It is one JSON object when the output is not a
-terminal.
+What is printed depends on the model. Of classes that exclude each other: top-1 and top-5 accuracy. Of one score for two
+classes: accuracy and the area under the ROC curve (auc). Of a multi-label model, on a folder with labels.csv
+(`keras-mlp train --help`): the means over the classes of average precision, of auc, and of F1 at --threshold. When the
+output is not a terminal, one JSON object is written.
 
 A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
 
-Classes are found by their names where the model knows them, in whichever order the data set has them; it may have some
-of the model's classes only.
+Classes are found by their names where the model knows them. The data set may have them in any order, and may have only
+some of them.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Export a model: to a .tflite file for LiteRT on phones and small devices, to ONNX, or to TensorFlow's SavedModel.
 
-The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. A file is run on the
-representative images, or on random ones where there are none; if it does not compute like the model, none is written.
-A .tflite file tells its class names and preprocessing to whoever asks: `unzip -p FILE labels.txt metadata.json`.
+The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. The file is run on the
+representative images, or on random ones without such. If it does not compute like the model, no file is written. A
+.tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
 Where int8 loses accuracy, --layer_errors shows in which layers, and --max_accuracy_drop keeps the worst of them in
 float.

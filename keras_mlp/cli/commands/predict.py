@@ -1,13 +1,15 @@
-"""Classify image files and the images in folders, or with a video model videos.
+"""Classify image files and the images in folders; with a video model, classify videos.
 
-Folders are searched to the bottom, links are followed, each folder once; what is no image, or a broken one, is named on
-the error stream and left out, and the exit code is then 1. A folder that holds pictures is one video, with these as its
-frames, 30 a second; a video file is decoded by PyAV, which the extra "video" installs, and must hold its frames itself:
-playlists are refused. A video is looked at as often as its model was tested, and gets one prediction.
+Folders are searched to the bottom, and links are followed, each folder once. Files that are no images, and broken
+ones, are named on the error stream and left out. The exit code is then 1.
 
-A score is a probability. Of classes that exclude each other the --top best are named; where a model gives one score
-for two classes, the second comes first where its score is above --threshold. In a multi-label model each class has a
-score of its own, and all are named that are above --threshold, which may be none.
+For a video model, a folder that holds pictures is one video of these frames, 30 a second. PyAV, which the extra
+"video" installs, decodes video files. A video file must hold its frames itself; playlists are refused. A video is
+looked at as often as in the test of its model, and gets one prediction.
+
+A score is a probability. Of classes that exclude each other, the --top best are named. Where a model gives one score
+for two classes, the second comes first if its score is above --threshold. In a multi-label model each class has a
+score of its own, and all classes above --threshold are named, which may be none.
 
 When the output is not a terminal, one JSON object a line is written:
 {"file": ..., "predictions": [{"class": ..., "id": ..., "score": ...}, ...]}, best first.

@@ -1,8 +1,8 @@
 """Learn features from images without their labels.
 
-By MoCo v3, from two views of each image. The folder OUTPUT gets what it gets of train, but that best.keras (of the
-epoch with the least loss) and last.keras are encoders, images to features; and encoder.safetensors, the last one's
-weights, from which to train a classifier:
+By MoCo v3, from two views of each image. The folder OUTPUT gets the same files as of train, with two differences.
+best.keras (of the epoch with the least loss) and last.keras are encoders, images to features. And encoder.safetensors
+has the last one's weights, from which to train a classifier:
 
 keras-mlp train --weights=OUTPUT/encoder.safetensors --new_head --model=… --dataset=…
 

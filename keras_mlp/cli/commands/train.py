@@ -1,18 +1,17 @@
 """Train a model on a data set.
 
 The folder OUTPUT gets best.keras and last.keras, report.md, curves.png, log.csv, recipe.json, classes.txt and, for
-TensorBoard, tensorboard. A recipe's rates follow the batch size; flags that are given replace its values.
+TensorBoard, tensorboard. A recipe's rates follow the batch size. Flags that are given replace its values.
 
-Whatever ends a run before its time, the same command goes on with it, and comes to the same weights. Ctrl-C saves
-first.
+If a run ends before its time, the same command goes on with it and comes to the same weights. Ctrl-C saves first.
 
 --multi_label trains on images of which each may be of several classes, or of none. --dataset is then a folder with a
-table labels.csv, whose first line is "file,CLASS,CLASS,..." and the others "PATH_OF_IMAGE,0,1,...", in UTF-8; every
-fifth image is there to evaluate on, or else the folder has the folders train and test with a table each. The best epoch
-is that of the highest mean average precision; the model ends in sigmoids.
+table labels.csv in UTF-8. Its first line is "file,CLASS,CLASS,...", and the others are "PATH_OF_IMAGE,0,1,...". Every
+fifth image is for evaluation, unless the folder has the folders train and test with a table each. The best epoch is
+that of the highest mean average precision. The model ends in sigmoids.
 
---strategy trains on several devices or machines: --batch_size is the batch of all of them, and OUTPUT a folder that all
-see. The commands are in docs/scaling.md.
+--strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
+that all see. The commands are in docs/scaling.md.
 """
 
 import ast

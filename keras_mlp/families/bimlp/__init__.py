@@ -1,11 +1,11 @@
 """BiMLP: Wave-MLP with weights of one bit and activations of two or three levels.
 
-A binary linear layer can give few distinct numbers only. What makes up for it: several branches wherever Wave-MLP
-has one, shortcuts around every binary layer even where the width changes, and biases that move each channel's
-thresholds. Stem, downsampling, norms and classifier are in real numbers; any image size goes.
+A binary linear layer can give few distinct numbers only. Three things make up for it: several branches wherever
+Wave-MLP has one, shortcuts around every binary layer (even where the width changes), and biases that move each
+channel's thresholds. Stem, downsampling, norms and classifier are in real numbers. Any image size works.
 
-The released code rounds activations to -1, 0 and 1 and has no gradient for it; the paper has their signs, as
-`activation_levels="binary"` does here. Both train, by gradients that pass the rounding straight through.
+The released code rounds activations to -1, 0 and 1, and has no gradient for it. The paper takes their signs, as
+`activation_levels="binary"` does here. Both train here, by gradients that pass the rounding straight through.
 """
 
 import functools

@@ -1,9 +1,9 @@
 """MorphMLP: linear layers over chunks of neighbouring positions, which lengthen with depth, for images and videos.
 
-The positions are strung together row by row, and once more column by column, and cut into chunks; a linear layer mixes
-each chunk with a group of the channels. Chunks of few positions look at details first; in the last stage a chunk may
-hold the whole image. In a video, a linear layer over the frames of each place comes before that. All are joined with a
-third branch, over the channels, by split attention.
+The positions are strung together row by row, and once more column by column, and are cut into chunks. A linear layer
+mixes each chunk with a group of the channels. The first chunks are short and see details. In the last stage a chunk may
+hold the whole image. In a video, a linear layer over the frames of each place comes before that. A third branch is over
+the channels, and split attention joins the three.
 
 The authors published the code of the video models alone. The image models are the same without the layers over frames,
 with the paper's depths and widths.

@@ -1,8 +1,8 @@
 """PosMLP: a gating unit whose mixing across tokens follows from their relative positions, in windows.
 
-Where gMLP learns a number for each pair of tokens, PosMLP learns a few for each group of channels: where the group looks
-from a token, and how far around. Blocks have no other channel mixing than the linear layers around the gate. Windows
-never see each other but through the downsampling.
+Where gMLP learns a number for each pair of tokens, PosMLP learns a few numbers for each group of channels. They say
+where the group looks from a token, and how far around. The linear layers around the gate are the only channel mixing of
+a block. Windows see each other only through the downsampling.
 """
 
 import functools

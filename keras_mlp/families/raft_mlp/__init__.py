@@ -1,9 +1,10 @@
 """RaftMLP: token mixing along the height, then along the width, with a few channels of each position taken along.
 
-The channels are cut into rafts of `raft_size` channels that lie far apart. A column of one raft, all its positions with
-`raft_size` numbers each, goes through an MLP; then the rows do. Patches are embedded at several scales at once. Weights
-are never resampled to another input size: as in the authors' code the features are resized to the grid that the
-weights are for, mixed there, and resized back, in every block.
+The channels are cut into rafts of `raft_size` channels that lie far apart. A column of one raft has `raft_size` numbers
+for each of its positions, and goes through an MLP. Then the rows do. Patches are embedded at several scales at once.
+
+Weights are never resampled to another input size. As in the authors' code, every block resizes the features to the grid
+that the weights are for, mixes them there, and resizes them back.
 """
 
 import numpy as np

@@ -1,9 +1,12 @@
-"""RepMLPNet: linear layers across the positions of a map that a trained convolution can be merged into.
+"""RepMLPNet: linear layers across the positions of a map, into which trained convolutions can be merged.
 
-A block adds up a linear layer across all positions of a tile (the channel perceptron, shared by groups of channels) and
-depthwise convolutions on the tile (the local perceptron), and gates the sum by the average of the whole map (the global
-perceptron). A convolution is a linear layer, too: after training, "locality injection" adds the convolutions' kernels
-into the linear layer's and drops them. So there are two forms, that to train and that to deploy, with the same output.
+A block has three parts. The channel perceptron is a linear layer across all positions of a tile, shared by groups of
+channels. The local perceptron consists of depthwise convolutions on the tile. The block adds both up. The global
+perceptron gates the sum by the average of the whole map.
+
+A convolution is a linear layer, too. After training, "locality injection" adds the kernels of the convolutions to that
+of the linear layer, and drops the convolutions. So there are two forms, one to train and one to deploy, with the same
+output.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """SWAT: tokens that keep their inside, in the blocks of MLP-Mixer, ResMLP, DeiT and Swin.
 
-A token is not a vector of unordered channels but `segments` channels of a small `sub_grid x sub_grid` picture, cut from
-a finer map than usual. Whatever a block does to tokens, a convolution inside the token's own sub-grid goes with it, and
-channel mixing has a depthwise convolution over the grid of tokens. Inside a token the order is segment, row, column,
+Usually the channels of a token have no order. A token of SWAT is `segments` channels of a small `sub_grid x sub_grid`
+picture, cut from a finer map. A convolution inside the token's own sub-grid accompanies whatever a block does to tokens,
+and channel mixing has a depthwise convolution over the grid of tokens. The order inside a token is segment, row, column,
 the segment slowest.
 """
 

@@ -23,6 +23,7 @@ from keras_mlp.zoo import FAMILIES
 CASES = [golden.small(family) for family in sorted(FAMILIES)]
 TINY = golden.tiny()
 SMALL = [case.key for case in CASES]
+MORE = [case for case in TINY if case.key not in SMALL]
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
 few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
 """All families, but quickly only some: what takes long, and fails for one as it would for all."""
@@ -185,7 +186,7 @@ def test_features_are_a_map_in_proportion_to_the_image(case):
         np.testing.assert_allclose(pooled(case.images()), reduce(model(case.images()), axis=axes), atol=1e-5)
 
 
-@family
+@few
 def test_checkpoints_load_at_another_input_size_as_resize_would(case):
     builder, arguments = golden.arguments(case)
     *frames, height, width, channels = arguments["input_shape"]
@@ -205,7 +206,9 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
-@pytest.mark.parametrize("case", golden.chosen(TINY, SMALL, *golden.HUGE))
+@pytest.mark.parametrize(
+    "case", [*golden.chosen(CASES, golden.FEW, golden.SLOW), *golden.chosen(MORE, (), *golden.HUGE)]
+)
 def test_models_are_channels_last_whatever_the_global_format_is(case, channels_first, tmp_path):
     model = golden.build(case)
     assert keras.config.image_data_format() == "channels_first"
@@ -308,8 +311,8 @@ print(keras.backend.backend(), len(keys))
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "cases",
-    [FEW[:1], pytest.param(FEW, marks=golden.SLOW), pytest.param(TINY, marks=golden.HUGE)],
-    ids=["one", "few", "all"],
+    [pytest.param(FEW, marks=golden.SLOW), pytest.param(TINY, marks=golden.HUGE)],
+    ids=["few", "all"],
 )
 def test_other_backends_agree_with_tensorflow(backend, cases, tmp_path):
     """Tiny cases in float64 against the reference, and in float32 against TensorFlow to 1e-5."""

@@ -68,7 +68,7 @@ def test_as_mlp_takes_images_of_unknown_and_odd_sizes(size):
         ("WaveMLP", dict(transitions=(True,) * 3)),
     ],
 )
-@pytest.mark.parametrize("size", [(48, 64), (57, 38)])
+@pytest.mark.parametrize("size", [pytest.param((48, 64), marks=golden.SLOW), (57, 38)])
 def test_pyramids_of_overlapping_patches_are_the_same_at_unknown_sizes(builder, options, size):
     """Sides are rounded as convolutions with padding on both ends round them: down by the stem's, then up."""
     arguments = options | dict(dims=(8, 12, 16), depths=(2, 1, 2), mlp_ratios=(2, 2, 2), include_top=False)

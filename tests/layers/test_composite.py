@@ -202,6 +202,7 @@ def test_adapters_in_every_layer_are_as_if_they_were_merged(case):
         np.testing.assert_array_equal(again(x), copy(x))
 
 
+@pytest.mark.slow
 @every_layer
 @pytest.mark.parametrize("mode, limit", [("int8", 0.2), ("int4", 2), ("float8", 1)])
 def test_dense_layers_in_every_layer_can_be_quantised(case, mode, limit):

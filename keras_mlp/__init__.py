@@ -16,6 +16,7 @@ from keras_mlp.families.posmlp import *
 from keras_mlp.families.raft_mlp import *
 from keras_mlp.families.repmlpnet import *
 from keras_mlp.families.res_mlp import *
+from keras_mlp.families.shift_vit import *
 from keras_mlp.families.smlp import *
 from keras_mlp.families.spach import *
 from keras_mlp.families.sparse_mlp import *

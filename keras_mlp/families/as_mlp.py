@@ -12,12 +12,12 @@ from keras import initializers, layers, ops
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
+    MAP_NORMS,
     Activation,
     AxialShift,
     Dense,
     PatchEmbedding,
     activations,
-    batch_norm,
     channel_mlp,
     drop_path_rates,
     fusing,
@@ -32,7 +32,6 @@ __all__ = ["ASMLP", "ASMLPTiny", "ASMLPSmall", "ASMLPBase"]
 
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _UNIFORM = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # PyTorch's default, which the authors keep
-_NORMS = {"batch": batch_norm, "image": image_norm}
 
 family = Family(
     "as_mlp",
@@ -192,7 +191,7 @@ def ASMLP(
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
         dropout_rate: dropout after each linear layer of the channel MLP.
     """
-    norm = norm_named(_NORMS, norm)
+    norm = norm_named(MAP_NORMS, norm)
     activation = activations.get(activation or "gelu")
     x = PadToPatches(patch_size, name="stem_pad")(x)
     x = PatchEmbedding(dim, patch_size, kernel_initializer=_UNIFORM, name="stem")(x)

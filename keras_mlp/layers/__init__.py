@@ -6,19 +6,20 @@ from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
-from keras_mlp.layers.normalization import LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
+from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
-from keras_mlp.layers.shifts import AxialShift, CycleShift
+from keras_mlp.layers.shifts import AxialShift, CycleShift, PixelShift
 from keras_mlp.layers.split_attention import SplitAttention
-from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages
+from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages, whole_patches
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
+    "MAP_NORMS",
     "TOKEN_NORMS",
     "Activation",
     "Affine",
@@ -32,6 +33,7 @@ __all__ = [
     "LayerNormalization",
     "LayerScale",
     "PatchEmbedding",
+    "PixelShift",
     "PositionEmbedding",
     "Rescaling",
     "SelfAttention",
@@ -56,4 +58,5 @@ __all__ = [
     "stacked_product",
     "stages",
     "stochastic_depth",
+    "whole_patches",
 ]

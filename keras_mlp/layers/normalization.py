@@ -112,3 +112,7 @@ def norm_named(norms: dict, norm):
 def image_norm(name):
     """Group norm with one group: mean and variance over height, width and channels, scale and shift by channel."""
     return keras.layers.GroupNormalization(1, epsilon=1e-5, name=name)
+
+
+MAP_NORMS = {"batch": batch_norm, "image": image_norm}
+"""Norms by name of the families whose authors work with channels first, where these two are at hand."""

@@ -101,6 +101,58 @@ class CycleShift(_Shift):
         return sum(window(-d) * ops.convert_to_tensor(offset == d, x.dtype) for d in range(-half, half + 1))
 
 
+@registered
+class PixelShift(keras.layers.Layer):
+    """Four groups of channels moved by one position, each to another side; the other channels stay.
+
+        y[h, w] = x[h, w + 1] in the first group, x[h, w - 1] in the second, x[h + 1, w] in the third, x[h - 1, w] in
+        the fourth, and x[h, w] in the channels after them
+
+    A group has `channels // parts` channels. Zeros come in at the border. Where a group would have no channel, nothing
+    moves.
+
+    Source: Wang et al. 2022 (ShiftViT), section 3.2.
+
+    Args:
+        parts: into how many parts the channels are cut, of which the first four move; at least 4.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: the same.
+
+    Raises:
+        ValueError: `parts` is less than 4.
+    """
+
+    def __init__(self, parts, **kwargs):
+        if parts < 4:
+            raise ValueError(f"`parts` must be at least 4, one for each side. Received: parts={parts!r}")
+        super().__init__(**kwargs)
+        self.parts = parts
+
+    def call(self, x):
+        group, channels = x.shape[-1] // self.parts, x.shape[-1]
+        if not group:
+            return x
+        moved = []
+        for i, (axis, step) in enumerate(((2, 1), (2, -1), (1, 1), (1, -1))):
+            length = ops.shape(x)[axis] - 1
+            kept = part(x, {axis: (max(step, 0), length), 3: (i * group, group)})
+            pads = [(0, 0)] * 4
+            pads[axis] = (max(-step, 0), max(step, 0))
+            moved.append(ops.pad(kept, pads))
+        if channels > 4 * group:
+            moved.append(part(x, {3: (4 * group, channels - 4 * group)}))
+        return ops.concatenate(moved, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 @fusing.carries.answer(AxialShift, CycleShift)
 def _moved(layer, scale, shift, shape):
     return (scale, shift) if layer.size == 1 or not np.any(shift) else None
+
+
+@fusing.carries.answer(PixelShift)
+def _moved_by_one(layer, scale, shift, shape):
+    return (scale, shift) if shape[-1] < layer.parts or not np.any(shift) else None

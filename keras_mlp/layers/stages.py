@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_mlp.layers import initializers
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.residual import drop_path_rates, residual
 
@@ -40,6 +41,26 @@ def overlapping_patches(x, dim, patch_size, name, **conv):
         A map of about `1 / patch_size` of the height and width: see `padded_conv`.
     """
     return padded_conv(x, dim, 2 * patch_size - 1, patch_size, patch_size // 2, name, **conv)
+
+
+def whole_patches(x, dim, patch_size, name, **conv):
+    """Linear projection of patches that do not overlap, from the top left; what does not fill one is left out.
+
+    `PatchEmbedding` refuses images that are no multiple of the patch. This takes them, as PyTorch's convolution does.
+
+    Args:
+        x: images or a map `(batch, height, width, channels)`.
+        dim: width of the embedding.
+        patch_size: side of a patch, in pixels or positions.
+        name: name of the convolution.
+        **conv: its further arguments, such as initialisers.
+
+    Returns:
+        A map `(batch, height // patch_size, width // patch_size, dim)`.
+    """
+    conv["kernel_initializer"] = initializers.own(conv.get("kernel_initializer", "glorot_uniform"))
+    last = dict(data_format="channels_last")
+    return keras.layers.Conv2D(dim, patch_size, patch_size, **last, name=name, **conv)(x)
 
 
 def mixing_block(

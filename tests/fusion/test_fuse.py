@@ -9,7 +9,7 @@ from keras import layers
 
 import keras_mlp
 from keras_mlp import export
-from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, SelfAttention, TokenDense
+from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, PixelShift, SelfAttention, TokenDense
 from keras_mlp.zoo import FAMILIES
 
 SMALL = [golden.small(family) for family in sorted(FAMILIES)]
@@ -132,10 +132,13 @@ def test_the_last_norm_goes_through_the_average_into_the_classifier():
     assert difference(model, fused, images(model)) < 1e-9
 
 
-@pytest.mark.parametrize("padding", ["same", "a layer"])
+@pytest.mark.parametrize("padding", ["same", "a layer", "a shift of the map"])
 def test_a_shift_does_not_pass_zeros_at_a_border(padding):
-    same = [layers.Conv2D(3, 3, padding="same")]
-    convolution = same if padding == "same" else [layers.ZeroPadding2D(1), layers.Conv2D(3, 3)]
+    convolution = {
+        "same": [layers.Conv2D(3, 3, padding="same")],
+        "a layer": [layers.ZeroPadding2D(1), layers.Conv2D(3, 3)],
+        "a shift of the map": [PixelShift(4), layers.Conv2D(3, 1)],
+    }[padding]
     model = network((5, 5, 4), layers.BatchNormalization(center=False), *convolution)
     fused = keras_mlp.fuse(model)
     assert kinds(fused) == kinds(model)

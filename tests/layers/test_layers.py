@@ -54,6 +54,7 @@ EXAMPLES = {
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
     layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
+    layers.PixelShift: dict(parts=4),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
     layers.TokenMLP: dict(
@@ -439,17 +440,34 @@ def test_cycle_shift_reads_the_channels_in_turn_further_on(side, axis):
             np.testing.assert_array_equal(answer, expected)
 
 
+def test_pixel_shift_moves_each_group_to_its_side():
+    """Group by group against the definition, at known sizes and unknown ones, and on maps of one row or column."""
+    for size, channels, parts in (((4, 6), 11, 5), ((1, 3), 8, 4), ((5, 1), 9, 4), ((3, 3), 3, 4)):
+        x = np.random.RandomState(0).standard_normal((2, *size, channels)).astype("float32")
+        expected, group = x.copy(), channels // parts
+        for i, (rows, columns) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
+            moved = np.pad(x[..., i * group : (i + 1) * group], ((0, 0), (1, 1), (1, 1), (0, 0)))
+            moved = moved[:, 1 + rows : 1 + rows + size[0], 1 + columns : 1 + columns + size[1]]
+            expected[..., i * group : (i + 1) * group] = moved
+        for shape in (x.shape[1:], (None, None, channels)):
+            inputs = keras.Input(shape)
+            np.testing.assert_array_equal(keras.Model(inputs, layers.PixelShift(parts)(inputs))(x), expected)
+    with pytest.raises(ValueError, match="at least 4.*parts=3"):
+        layers.PixelShift(3)
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(
     "layer",
     [
         layers.AxialShift("height", 3),
         layers.CycleShift("width", 3),
+        layers.PixelShift(5),
         hire_mlp.RegionPartition("width", 4, shift=2),
         hire_mlp.RegionPartition("height", 4, shift=1, shift_border="zeros", border="replicate"),
         lambda x: hire_mlp.RegionMerge("height", 2, shift=2)([x, tf.repeat(x, 2, axis=1)[:, :-1]]),
     ],
-    ids=["axial", "cycle", "regions around the border", "regions of a continued map", "merge"],
+    ids=["axial", "cycle", "pixel", "regions around the border", "regions of a continued map", "merge"],
 )
 def test_gradients_of_shifts_and_regions_have_no_strided_slices(layer, known):
     """TensorFlow is several times slower at the gradient of a strided slice; and `w · L z = (Lᵀ w) · z`."""

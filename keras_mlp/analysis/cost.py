@@ -6,8 +6,10 @@ import math
 import keras
 
 from keras_mlp.cards import operations
-from keras_mlp.layers.products import BINARY_PRODUCT, SUM_BY_PRODUCT
+from keras_mlp.layers.products import BINARY_PRODUCT, SUM_BY_PRODUCT, TRANSFORM_BY_PRODUCT
 
+_LEFT_OUT = (SUM_BY_PRODUCT, TRANSFORM_BY_PRODUCT)
+"""Which products are not counted: those that stand for sums or fast transforms."""
 _LOW_BIT = {BINARY_PRODUCT: "binary"}
 """Which products are of numbers of few bits: those with these words in the names of their operations."""
 
@@ -68,7 +70,7 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
         tf.config.run_functions_eagerly(inlined)
     macs, activations, low_bit = {}, 0, {}
     for operation in graph.get_operations():
-        if operation.type in _INNER and SUM_BY_PRODUCT not in operation.name:
+        if operation.type in _INNER and not any(mark in operation.name for mark in _LEFT_OUT):
             output = math.prod(operation.outputs[0].shape)
             count = output * _INNER[operation.type](operation)
             macs[operation.type] = macs.get(operation.type, 0) + count

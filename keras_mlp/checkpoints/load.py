@@ -299,10 +299,7 @@ _MOST_TIMES, _MANY = 16, 4096
 def _source_grid(model, layer, shape, shape_here, axes, input_size):
     """The grid that a layer had where the checkpoint was trained, or `None` if the weight's shape does not tell."""
 
-    def positions(grid):
-        return {"": grid[0] * grid[1], "height": grid[0], "width": grid[1]}
-
-    here, found = positions(layer.grid), {}
+    here, found = resample.lengths(layer.grid), {}
     for n, n_here, over in zip(shape, shape_here, axes, strict=True):
         if over:
             side = over.rpartition(" ")[0]
@@ -317,9 +314,11 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
     else:
         side = round(found[""] ** 0.5) if "" in found else None
         grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
+        if "half width" in found:
+            grid = found["height"], found["height"]
     if grid[0] * grid[1] > max(_MOST_TIMES * here[""], _MANY):
         return None
-    return grid if all(positions(grid)[side] == n for side, n in found.items()) else None
+    return grid if all(resample.lengths(grid)[side] == n for side, n in found.items()) else None
 
 
 def _adapt_channels(kernel, channels):

@@ -15,6 +15,9 @@ works position by position (norms, channel mixing, residuals), so *every* block 
 constant image among them, exactly what it did on the old grid; only the average before the head counts a position as
 often as it was copied, which makes no difference where the new side is a multiple of the old one. Along an axis that
 shrinks nothing can keep all of the old map; there both matrices weigh positions by the area that they share.
+
+Weights of families whose authors resize them in another way are carried over in that way: by cubic convolution, with
+positions as cells (as position embeddings are) or with the first and last number on each other (as spectra are).
 """
 
 import keras
@@ -43,6 +46,22 @@ def _along_one_axis(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     return copy, copy.T / copy.sum(axis=0)[:, None]
 
 
+def _cubic(old: int, new: int, corners: bool) -> np.ndarray:
+    """Matrix (new, old) of cubic convolution with a = -0.75, numbers beyond the ends being those at the ends.
+
+    It is PyTorch's `interpolate(mode="bicubic", align_corners=corners)` along one axis, without antialiasing. Source:
+    Keys 1981, Cubic convolution interpolation for digital image processing, equation 4.
+    """
+    at = np.arange(new) * (old - 1) / max(new - 1, 1) if corners else (np.arange(new) + 0.5) * old / new - 0.5
+    matrix, a = np.zeros((new, old)), -0.75
+    for offset in range(-1, 3):
+        tap = np.floor(at).astype(int) + offset
+        d = np.abs(at - tap)
+        near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        np.add.at(matrix, (np.arange(new), np.clip(tap, 0, old - 1)), np.where(d <= 1, near, far))
+    return matrix
+
+
 def carry_over(old: tuple[int, int], new: tuple[int, int], side: str = "") -> tuple[np.ndarray, np.ndarray]:
     """The matrices that carry maps between two grids, both in row-major order.
 
@@ -69,6 +88,23 @@ def _along(matrix, weight, axis) -> np.ndarray:
     return carried.reshape(*before, -1, *after)
 
 
+def _matrix(over, old, new) -> np.ndarray:
+    """The matrix that carries an axis over that runs over `over`, from the grid `old` to the grid `new`."""
+    side, _, direction = over.rpartition(" ")
+    if direction == "spectrum":
+        return _cubic(*(lengths(grid)[side] for grid in (old, new)), corners=True)
+    if direction == "embedding":
+        return np.kron(*(_cubic(*sides, corners=False) for sides in zip(old, new, strict=True)))
+    up, down = carry_over(old, new, side)
+    return down.T if direction == "in" else up
+
+
+def lengths(grid: tuple[int, int]) -> dict[str, int]:
+    """How long an axis is on a grid, by what stands in `GridLayer.grid_axes` before its last word."""
+    height, width = grid
+    return {"": height * width, "height": height, "width": width, "half width": width // 2 + 1}
+
+
 def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
     """Carry `weight` over from the grid `old` to the grid `new`.
 
@@ -83,10 +119,7 @@ def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.nda
     result = np.asarray(weight, np.float64)
     for axis, over in enumerate(axes):
         if over is not None:
-            side, _, direction = over.rpartition(" ")
-            up, down = carry_over(old, new, side)
-            matrix = down.T if direction == "in" else up
-            result = _along(matrix, result, axis)
+            result = _along(_matrix(over, old, new), result, axis)
     return result.astype(np.asarray(weight).dtype)
 
 

@@ -12,6 +12,7 @@ from keras_mlp.export.outputs import by_name, difference, largest, names_of
 from keras_mlp.export.portable import portable
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
+from keras_mlp.layers import products
 
 LIMIT = 1e-4
 REFUSAL = "The model could not become ONNX"
@@ -53,7 +54,7 @@ def to_onnx(
     inference = keras.Model(image, network(image, training=False))
     signature = [keras.InputSpec(shape=(None, *shape), dtype="float32")]
     with atomic_path(path) as temporary:
-        with calls_of_a_library(REFUSAL):
+        with calls_of_a_library(REFUSAL), products.for_export():
             inference.export(temporary, format="onnx", verbose=False, input_signature=signature)
         content = pathlib.Path(temporary).read_bytes()  # the converter lets through operators that ONNX does not have
         with calls_of_a_library(REFUSAL):

@@ -5,6 +5,7 @@ from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.global_filter import GlobalFilter, filtered
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
@@ -29,6 +30,7 @@ __all__ = [
     "CycleShift",
     "Dense",
     "GatedLinearUnit",
+    "GlobalFilter",
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
@@ -45,6 +47,7 @@ __all__ = [
     "batch_norm",
     "channel_mlp",
     "drop_path_rates",
+    "filtered",
     "gelu",
     "gelu_tanh",
     "image_norm",

@@ -14,8 +14,10 @@ class GridLayer(Composite):
         grid: `(height, width)` of the input that the layer was built for.
         grid_axes: `{path of a weight inside the layer: what each of its axes runs over}`, where an axis is "in" (the
             grid's positions as input), "out" (the positions as output), "height in", "height out", "width in" or
-            "width out" (the positions of one side), or `None` (something else). An axis may be longer than the
-            positions by a factor, where each position has several numbers, one after the other.
+            "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
+            "height spectrum" or "half width spectrum" (the frequencies of one side, of the width those up to half of
+            it), or `None` (something else). An axis may be longer than the positions by a factor, where each position
+            has several numbers, one after the other.
     """
 
     grid_axes: dict[str, tuple[str | None, ...]] = {}

@@ -11,6 +11,10 @@ SUM_BY_PRODUCT = "sum_by_product"
 BINARY_PRODUCT = "binary_product"
 """Part of the names of those operations that could be made of bit operations; costs are counted by it."""
 
+TRANSFORM_BY_PRODUCT = "transform_by_product"
+"""Part of the names of products that stand for fast Fourier transforms; costs leave them out, as papers do."""
+_EXPORT = contextvars.ContextVar("keras_mlp_export", default=False)
+"""Whether this thread traces a model for another runtime than TensorFlow's."""
 _LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
 """Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""
 
@@ -30,6 +34,36 @@ def for_litert(integers: bool):
         yield
     finally:
         _LITERT.reset(before)
+
+
+@contextlib.contextmanager
+def for_export():
+    """While it holds, what this thread computes or traces has no operations that other runtimes lack."""
+    before = _EXPORT.set(True)
+    try:
+        yield
+    finally:
+        _EXPORT.reset(before)
+
+
+def in_export() -> bool:
+    """Whether this thread traces a model for another runtime."""
+    return _EXPORT.get() or _LITERT.get() is not None
+
+
+def left_product(matrix, x):
+    """`y[i] = matrix @ x[i]`, for a matrix of constants.
+
+    Args:
+        matrix: `(rows, inputs)`.
+        x: `(batch, inputs, channels)`.
+
+    Returns:
+        `(batch, rows, channels)`.
+    """
+    if _LITERT.get():
+        return ops.swapaxes(ops.matmul(ops.swapaxes(x, 1, 2), ops.transpose(matrix)), 1, 2)
+    return ops.matmul(matrix, x)
 
 
 def across_tokens(dense, x):

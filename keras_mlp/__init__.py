@@ -11,6 +11,7 @@ from keras_mlp.families.dyna_mixer import *
 from keras_mlp.families.g_mlp import *
 from keras_mlp.families.gfnet import *
 from keras_mlp.families.hire_mlp import *
+from keras_mlp.families.hornet import *
 from keras_mlp.families.mlp_mixer import *
 from keras_mlp.families.morph_mlp import *
 from keras_mlp.families.posmlp import *

@@ -64,19 +64,23 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     return model
 
 
-def average_and_classify(x, classes: int, activation):
+def average_and_classify(x, classes: int, activation, norm=None):
     """The head of most families: the average over the positions, and one dense layer from zero, at least in float32.
 
     Args:
         x: map `(batch, …, channels)`.
         classes: number of classes.
         activation: of the dense layer.
+        norm: what makes the norm between both of its name, where there is one; its name is "head_norm".
 
     Returns:
         A tensor `(batch, classes)`.
     """
     dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
     x = _pooled(x, "avg", dtype)
+    if norm:
+        with precision.policy(dtype):
+            x = norm(names.HEAD_NORM)(x)
     return keras.layers.Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=load.HEAD)(
         x
     )

@@ -6,7 +6,7 @@ The name of a layer tells where in the network it is:
     blocks_i…, stages_s_i…, levels_s_i… block `i`, of stage `s` where a family numbers them by stage
     down_s…                             between two stages, where the height and width are halved or the width changes
     norm, level_s_…                     after the last block
-    head…                               the classifier
+    head…                               the classifier; head_norm, the norm before it of families that average first
 
 What follows the numbers says what the layer does, such as "stages_0_1_token_mixing". A `layer_prefix` stands before all
 of it, with a dot between: "left.stem". Names are part of what is saved: weights are loaded, learning rates fall and
@@ -15,6 +15,9 @@ feature pyramids are cut by them.
 
 import dataclasses
 import re
+
+HEAD_NORM = "head_norm"
+"""The norm between the average and the classifier: learnt with the backbone, though a model without a head has none."""
 
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

@@ -174,6 +174,12 @@ def activation(layer: str):
     return {"ReLU": "relu", "SiLU": "silu"}.get(layer)
 
 
+def limit(case: Case) -> float:
+    """The error in float32 that a right full-size model stays below: the case's own, its family's, or that of most."""
+    of_family = getattr(REFERENCES[case.family], "TOLERANCE_FLOAT32", 1e-3)
+    return vars(case).get("tolerance_float32", of_family)
+
+
 WITHOUT_REFERENCE = {name for name, found in REFERENCES.items() if getattr(found, "WITHOUT_REFERENCE", False)}
 """Families of which nobody published a reference. Their tiny case (`kind` is "behaviour") holds the answer of a NumPy
 implementation of our own, so that they take part in the behaviour suite; it is no parity case."""

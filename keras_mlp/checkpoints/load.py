@@ -107,8 +107,9 @@ def load_checkpoint(
             f"{', '.join(activations.GELU_FORMS)}."
         )
 
-    fresh = {name for name in named if new_head and _of_head(name)}
-    ignored = {name for name in ours if _of_head(name) and (new_head or not any(map(_of_head, named)))}
+    fresh = {name for name in named if new_head and _of_classifier(name)}
+    headless = not any(map(_of_head, named))
+    ignored = {name for name in ours if (headless and _of_head(name)) or (new_head and _of_classifier(name))}
     missing = [name for name in named if name not in ours and name not in fresh]
     left_over += [name for name in ours if name not in named and name not in ignored]
     values, resampled, adapted, different, wrong = {}, [], [], [], []
@@ -256,6 +257,11 @@ def convert(source, path, layout: Layout, **metadata: str):
 def _of_head(name: str) -> bool:
     place = names.parse(name.partition("/")[0])
     return place is not None and place.part == "head"
+
+
+def _of_classifier(name: str) -> bool:
+    """Whether it is of the head, and not of the norm in it, which goes with the backbone."""
+    return _of_head(name) and names.local(name.partition("/")[0]) != names.HEAD_NORM
 
 
 def _fit(model, layer, variable, array, input_size):

@@ -5,7 +5,7 @@ from keras_mlp.layers.attention import SelfAttention
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
-from keras_mlp.layers.global_filter import GlobalFilter, filtered
+from keras_mlp.layers.global_filter import GlobalFilter, filtered, spectrum
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
@@ -58,6 +58,7 @@ __all__ = [
     "padded_conv",
     "residual",
     "short_sum",
+    "spectrum",
     "stacked_product",
     "stages",
     "stochastic_depth",

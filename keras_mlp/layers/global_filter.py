@@ -61,7 +61,10 @@ class GlobalFilter(GridLayer):
 
     def call(self, x):
         kept = ops.cast(self.filter, at_least_float32(self.compute_dtype))
-        return filtered(x, self._for_grid(kept, ops.shape(x)[1:3]) if self.size else kept)
+        if self.size:
+            with keras.name_scope(products.TRANSFORM_BY_PRODUCT):
+                kept = self._for_grid(kept, ops.shape(x)[1:3])
+        return filtered(x, kept)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -101,6 +104,21 @@ def filtered(x, kept):
     else:
         y = _by_fast_transforms(y, kept)
     return ops.cast(y, x.dtype)
+
+
+def spectrum(weights):
+    """The spectrum of a line of weights, for `filtered`, which then is the circular convolution with them.
+
+    Args:
+        weights: `(length, channels)`.
+
+    Returns:
+        A filter of maps of one row, `(1, length // 2 + 1, channels, 2)`.
+    """
+    with keras.name_scope(products.TRANSFORM_BY_PRODUCT):
+        forward, _ = _half_transform(weights.shape[0])
+        parts = [ops.matmul(ops.convert_to_tensor(matrix, weights.dtype), weights) for matrix in forward]
+    return ops.expand_dims(ops.stack(parts, axis=-1), 0)
 
 
 def _by_products(x, kept, height, width):

@@ -49,7 +49,7 @@ def test_single_precision_computes_nearly_like_the_reference(case):
 def test_published_variants_answer_like_the_reference(case):
     """The public builder of the variant, not the generic one; with the golden checkpoint as a user would load it."""
     double = golden.family(case) in IN_DOUBLE
-    limit = 1e-5 if double else vars(case).get("tolerance_float32", 1e-3)
+    limit = 1e-5 if double else golden.limit(case)
     keras.config.set_dtype_policy("float64" if double else "float32")
     entry, classes = golden.MODELS[case.key], case.logits.shape[1]
     options = dict(include_preprocessing=False, classifier_activation=None, classes=classes)

@@ -16,7 +16,10 @@ from keras_mlp.training.probe import Frozen
 from keras_mlp.zoo import FAMILIES
 
 CASES = [golden.small(name) for name in sorted(FAMILIES)]
-MORE = [golden.load(key + ".json") for key in ("mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")]
+MORE = [
+    golden.load(key + ".json")
+    for key in ("hornet/tiny_gf", "mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")
+]
 """Cases of layers that no family's small configuration has."""
 WITHOUT = {Frozen, layers.Rescaling}
 """Layers of no case: the probe's, and the preprocessing, which the cases leave out; it holds no layer."""

@@ -18,6 +18,7 @@ Raises:
 def documented(function) -> tuple[str, dict[str, str]]:
     """The text of a docstring before "Args:", and its arguments by name."""
     text, _, arguments = inspect.getdoc(function).partition("Args:\n")
+    arguments, _, _ = arguments.partition("\n\n")  # every builder says the same of what it returns and raises
     entries = re.split(r"^    (?=\w+: )", arguments, flags=re.MULTILINE)[1:]
     return text.strip(), {entry.partition(":")[0]: textwrap.dedent("    " + entry).rstrip() for entry in entries}
 

@@ -14,6 +14,7 @@ from keras import layers, ops
 
 import keras_mlp
 from keras_mlp import export
+from keras_mlp.checkpoints import naming
 from keras_mlp.checkpoints.load import save_checkpoint
 from keras_mlp.copying import copied
 from keras_mlp.export.portable import portable
@@ -238,8 +239,14 @@ class Copy:
 
 
 def there_and_back(model):
+    """Resized to twice the size and back. What is interpolated does not come back by itself: it is put back."""
     height, width = model.inputs[0].shape[-3:-1]
-    return keras_mlp.resize(keras_mlp.resize(model, (2 * height, 2 * width)), (height, width))
+    back = keras_mlp.resize(keras_mlp.resize(model, (2 * height, 2 * width)), (height, width))
+    for layer, copy in zip(naming.weighted_layers(model), naming.weighted_layers(back), strict=True):
+        axes = [over for axes in getattr(layer, "grid_axes", {}).values() for over in axes if over]
+        if any(over.endswith(("spectrum", "embedding")) for over in axes):
+            copy.set_weights(layer.get_weights())
+    return back
 
 
 def encoder(model):

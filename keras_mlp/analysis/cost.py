@@ -65,13 +65,14 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
     tf.config.run_functions_eagerly(True)
     try:
         with graph.as_default():
-            model(tf.compat.v1.placeholder(model.inputs[0].dtype, (1, *shape)), training=False)
+            outputs = model(tf.compat.v1.placeholder(model.inputs[0].dtype, (1, *shape)), training=False)
     finally:
         tf.config.run_functions_eagerly(inlined)
     macs, activations, low_bit = {}, 0, {}
-    for operation in graph.get_operations():
+    for operation, times in _runs(graph, tf.nest.flatten(outputs)):
         if operation.type in _INNER and not any(mark in operation.name for mark in _LEFT_OUT):
             output = math.prod(operation.outputs[0].shape)
+            output *= times
             count = output * _INNER[operation.type](operation)
             macs[operation.type] = macs.get(operation.type, 0) + count
             activations += output
@@ -79,6 +80,29 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
                 low_bit[kind] = low_bit.get(kind, 0) + count
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     return Cost(parameters, sum(macs.values()), macs, activations, low_bit)
+
+
+def _runs(graph, outputs):
+    """The operations that `outputs` need, and how often each runs: those in a loop as often as it goes round."""
+    import tensorflow as tf
+
+    needed, pending = set(), [tensor.op for tensor in outputs]
+    while pending:
+        operation = pending.pop()
+        if operation not in needed:
+            needed.add(operation)
+            pending += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    for operation in graph.get_operations():
+        if operation not in needed:
+            continue
+        if operation.type not in ("While", "StatelessWhile"):
+            yield operation, 1
+            continue
+        with tf.compat.v1.Session(graph=graph) as session:
+            rounds = int(session.run(operation.inputs[1]))  # at most; Keras' recurrent layers know their length
+        body = graph._get_function(operation.get_attr("body").name).graph
+        for inner, times in _runs(body, body.outputs):
+            yield inner, rounds * times
 
 
 def _matmul(operation) -> int:

@@ -66,6 +66,11 @@ def left_product(matrix, x):
     return ops.matmul(matrix, x)
 
 
+def is_for_litert() -> bool:
+    """Whether what this thread traces becomes a LiteRT file."""
+    return _LITERT.get() is not None
+
+
 def across_tokens(dense, x):
     """What a dense layer makes of the tokens, the same for every channel.
 

@@ -24,6 +24,13 @@ def test_each_kind_of_operation_is_counted_by_its_definition():
     assert counted(layers.LayerNormalization(), (5,)) == 0
 
 
+def test_steps_of_a_loop_count_as_often_as_they_run():
+    """In a loop that Keras traces once, and in steps that stand one by one."""
+    for unroll in (False, True):
+        assert counted(layers.LSTM(6, return_sequences=True, unroll=unroll), (5, 4)) == 5 * (4 + 6) * 4 * 6
+    assert counted(layers.LSTM(6), (5, 4)) == 5 * (4 + 6) * 4 * 6
+
+
 def test_parameters_are_the_trainable_ones():
     x = keras.Input((8, 8, 3))
     model = keras.Model(x, layers.BatchNormalization()(layers.Conv2D(4, 1)(x)))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, raft_mlp
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, raft_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -26,6 +26,7 @@ EXAMPLES = {
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),
     perceptrons.ChannelPerceptron: dict(use_bias=True),
+    sequencer2d.AxialRecurrence: dict(units=3, side="height", kind="gru"),
     layers.CycleShift: dict(side="height", size=5),
     perceptrons.LocalPerceptron: dict(kernel_size=3),
     as_mlp.PadToPatches: dict(patch_size=5),
@@ -86,6 +87,26 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     np.testing.assert_array_equal(copy(x), expected)
     shape = [part.shape for part in x] if isinstance(x, list) else x.shape
     assert layer.compute_output_shape(shape) == expected.shape
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_recurrences_see_what_lies_before_them_and_what_lies_after(kind, side):
+    """One direction each in half of the channels, and rows and columns not beside them at all."""
+    layer = sequencer2d.AxialRecurrence(3, side, kind)
+    x = np.random.RandomState(0).standard_normal((1, 4, 5, 2)).astype("float32")
+    before = np.asarray(layer(x))
+    x[0, 2, 1] += 1
+    changed = np.any(np.asarray(layer(x)) != before, axis=0).reshape(4, 5, 2, 3).any(-1)
+    onward, backward = np.zeros((2, 4, 5), bool)
+    if side == "height":
+        onward[2:, 1] = backward[:3, 1] = True
+    else:
+        onward[2, 1:] = backward[2, :2] = True
+    np.testing.assert_array_equal(changed, np.stack([onward, backward], -1))
+    for wrong in (dict(side="depth"), dict(side=side, kind="lru")):
+        with pytest.raises(ValueError, match="must be.*Received"):
+            sequencer2d.AxialRecurrence(3, **wrong)
 
 
 def test_token_mlp_is_its_equation():

@@ -189,8 +189,11 @@ class Family:
         """Published checkpoints of `model` by tag, the best one also as `best`."""
         tags = self.checkpoints.get(model, {})
         ranked = [weights for weights in tags.values() if weights.classes == self.classes]
-        by_authors = [weights for weights in ranked if weights.publisher == "authors"]
-        best = max(by_authors or ranked, key=lambda weights: weights.top1 or 0.0, default=None)
+        ranked = [weights for weights in ranked if weights.publisher == "authors"] or ranked
+        # A checkpoint for larger images is better only on those.
+        sides = self.variants[model].input_shape[-3:-1] if ranked else None
+        ranked = [weights for weights in ranked if weights.input_size == sides] or ranked
+        best = max(ranked, key=lambda weights: weights.top1 or 0.0, default=None)
         return ({self.best: best} if best else {}) | tags
 
     def preprocessing_of(self, model: str | None) -> cards.Preprocessing:

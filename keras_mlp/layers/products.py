@@ -77,7 +77,7 @@ def across_tokens(dense, x):
     Its kernel is multiplied from the left, which spares the tokens two transposes.
 
     Args:
-        dense: Keras' or our dense layer, built, with a bias and no activation.
+        dense: Keras' or our dense layer, built, with no activation.
         x: `(batch, tokens, channels)`.
 
     Returns:
@@ -85,7 +85,8 @@ def across_tokens(dense, x):
     """
     if _LITERT.get() or dense.quantization_mode:
         return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
-    return ops.matmul(ops.transpose(dense.kernel), x) + ops.expand_dims(dense.bias, -1)
+    y = ops.matmul(ops.transpose(dense.kernel), x)
+    return y + ops.expand_dims(dense.bias, -1) if dense.use_bias else y
 
 
 def stacked_product(x, kernels):

@@ -5,6 +5,7 @@ import keras
 from keras_mlp.layers import initializers
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.residual import drop_path_rates, residual
+from keras_mlp.layers.scaling import LayerScale
 
 
 def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
@@ -64,7 +65,17 @@ def whole_patches(x, dim, patch_size, name, **conv):
 
 
 def mixing_block(
-    x, token_mixing, channel_dim, activation, norm, drop_path_rate, dropout_rate, name, branch_scale=1.0, **dense
+    x,
+    token_mixing,
+    channel_dim,
+    activation,
+    norm,
+    drop_path_rate,
+    dropout_rate,
+    name,
+    branch_scale=1.0,
+    layer_scale=None,
+    **dense,
 ):
     """Token mixing, then channel mixing, each on the normalised input, scaled and added to it.
 
@@ -78,6 +89,8 @@ def mixing_block(
         dropout_rate: dropout after each linear layer of the channel MLP.
         name: prefix of the layers' names.
         branch_scale: factor on both branches.
+        layer_scale: what the scales of the branches' channels start from; `None` or 0 for no scales. Not
+            with a `branch_scale`.
         **dense: further arguments of the channel MLP's layers, such as initialisers.
 
     Returns:
@@ -85,6 +98,8 @@ def mixing_block(
     """
 
     def add(x, y, i):
+        if layer_scale:
+            y = LayerScale(layer_scale, name=f"{name}_scale{i}")(y)
         if branch_scale != 1:
             y = keras.layers.Rescaling(branch_scale, name=f"{name}_scale{i}")(y)
         return residual(x, y, drop_path_rate, name, i)

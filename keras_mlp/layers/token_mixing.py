@@ -127,6 +127,7 @@ class TokenDense(_AlongTokens):
 
     Args:
         kernel_initializer, bias_initializer: of the linear layer.
+        use_bias: whether there is a bias.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: the same.
@@ -134,8 +135,8 @@ class TokenDense(_AlongTokens):
 
     grid_axes = {"fc/kernel": ("in", "out"), "fc/bias": ("out",)}
 
-    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
-        super().__init__(kernel_initializer, bias_initializer, **kwargs)
+    def __init__(self, kernel_initializer="glorot_uniform", bias_initializer="zeros", use_bias=True, **kwargs):
+        super().__init__(kernel_initializer, bias_initializer, use_bias, **kwargs)
 
     def build(self, input_shape):
         super().build(input_shape)

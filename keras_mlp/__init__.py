@@ -6,6 +6,7 @@ from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import *
 from keras_mlp.families.bimlp import *
 from keras_mlp.families.ccs_mlp import *
+from keras_mlp.families.conv_mixer import *
 from keras_mlp.families.conv_mlp import *
 from keras_mlp.families.convnext import *
 from keras_mlp.families.cycle_mlp import *

@@ -14,7 +14,16 @@ from keras import initializers, layers, ops
 from keras_mlp.build import average_and_classify
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, Weights, imagenet
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GlobalFilter, LayerScale, channel_mlp, drop_path_rates, layer_norm, residual
+from keras_mlp.layers import (
+    Dense,
+    GlobalFilter,
+    LayerScale,
+    Rescaling,
+    channel_mlp,
+    drop_path_rates,
+    layer_norm,
+    residual,
+)
 from keras_mlp.layers.configs import registered
 
 __all__ = [
@@ -143,7 +152,7 @@ def gn_conv(x, order, filter_size, scale, name):
         window = dict(padding="same", depthwise_initializer=_NORMAL.clone())
         q = layers.DepthwiseConv2D(7, **window, name=f"{name}_conv")(q)
     if scale != 1:
-        q = layers.Rescaling(scale, name=f"{name}_rescale")(q)
+        q = Rescaling(scale, name=f"{name}_rescale")(q)
     first, *others = ChannelSplit(widths, name=f"{name}_orders")(q)
     x = layers.Multiply(name=f"{name}_gate0")([x, first])
     for i, gate in enumerate(others):

@@ -84,7 +84,9 @@ class Rescaling(keras.layers.Rescaling):
     """
 
     def call(self, inputs):
-        scale, offset = (ops.cast(values, self.compute_dtype) for values in (self.scale, self.offset))
+        # As arrays, because a number alone would be rounded to float32 on its way to float64.
+        both = (np.asarray(values, "float64") for values in (self.scale, self.offset))
+        scale, offset = (ops.cast(values, self.compute_dtype) for values in both)
         return ops.cast(inputs, self.compute_dtype) * scale + offset
 
 

@@ -12,6 +12,7 @@ from keras.dtype_policies import DTypePolicyMap
 
 import keras_mlp
 from keras_mlp import layers
+from keras_mlp.families.pool_former import NormOfAverage
 from keras_mlp.training.probe import Frozen
 from keras_mlp.zoo import FAMILIES
 
@@ -21,8 +22,8 @@ MORE = [
     for key in ("hornet/tiny_gf", "mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")
 ]
 """Cases of layers that no family's small configuration has."""
-WITHOUT = {Frozen, layers.Rescaling}
-"""Layers of no case: the probe's, and the preprocessing, which the cases leave out; it holds no layer."""
+WITHOUT = {Frozen, NormOfAverage}
+"""Layers of no small case, which hold no layer: the probe's, and the last norm of timm's PoolFormer."""
 every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
 """Quickly some of them only: all layer classes are tested one by one before."""
 every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)

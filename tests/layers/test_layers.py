@@ -36,6 +36,7 @@ EXAMPLES = {
     layers.WindowMerge: dict(size=2),
     layers.WindowPartition: dict(size=4),
     layers.Rescaling: dict(scale=[0.5, 2, -1, 3], offset=[1, -2, 0, 1]),
+    layers.GlobalFilter: dict(size=(6, 5)),
     hire_mlp.RegionMerge: dict(side="height", size=2, shift=1),
     hire_mlp.RegionPartition: dict(side="width", size=5, shift=2, shift_border="zeros", border="replicate"),
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),

@@ -50,7 +50,7 @@ family = Family(
 
 
 def conv_mixer_block(x, kernel_size, activation, drop_path_rate, dropout_rate, name):
-    """Section 2: positions mixed on a residual branch, then channels mixed without one; norms after activations."""
+    """A block: positions mixed on a residual branch, then channels mixed without one; norms after activations."""
     y = layers.DepthwiseConv2D(
         kernel_size,
         padding="same",

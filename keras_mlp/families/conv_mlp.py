@@ -66,7 +66,7 @@ def conv(x, filters, strides, name, **options):
 
 
 def conv_tokenizer(x, dim):
-    """Section 3.2: three convolutions, the first of stride 2, and the maximum of every second 3 x 3 positions."""
+    """The tokenizer: three convolutions, the first of stride 2, and the maximum of every second 3 x 3 positions."""
     for number, (filters, strides) in enumerate(((dim // 2, 2), (dim // 2, 1), (dim, 1)), 1):
         x = norm_relu(conv(x, filters, strides, f"stem_conv{number}", use_bias=False), "stem", number)
     x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)  # after a ReLU, zeros never are the only maximum
@@ -74,7 +74,7 @@ def conv_tokenizer(x, dim):
 
 
 def conv_block(x, hidden_dim, name):
-    """Section 3.3: 1 x 1, 3 x 3 and 1 x 1 convolutions, each with batch norm and ReLU, added to the input."""
+    """A block of the convolution stage: 1 x 1, 3 x 3 and 1 x 1 convolutions, each with batch norm and ReLU, added to the input."""
     pointwise = dict(use_bias=False, kernel_initializer=_KAIMING)
     y = norm_relu(Dense(hidden_dim, **pointwise, name=f"{name}_conv1")(x), name, 1)
     y = norm_relu(conv(y, hidden_dim, 1, f"{name}_conv2", use_bias=False), name, 2)
@@ -83,7 +83,7 @@ def conv_block(x, hidden_dim, name):
 
 
 def conv_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name):
-    """Section 3.4: `x + mlp1(norm(x))`, then `connect(norm(x))` in its place, then `x + mlp2(norm(x))`."""
+    """A block of MLPs: `x + mlp1(norm(x))`, then `connect(norm(x))` in its place, then `x + mlp2(norm(x))`."""
 
     def add_mlp(x, i):
         y = layer_norm(f"{name}_norm{i}")(x)

@@ -56,7 +56,7 @@ family = Family(
 
 
 def gfnet_block(x, mlp_ratio, layer_scale, activation, drop_path_rate, dropout_rate, name):
-    """Section 3.2: global filter, then channel MLP, each on the normalised input; one shortcut around both."""
+    """Global filter, then channel MLP, each on the normalised input; one shortcut around both."""
     y = GlobalFilter(name=f"{name}_filter")(_norm(f"{name}_norm1")(x))
     y = _norm(f"{name}_norm2")(y)
     hidden = int(mlp_ratio * x.shape[-1])

@@ -126,7 +126,7 @@ class Interleave(layers.Layer):
 
 
 def global_local_filter(x, size, name):
-    """Section 3.2, "GF": a norm, half of the channels 3 x 3 and half through a global filter, in turn; a norm."""
+    """ "GF": a norm, half of the channels 3 x 3 and half through a global filter, in turn; a norm."""
     half = x.shape[-1] // 2
     local, spectral = ChannelSplit((half, half), name=f"{name}_halves")(_norm(f"{name}_norm1")(x))
     window = dict(padding="same", use_bias=False, depthwise_initializer=_NORMAL.clone())
@@ -136,7 +136,7 @@ def global_local_filter(x, size, name):
 
 
 def gn_conv(x, order, filter_size, scale, name):
-    """Section 3.1, recursive gated convolution of order n.
+    """Recursive gated convolution of order n.
 
         p, q = W_in x;    q_0, …, q_(n-1) = scale * conv(q);    y_0 = p * q_0;    y_(i+1) = W_i y_i * q_(i+1)
 

@@ -80,7 +80,7 @@ class PoolMixing(layers.Layer):
     Positions outside the map are not counted: in a corner the average of 3 x 3 is over four. What is the same
     everywhere is taken away.
 
-    Source: Yu et al. 2021, equation 4; the border is that of the authors' code.
+    Source: Yu et al. 2021; the border is that of the authors' code.
 
     Args:
         size: side of the window in positions, odd.
@@ -225,8 +225,8 @@ def PoolFormer(
     return NormOfAverage(epsilon=1e-6, name="norm")(x) if average_first else norm("norm")(x)
 
 
-_SOURCE = "table 2 of the paper and the authors' README"
-_REMEMBERED = "remembered from table 5 of the paper; the repository does not state it"
+_SOURCE = "the paper's table of ImageNet results and the authors' README"
+_REMEMBERED = "remembered from the paper's table of hybrids; the repository does not state it"
 _M = dict(dims=(96, 192, 384, 768))
 
 PoolFormerS12 = family.variant(

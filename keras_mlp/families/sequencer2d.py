@@ -1,9 +1,8 @@
 """Sequencer2D: LSTMs run down every column and along every row of a map, in place of attention.
 
-Both run on the same input, in both directions; a linear layer joins the four outputs. What a position takes from others
-comes through the states that have passed over them, so it depends on their order and reaches across the whole image.
-No parameter depends on the image's size, so any size goes. PyTorch's recurrent layers have two biases where Keras' have
-one, or keep both in one array. Here there are two, so that a checkpoint's tensors each have a place.
+Both run in both directions, and a linear layer joins the four outputs. So what a position takes from others depends on
+their order, and comes from the whole image. Any image size works. PyTorch's recurrent layers have two biases. Here there
+are two as well, so that each tensor of a checkpoint has a place.
 """
 
 import functools
@@ -105,8 +104,7 @@ class _GRUCell(_TwoBiases, keras.layers.GRUCell):
         return ops.concatenate([ops.reshape(bias, (1, -1)) for bias in (self.input_bias, self.recurrent_bias)])
 
     @bias.setter
-    def bias(self, nothing):
-        pass
+    def bias(self, nothing): ...
 
 
 class _SimpleRNNCell(_TwoBiases, keras.layers.SimpleRNNCell):
@@ -124,7 +122,7 @@ class _Sequences:
         self.use_cudnn = "auto"
 
     def inner_loop(self, sequences, *arguments, **options):
-        # LiteRT has loops, but neither for batches of any size nor in integers: a file has the steps one by one.
+        # The converter refused the loop for batches of any size, so a file has the steps one by one.
         self.unroll = products.is_for_litert() and sequences.shape[1] is not None
         return super().inner_loop(sequences, *arguments, **options)
 
@@ -152,7 +150,7 @@ class AxialRecurrence(Composite):
 
     The outputs of the two directions follow each other in the channels. Each direction begins with a state of zeros.
 
-    Source: Tatsunami and Taki 2022, section 3.1.
+    Source: Tatsunami and Taki 2022, https://arxiv.org/abs/2205.01972.
 
     Args:
         units: width of the state, and of the output of one direction.
@@ -210,7 +208,7 @@ def _first(layer):
 
 
 def recurrent_mixing(x, hidden_dim, recurrence, recurrent_layers, bidirectional, union, projected, name):
-    """Section 3.1, BiLSTM2D: `dense([vertical(x), horizontal(x)])`, or another union of the two."""
+    """BiLSTM2D: `dense([vertical(x), horizontal(x)])`, or another union of the two."""
     outputs = []
     for axis in _UNIONS[union]:
         y, side = x, "height" if axis == "vertical" else "width"
@@ -292,7 +290,7 @@ def Sequencer2D(
     return norm("norm")(x)
 
 
-_SOURCE = "table 1 of the paper and the authors' README"  # of the settings, too
+_SOURCE = "the paper's table of ImageNet results and the authors' README"  # of the settings, too
 _REMEMBERED = "The rate of stochastic depth is the paper's, as remembered."
 
 Sequencer2DS = family.variant(

@@ -65,7 +65,7 @@ family = Family(
 
 
 def shift_block(x, shift_parts, mlp_ratio, activation, norm, drop_path_rate, dropout_rate, name):
-    """Section 3.2: `s = shift(x)`, then `s + mlp(norm(s))`; nothing goes around the shift."""
+    """A block: `s = shift(x)`, then `s + mlp(norm(s))`; nothing goes around the shift."""
     x = PixelShift(shift_parts, name=f"{name}_shift")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = norm(f"{name}_norm")(x)

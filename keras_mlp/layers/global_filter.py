@@ -29,8 +29,8 @@ class GlobalFilter(GridLayer):
     one takes no notice of the imaginary part of what must be real in the spectrum of a real map, as that of PyTorch,
     NumPy and TensorFlow. Computes in float32 at least, as the authors' code does.
 
-    Source: Rao et al. 2021 (GFNet), https://arxiv.org/abs/2107.00645, section 3.2; Rao et al. 2022 (HorNet),
-    https://arxiv.org/abs/2207.14284, section 3.2, for `size`.
+    Source: Rao et al. 2021 (GFNet), https://arxiv.org/abs/2107.00645; Rao et al. 2022 (HorNet),
+    https://arxiv.org/abs/2207.14284, for `size`.
 
     Args:
         size: `(height, width)` of the maps that the filter is for. Other maps are filtered by a filter that is

@@ -111,7 +111,7 @@ class PixelShift(keras.layers.Layer):
     A group has `channels // parts` channels. Zeros come in at the border. Where a group would have no channel, nothing
     moves.
 
-    Source: Wang et al. 2022 (ShiftViT), section 3.2.
+    Source: Wang et al. 2022 (ShiftViT), https://arxiv.org/abs/2201.10801.
 
     Args:
         parts: into how many parts the channels are cut, of which the first four move; at least 4.

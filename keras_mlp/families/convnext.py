@@ -61,7 +61,7 @@ family = Family(
 
 
 def convnext_block(x, layer_scale, activation, drop_path_rate, dropout_rate, name):
-    """Figure 4 of the paper: depthwise convolution, norm, MLP, scale; all on one residual branch."""
+    """A block: depthwise convolution, norm, MLP, scale; all on one residual branch."""
     y = layers.DepthwiseConv2D(7, padding="same", depthwise_initializer=_NORMAL.clone(), name=f"{name}_token_mixing")(x)
     y = _norm(f"{name}_norm")(y)
     hidden = 4 * x.shape[-1]

@@ -25,10 +25,8 @@ TINY = golden.tiny()
 SMALL = [case.key for case in CASES]
 MORE = [case for case in TINY if case.key not in SMALL]
 family = pytest.mark.parametrize("case", CASES, ids=golden.family)
-few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
+few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
 """All families, but quickly only some: what takes long, and fails for one as it would for all."""
-fewest = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
-"""The same for what tests of single layers, or of saved files, show of all families already."""
 
 
 def takes(case, argument):
@@ -53,7 +51,7 @@ def test_every_family_saves_and_loads_in_a_fresh_process(names, tmp_path):
         np.testing.assert_allclose(loaded, saved, atol=1e-6, err_msg=family)
 
 
-@fewest
+@few
 def test_layers_survive_their_config(case):
     model = golden.build(case)
     for layer in model.layers:
@@ -74,7 +72,7 @@ def test_half_precision_stays_near_and_the_answer_is_float32(case, policy, limit
     assert case.error(answer) < limit
 
 
-@fewest
+@few
 def test_dtype_argument_sets_the_policy_of_this_model_only(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     wide = golden.build(case, dtype="float64")
@@ -159,7 +157,7 @@ def test_models_on_one_input_tensor_are_joined_where_a_prefix_tells_their_layers
     assert list(keras_mlp.feature_pyramid(left).output) == list(keras_mlp.feature_pyramid(plain).output)
 
 
-@fewest
+@few
 def test_fresh_models_differ_and_a_seed_repeats_them(case):
     builder, arguments = golden.arguments(case)
 
@@ -207,7 +205,7 @@ def channels_first():
 
 
 @pytest.mark.parametrize(
-    "case", [*golden.chosen(CASES, golden.FEW, golden.SLOW), *golden.chosen(MORE, (), *golden.HUGE)]
+    "case", [*golden.chosen(CASES, golden.FEW, *golden.HUGE), *golden.chosen(MORE, (), *golden.HUGE)]
 )
 def test_models_are_channels_last_whatever_the_global_format_is(case, channels_first, tmp_path):
     model = golden.build(case)
@@ -234,7 +232,7 @@ def test_features_and_fused_models_are_channels_last_whatever_the_global_format_
 
 @pytest.mark.parametrize(
     "case",
-    golden.chosen(CASES, golden.FEW, golden.SLOW)
+    golden.chosen(CASES, golden.FEW, *golden.HUGE)
     + golden.chosen([case for case in TINY if case.key not in SMALL], (), *golden.HUGE),
 )
 def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):

@@ -209,7 +209,10 @@ def test_adapters_in_every_layer_are_as_if_they_were_merged(case):
 
 @pytest.mark.slow
 @every_layer
-@pytest.mark.parametrize("mode, limit", [("int8", 0.2), ("int4", 2), ("float8", 1)])
+@pytest.mark.parametrize(
+    "mode, limit",
+    [("int8", 0.2), pytest.param("int4", 2, marks=golden.HUGE), pytest.param("float8", 1, marks=golden.HUGE)],
+)
 def test_dense_layers_in_every_layer_can_be_quantised(case, mode, limit):
     for layer, copy, x in with_dense_layers(case):
         for inner in dense_layers(copy):
@@ -248,7 +251,7 @@ def test_adapters_are_trained_and_stay_in_every_copy(case, tmp_path):
 @pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
 @pytest.mark.parametrize(
     "mode, limit",
-    [("int8", 0.2), pytest.param("int4", 3, marks=golden.SLOW), pytest.param("float8", 1, marks=golden.SLOW)],
+    [("int8", 0.2), pytest.param("int4", 3, marks=golden.HUGE), pytest.param("float8", 1, marks=golden.HUGE)],
 )
 def test_keras_quantises_every_dense_layer(case, mode, limit, tmp_path):
     model, images = copied(case), case.images()

@@ -129,7 +129,8 @@ def test_repeated_images_are_augmented_anew_and_never_mixed_with_themselves(digi
 
 
 @pytest.mark.parametrize(
-    "family", golden.chosen(sorted(name for name, family in FAMILIES.items() if family.recipe), golden.FEW, golden.SLOW)
+    "family",
+    golden.chosen(sorted(name for name, family in FAMILIES.items() if family.recipe), golden.FEW, *golden.HUGE),
 )
 def test_published_recipes_run_as_they_are(digits, family):
     recipe = dataclasses.asdict(FAMILIES[family].recipe)

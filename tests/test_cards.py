@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -47,6 +48,14 @@ def test_videos_are_normalised_like_images():
     normal = card.preprocess(pixels)
     assert normal.shape == pixels.shape
     np.testing.assert_allclose(normal[:, 0, 0, 0], [[-2] * 3, [0.55 / 0.225] * 3])
+
+
+def test_tensors_are_normalised_as_exactly_as_arrays():
+    card = keras_mlp.model_card("mlp_mixer_b16")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
+    for preprocessing in (card.preprocessing, keras_mlp.model_card("as_mlp_tiny").preprocessing):
+        tensor = preprocessing(keras.ops.convert_to_tensor(pixels, "float64"))
+        np.testing.assert_allclose(tensor, preprocessing(pixels), rtol=0, atol=1e-14)
 
 
 def test_a_score_of_another_metric_needs_no_new_field(monkeypatch):

@@ -68,7 +68,9 @@ class Preprocessing:
         dtype = backend.standardize_dtype(pixels.dtype)
         dtype = dtype if backend.is_float_dtype(dtype) else "float32"
         pixels = ops.flip(pixels, axis=-1) if self.bgr else pixels
-        return ops.cast(pixels, dtype) * ops.cast(scale, dtype) + ops.cast(offset, dtype)
+        # As arrays, because plain numbers would be rounded to float32 on their way to float64.
+        scale, offset = (ops.cast(np.asarray(values), dtype) for values in (scale, offset))
+        return ops.cast(pixels, dtype) * scale + offset
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from in_numpy import Network, gelu
 
 import keras_mlp
 from keras_mlp.analysis import cost
@@ -13,30 +14,13 @@ from keras_mlp.zoo import FAMILIES
 
 CASE = golden.load("sparse_mlp/tiny.json")
 
-_erf = np.vectorize(math.erf)
 
-
-def gelu(x):
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
-
-
-class Reference:
+class Reference(Network):
     """The network, image by image and item by item, in float64."""
-
-    def __init__(self, state, config):
-        self.state = {name: np.asarray(value, "float64") for name, value in state.items()}
-        self.config = config
-
-    def __call__(self, images):
-        return np.stack([self.classify(np.asarray(image, "float64")) for image in images])
 
     def classify(self, image):
         dense, sparse = self.config["depths"]
-        height, width, channels = image.shape
-        p = self.config["patch_size"]
-        patches = image.reshape(height // p, p, width // p, p, channels).swapaxes(1, 2)
-        kernel = self.state["stem/kernel"]
-        x = patches.reshape(-1, p * p * channels) @ kernel.reshape(-1, kernel.shape[-1]) + self.state["stem/bias"]
+        x = self.patches(image)
         for i in range(dense):
             x = x + self.mlp(self.norm(x, f"blocks_{i}_norm1").T, f"blocks_{i}_token_mixing/fc{{}}").T
             x = x + self.mlp(self.norm(x, f"blocks_{i}_norm2"), f"blocks_{i}_channel_mixing_fc{{}}")
@@ -69,14 +53,6 @@ class Reference:
 
     def mlp(self, x, name):
         return self.linear(gelu(self.linear(x, name.format(1))), name.format(2))
-
-    def linear(self, x, name):
-        return x @ self.state[f"{name}/kernel"] + self.state[f"{name}/bias"]
-
-    def norm(self, x, name):
-        d = x - x.mean(axis=-1, keepdims=True)
-        scale = self.state[f"{name}/gamma"] / np.sqrt((d * d).mean(axis=-1, keepdims=True) + 1e-6)
-        return d * scale + self.state[f"{name}/beta"]
 
 
 def test_the_network_is_the_one_that_is_written_down_here():

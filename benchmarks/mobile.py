@@ -1,4 +1,4 @@
-"""What models are as .tflite files: bytes, milliseconds, memory, and how far quantisation takes their outputs.
+"""Models as .tflite files: their bytes, milliseconds and memory, and what quantisation changes in their outputs.
 
     python -m benchmarks.mobile
     python -m benchmarks.mobile --families=mlp_mixer,hire_mlp

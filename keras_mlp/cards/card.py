@@ -89,5 +89,5 @@ def operations(macs: int, low_bit_macs: Mapping[str, int]) -> float:
 
 
 def kind_of_input(shape: tuple) -> str:
-    """What an input without its batch is, one of `INPUTS`: videos have an axis of frames before those of images."""
+    """Whether an input of this shape, without its batch, is an "image" or a "video", which begins with its frames."""
     return INPUTS[len(shape) - 3]

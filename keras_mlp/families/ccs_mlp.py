@@ -1,9 +1,8 @@
 """CCS-MLP: token mixing by circulant matrices, another one for each group of channels.
 
-Each row of a circulant matrix is the row above it, moved on by one token. So every token sees the others by their distance
-and not by their place (a shift of the tokens, around the end, shifts the output), and a matrix of N x N has N weights.
-They are few enough for the channels not to share one matrix. The product is a circular convolution along the tokens, which
-fast transforms compute in O(N log N) for N tokens.
+Each row of a circulant matrix is the row above it, moved on by one token. So the weight between two tokens depends on their
+distance alone, and a matrix of N x N has N weights. These are so few that each group of channels can have its own matrix. The
+product is a circular convolution along the tokens. Fast transforms compute it in O(N log N) for N tokens.
 
 The authors published neither code nor weights. From the paper, as its abstract and a survey (Liu et al. 2022, "Are we ready
 for a new paradigm shift?", table 2) tell it:
@@ -11,9 +10,9 @@ for a new paradigm shift?", table 2) tell it:
     of MLP-Mixer at fewer parameters.
 Inferred here, where nothing is known:
     one circulant matrix in place of the two layers of Mixer's token mixing, without activation or bias; the convolution
-    and not the correlation, which are one and the same but for the order of the weights; row-major tokens, which run on
-    from one line to the next; 8 groups, of neighbouring channels; Mixer's norms, shortcuts, channel mixing and initial
-    weights; the size of the variant, Mixer-S/16's.
+    and not the correlation (the two differ only in the order of the weights); tokens in row-major order; 8 groups, of
+    neighbouring channels; Mixer's norms, shortcuts, channel mixing and initial weights; the size of the variant,
+    Mixer-S/16's.
 """
 
 from keras import ops

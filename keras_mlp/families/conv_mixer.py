@@ -2,7 +2,7 @@
 
 The image is cut into patches, and the map keeps its size and width from the first block to the last. The activation
 stands before the batch norm everywhere, and the pointwise half of a block has no residual connection. Any image size
-goes.
+works.
 """
 
 from keras import initializers, layers

@@ -1,8 +1,8 @@
 """ConvMLP: MLPs over the channels, and between them a depthwise convolution that connects neighbouring positions.
 
 A convolutional tokenizer and a stage of convolutions make the first maps. In the stages that follow, each block has two
-channel MLPs. A depthwise 3 x 3 convolution connects them, without a shortcut: its output replaces the map. Nothing
-depends on the image's size, so any size goes.
+channel MLPs. A depthwise 3 x 3 convolution connects them, without a shortcut: its output replaces the map. Any image size
+works.
 """
 
 from keras import initializers, layers

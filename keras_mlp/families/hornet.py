@@ -4,7 +4,7 @@ A convolution of order n multiplies n times: one depthwise convolution looks at 
 its parts multiply one after the other, and a linear layer doubles the width between two products. So the token is mixed
 with its neighbours to the power of n at the cost of about one convolution and two linear layers. The convolution is 7 x 7,
 or, in the later stages of the "GF" models, half of it is 3 x 3 and half a global filter, GFNet's, as large as the map.
-Filters are kept for the grid of the training and interpolated for any other at each call: any image size goes.
+Filters are kept for the grid of the training, and interpolated for any other at each call. So any image size works.
 """
 
 import functools

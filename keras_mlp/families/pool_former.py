@@ -1,10 +1,10 @@
 """PoolFormer: the blocks of a transformer, in which the average of the neighbours stands in for attention.
 
-What mixes the tokens has no weights. The authors' claim is that the frame around it, which they call MetaFormer, makes
-most of a transformer's accuracy: two residual branches of norm, mixing and layer scale, in four stages. Their ablation
-puts other mixings into the same frame: none at all, or one linear layer along the tokens in the last stages. The norm
-is over the whole map, so what a position becomes depends on all others. PoolFormer takes images of any size; a linear
-layer along the tokens ties a model to its grid.
+Token mixing has no weights. A block has two residual branches of norm, mixing and layer scale, and there are four stages.
+The authors call this frame MetaFormer, and claim that it makes most of a transformer's accuracy. Their ablation puts other
+mixings into the frame: none at all, or one linear layer along the tokens in the last stages. The norm is over the whole
+map, so each position depends on all others. PoolFormer takes images of any size. A linear layer along the tokens ties a
+model to its grid.
 """
 
 import functools

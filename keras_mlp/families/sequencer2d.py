@@ -361,7 +361,7 @@ for _layout, _kind, _transform in (
     family.layout(
         _layout,
         convention="torch",
-        # What is between two stages is the last entry of the first.
+        # The last entry of a stage is the layer between it and the next stage.
         names=(*_names("blocks.{}.{}", _kind, _transform), ("blocks.{}.{}.down", "down_{}"), ("head", "head")),
     )
 
@@ -372,7 +372,7 @@ family.layout(
     convention="torch",
     names=(
         *_names("stages.{}.blocks.{}", "lstm", _torch),
-        # What is between two stages belongs to the second.
+        # The layer between two stages belongs to the second.
         *((f"stages.{stage}.downsample.down", f"down_{stage - 1}") for stage in range(1, _MOST_STAGES)),
         ("head.fc", "head"),
     ),

@@ -2,7 +2,7 @@
 
 Four small groups of channels move by one pixel, to the left, right, top and bottom; the others stay. The shifted map is
 both the residual and the input of the channel MLP, which is all else that a block has. All norms are over a whole
-image: group norm with one group, not layer norm. Any image size goes.
+image: group norm with one group, not layer norm. Any image size works.
 """
 
 from keras import initializers

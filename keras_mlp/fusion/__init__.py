@@ -76,9 +76,9 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
     **Adapters** (LoRA, `enable_lora`) are added to the weights that they adapt.
 
-    What each layer can do it says itself (`keras_mlp/layers/fusing.py`); layers that say nothing, layers that are
-    called more than once, and layers that Keras has quantised stay as they are. Nothing goes into a layer
-    that computes with fewer digits: under a mixed policy the preprocessing stays in float32.
+    Each layer's own file registers what fusion may do with it (`keras_mlp/layers/fusing.py`). A layer stays as it is
+    if nothing is registered for it, if it is called more than once, or if Keras has quantised it. Nothing goes into a
+    layer that computes with fewer digits: under a mixed policy the preprocessing stays in float32.
 
     The last norm is in the classifier afterwards. For a pyramid of maps fuse the pyramid,
     `fuse(feature_pyramid(model))`, not the other way round.

@@ -55,7 +55,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
         return d * factor, factor
 
     def _normalized_in_training(self, x):
-        """The same, of which the output is kept for the gradient, and no other array of its size."""
+        """The normalised input, with a gradient that keeps this output alone, and no other array of its size."""
 
         def pair(x):
             y, factor = self._normalized(x)

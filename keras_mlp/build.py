@@ -6,14 +6,12 @@ import types
 
 import keras
 
-from keras_mlp import arguments, names
+from keras_mlp import arguments, heads, names
 from keras_mlp.cards import Weights
 from keras_mlp.checkpoints import layouts, load
 from keras_mlp.checkpoints.published import load_published
 from keras_mlp.layers import Rescaling, precision
 from keras_mlp.layers.normalization import at_least_float32
-
-_POOLS = {"avg": "Average", "max": "Max"}
 
 
 def build(family, model_name: str | None, config: dict, default_shape: tuple, shared: dict) -> keras.Model:
@@ -46,11 +44,14 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
         inputs, sources = _inputs(given.input_tensor, given.input_shape, default_shape)
         with keras.name_scope(given.layer_prefix) if given.layer_prefix else contextlib.nullcontext():
             x = _normalised(preprocessing, inputs) if preprocessing else inputs
-            x = family.trunk(x, **config)
+            of_head = {option.name: config.pop(option.name) for option in family.head_options if option.name in config}
+            features = family.trunk(x, **config)
             if given.include_top:
-                outputs = family.head(x, given.classes, keras.activations.get(given.classifier_activation))
+                activation = keras.activations.get(given.classifier_activation)
+                outputs = family.head(features, given.classes, activation, **of_head)
             else:
-                outputs = _pooled(x, given.pooling, x.dtype) if given.pooling else x
+                x = heads.map_of(features)
+                outputs = heads.pooled(x, given.pooling, x.dtype) if given.pooling else x
         if given.layer_prefix:
             for operation in _between(inputs, outputs):
                 operation.name = names.prefixed(given.layer_prefix, operation.name)
@@ -62,28 +63,6 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     elif given.weights is not None:
         load.load_checkpoint(model, given.weights, family=family.name, **options)
     return model
-
-
-def average_and_classify(x, classes: int, activation, norm=None):
-    """The head of most families: the average over the positions, and one dense layer from zero, at least in float32.
-
-    Args:
-        x: map `(batch, …, channels)`.
-        classes: number of classes.
-        activation: of the dense layer.
-        norm: what makes the norm between both of its name, where there is one; its name is "head_norm".
-
-    Returns:
-        A tensor `(batch, classes)`.
-    """
-    dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
-    x = _pooled(x, "avg", dtype)
-    if norm:
-        with precision.policy(dtype):
-            x = norm(names.HEAD_NORM)(x)
-    return keras.layers.Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=load.HEAD)(
-        x
-    )
 
 
 def published_weights(family, model_name, weights) -> Weights | None:
@@ -151,9 +130,3 @@ def _normalised(preprocessing, x):
     # In 16 bits the difference of a pixel and its mean would lose digits.
     dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
     return Rescaling(scale, offset, dtype=dtype, name="preprocessing")(x)
-
-
-def _pooled(x, pooling, dtype):
-    """The average or maximum of a map over its positions, computed in a precision."""
-    pool = getattr(keras.layers, f"Global{_POOLS[pooling]}Pooling{len(x.shape) - 2}D")
-    return pool(dtype=dtype, name=f"{pooling}_pool")(x)

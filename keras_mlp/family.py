@@ -1,8 +1,8 @@
 """The declaration of a family: its builders, its published variants and checkpoints.
 
 A family declares itself to a `Family` (see any file in `families/`): its generic builder is a trunk, `images -> feature
-map (batch, H, W, C)`, or of videos `(batch, frames, H, W, C)`, and the public functions around it, with their real
-signatures and docstrings, are made here.
+map (batch, H, W, C)`, or of videos `(batch, frames, H, W, C)` (`heads.py` tells what else it may give), and the public
+functions around it, with their real signatures and docstrings, are made here.
 """
 
 import dataclasses
@@ -12,10 +12,11 @@ from collections.abc import Callable
 import keras
 
 from keras_mlp import arguments, cards
-from keras_mlp.build import average_and_classify, build
+from keras_mlp.build import build
 from keras_mlp.checkpoints import layouts
 from keras_mlp.checkpoints.layouts import Layout
 from keras_mlp.documentation import docstring, documented
+from keras_mlp.heads import average_and_classify
 
 BEST = "imagenet"
 """Tag of a model's best published ImageNet-1k checkpoint."""
@@ -64,7 +65,7 @@ class Family:
         preprocessing: what models without published weights assume.
         recipe: the published training recipe, or `None`.
         per_stage: which arguments of its builder hold one value for each stage.
-        head: what follows the trunk with `include_top=True`: `(features, classes, activation) -> outputs`.
+        head: what follows the trunk with `include_top=True` (see `heads.py`).
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Family:
         self.default_shape, self.classes, self.best = default_shape, classes, best
         self.preprocessing, self.recipe = preprocessing, recipe
         self.per_stage, self.head = per_stage, head
+        self.head_options = _keyword_only(inspect.signature(head).parameters.values())
         self.variants: dict[str, Variant] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
         self._texts: dict[str, str] = {}
@@ -98,13 +100,14 @@ class Family:
     def builder(self, trunk, name: str | None = None):
         """Decorator: make the family's generic builder out of `trunk(x, architecture…, *, options…) -> map`.
 
-        Parameters before the `*` are the architecture, which a published variant fixes; those after it are options that
-        every builder of the family takes, such as `drop_path_rate`. The builder is called as the trunk, or `name`.
+        Parameters before the `*` are the architecture, which a published variant fixes; those after it, and those of
+        the head, are options that every builder of the family takes, such as `drop_path_rate`. The builder is called as
+        the trunk, or `name`.
         """
         self.trunk = trunk
         parameters = list(inspect.signature(trunk).parameters.values())[1:]
         self.architecture = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.options = _keyword_only(parameters) + self.head_options
 
         def builder(*args, **kwargs):
             shared = arguments.bind(builder, args, kwargs)
@@ -167,6 +170,8 @@ class Family:
     def _document(self, model):
         builder = self.builders[model]
         texts = documented(arguments.shared)[1] | documented(self.trunk)[1]
+        if self.head_options:
+            texts |= documented(self.head)[1]
         checkpoints = self.weights(model) if model in self.variants else None
         builder.__doc__ = docstring(builder.__signature__, self._texts[model], texts, self.paper, checkpoints)
 
@@ -211,3 +216,7 @@ class Family:
             preprocessing=self.preprocessing_of(model),
             **vars(self.variants[model]),
         )
+
+
+def _keyword_only(parameters) -> list[inspect.Parameter]:
+    return [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -279,8 +279,9 @@ def _fit(model, layer, variable, array, input_size):
         others = all(n == m for n, m, over in zip(array.shape, shape, axes, strict=True) if not over)
         grid = _source_grid(model, layer, array.shape, shape, axes, input_size)
         if others and grid:
-            same = grid == layer.grid
-            return (array, None) if same else (resample.resample(array, axes, grid, layer.grid), "resampled")
+            if grid == layer.grid:
+                return array, None
+            return resample.resample(array, axes, grid, layer.grid, layer.in_front), "resampled"
         if others and input_size is None:
             return array, f"{array.shape} (no square grid: pass `input_size`, its height and width)"
     elif [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
@@ -309,6 +310,7 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
     for n, n_here, over in zip(shape, shape_here, axes, strict=True):
         if over:
             side = over.rpartition(" ")[0]
+            n, n_here = n - layer.in_front, n_here - layer.in_front
             found[side], rest = divmod(n * here[side], n_here)  # an axis may have several numbers for each position
             if rest:
                 return None
@@ -322,6 +324,8 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
         grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
         if "half width" in found:
             grid = found["height"], found["height"]
+        if "offsets" in found:
+            grid = (round(found["offsets"] ** 0.5 + 1) // 2,) * 2
     if grid[0] * grid[1] > max(_MOST_TIMES * here[""], _MANY):
         return None
     return grid if all(resample.lengths(grid)[side] == n for side, n in found.items()) else None

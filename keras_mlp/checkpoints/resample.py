@@ -94,6 +94,8 @@ def _matrix(over, old, new) -> np.ndarray:
     if direction == "spectrum":
         return _cubic(*(lengths(grid)[side] for grid in (old, new)), corners=True)
     if direction == "embedding":
+        if side == "offsets":
+            old, new = ([2 * n - 1 for n in grid] for grid in (old, new))
         return np.kron(*(_cubic(*sides, corners=False) for sides in zip(old, new, strict=True)))
     up, down = carry_over(old, new, side)
     return down.T if direction == "in" else up
@@ -102,16 +104,18 @@ def _matrix(over, old, new) -> np.ndarray:
 def lengths(grid: tuple[int, int]) -> dict[str, int]:
     """How long an axis is on a grid, by what stands in `GridLayer.grid_axes` before its last word."""
     height, width = grid
-    return {"": height * width, "height": height, "width": width, "half width": width // 2 + 1}
+    offsets = (2 * height - 1) * (2 * width - 1)
+    return {"": height * width, "height": height, "width": width, "half width": width // 2 + 1, "offsets": offsets}
 
 
-def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+def resample(weight, axes, old: tuple[int, int], new: tuple[int, int], in_front: int = 0) -> np.ndarray:
     """Carry `weight` over from the grid `old` to the grid `new`.
 
     Args:
         weight: array.
         axes: what each of its axes runs over (`GridLayer.grid_axes`).
         old, new: `(height, width)`.
+        in_front: how many tokens stand before the positions (`GridLayer.in_front`); they stay as they are.
 
     Returns:
         Array of the same number of axes, in the dtype of `weight`.
@@ -119,7 +123,8 @@ def resample(weight, axes, old: tuple[int, int], new: tuple[int, int]) -> np.nda
     result = np.asarray(weight, np.float64)
     for axis, over in enumerate(axes):
         if over is not None:
-            result = _along(_matrix(over, old, new), result, axis)
+            first, rest = np.split(result, [in_front], axis=axis)
+            result = np.concatenate([first, _along(_matrix(over, old, new), rest, axis)], axis=axis)
     return result.astype(np.asarray(weight).dtype)
 
 
@@ -168,7 +173,7 @@ class Resizer(Copier):
                             f"Layer {old.name!r} was quantised by Keras: {target.path!r} holds steps, which cannot be "
                             "resampled to another grid. Resize the model first, then quantise it."
                         )
-                    array = resample(array, axes, one.grid, other.grid)
+                    array = resample(array, axes, one.grid, other.grid, other.in_front)
                     break  # layers inside this one may say the same
             if array.shape != tuple(target.shape):
                 raise ValueError(

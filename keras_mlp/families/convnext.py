@@ -11,9 +11,9 @@ import functools
 
 from keras import initializers, layers
 
-from keras_mlp.build import average_and_classify
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
+from keras_mlp.heads import average_norm_and_classify
 from keras_mlp.layers import LayerScale, channel_mlp, drop_path_rates, layer_norm, residual
 
 __all__ = [
@@ -56,7 +56,7 @@ family = Family(
         ema_decay=0.9999,
     ),
     per_stage=("dims", "depths"),
-    head=functools.partial(average_and_classify, norm=_norm),  # the norm is after the average: there is one vector
+    head=average_norm_and_classify(_norm),  # the norm is after the average: there is one vector
 )
 
 

@@ -11,9 +11,9 @@ import functools
 
 from keras import initializers, layers, ops
 
-from keras_mlp.build import average_and_classify
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, Weights, imagenet
 from keras_mlp.family import Family
+from keras_mlp.heads import average_norm_and_classify
 from keras_mlp.layers import (
     Dense,
     GlobalFilter,
@@ -73,7 +73,7 @@ family = Family(
         ema_decay=0.9999,
     ),
     per_stage=("depths", "orders", "filter_sizes"),
-    head=functools.partial(average_and_classify, norm=_norm),
+    head=average_norm_and_classify(_norm),
 )
 
 

@@ -1,7 +1,7 @@
 """Building blocks that families share."""
 
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
-from keras_mlp.layers.attention import SelfAttention
+from keras_mlp.layers.attention import SelfAttention, attend, split_heads
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
@@ -11,12 +11,14 @@ from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_
 from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
+from keras_mlp.layers.relative_positions import relative_bias, relative_index
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift, PixelShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages, whole_patches
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
+from keras_mlp.layers.token_sequence import SequenceToMap, TokenSequence
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
@@ -39,11 +41,14 @@ __all__ = [
     "PositionEmbedding",
     "Rescaling",
     "SelfAttention",
+    "SequenceToMap",
     "SplitAttention",
     "TokenDense",
     "TokenMLP",
+    "TokenSequence",
     "WindowMerge",
     "WindowPartition",
+    "attend",
     "batch_norm",
     "channel_mlp",
     "drop_path_rates",
@@ -56,9 +61,12 @@ __all__ = [
     "norm_named",
     "overlapping_patches",
     "padded_conv",
+    "relative_bias",
+    "relative_index",
     "residual",
     "short_sum",
     "spectrum",
+    "split_heads",
     "stacked_product",
     "stages",
     "stochastic_depth",

@@ -1,5 +1,7 @@
 """Self-attention, which vision MLPs are compared with and mixed with."""
 
+import math
+
 from keras import ops
 
 from keras_mlp.layers import fusing, initializers
@@ -8,31 +10,50 @@ from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 
 
-def attend(qkv, heads: int, scale: float | None = None, bias=None):
+def attend(q, k, v, scale: float | None = None, bias=None):
     """`softmax(scale * q k^T + bias) v`, head by head.
 
     Args:
-        qkv: queries, keys and values beside each other, `(groups, n, 3 * channels)`.
-        heads: number of heads, which divides the channels.
-        scale: factor on the products of queries and keys; `None` for `1 / sqrt(channels / heads)`.
-        bias: what is done to the products, `(groups, heads, n, n)`, before the softmax; `None` for nothing.
+        q: queries, `(groups, heads, n, depth)`.
+        k: keys, `(groups, heads, m, depth)`.
+        v: values, `(groups, heads, m, depth of values)`.
+        scale: factor on the products of queries and keys; `None` for `1 / sqrt(depth)`.
+        bias: tensor to add to the products, which broadcasts to `(groups, heads, n, m)`, or a function of the products;
+            `None` for nothing.
 
     Returns:
-        A tensor `(groups, n, channels)`.
+        The heads' results beside each other, `(groups, n, heads * depth of values)`.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
     """
-    _, n, channels = qkv.shape
-    channels //= 3
-    groups, n = (-1, n) if n is not None else (ops.shape(qkv)[0], -1)
-    d = channels // heads
-    q, k, v = ops.unstack(ops.transpose(ops.reshape(qkv, (groups, n, 3, heads, d)), (2, 0, 3, 1, 4)), 3)
-    scores = ops.matmul(q * (d**-0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
-    y = ops.matmul(ops.softmax(bias(scores) if bias else scores, axis=-1), v)
-    return ops.reshape(ops.swapaxes(y, 1, 2), (groups, n, channels))
+    heads, n, depth = q.shape[1:]
+    scores = ops.matmul(q * (depth**-0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
+    if bias is not None:
+        scores = bias(scores) if callable(bias) else scores + bias
+    y = ops.swapaxes(ops.matmul(ops.softmax(scores, axis=-1), v), 1, 2)
+    return ops.reshape(y, (-1, n, heads * v.shape[-1]) if n is not None else (*ops.shape(y)[:2], heads * v.shape[-1]))
+
+
+def split_heads(x, heads: int, parts: int = 1):
+    """Tensors that lie beside each other, as `attend` wants them.
+
+    Args:
+        x: `(groups, n, parts * heads * depth)`: of each part all heads, such as queries, keys and values.
+        heads: number of heads.
+        parts: number of tensors.
+
+    Returns:
+        A list of `parts` tensors `(groups, heads, n, depth)`.
+    """
+    _, n, channels = x.shape
+    depth = channels // (parts * heads)
+    groups, n = (-1, n) if n is not None else (ops.shape(x)[0], -1)
+    return ops.unstack(ops.transpose(ops.reshape(x, (groups, n, parts, heads, depth)), (2, 0, 3, 1, 4)), parts)
 
 
 @registered
 class SelfAttention(Composite):
-    """Multi-head self-attention over all positions of a map.
+    """Multi-head self-attention over all positions of a map, or over all tokens of a sequence.
 
         q, k, v = the three thirds of qkv(x);    y = proj(softmax(q k^T / sqrt(d)) v), head by head,
 
@@ -46,7 +67,7 @@ class SelfAttention(Composite):
         kernel_initializer: of both linear layers.
         scale: factor on the products of queries and keys, positive; `None` for `1 / sqrt(d)`.
 
-    Input shape: `(batch, height, width, channels)`.
+    Input shape: `(batch, height, width, channels)` or `(batch, tokens, channels)`.
     Output shape: the same.
 
     Raises:
@@ -70,11 +91,12 @@ class SelfAttention(Composite):
         super().build(input_shape)
 
     def call(self, x):
-        height, width, channels = x.shape[1:]
-        known = None not in (height, width)
-        positions = (-1, height * width) if known else (ops.shape(x)[0], -1)
-        y = attend(ops.reshape(self.qkv(x), (*positions, 3 * channels)), self.heads, self.scale)
-        return self.proj(ops.reshape(y, (-1, height, width, channels) if known else ops.shape(x)))
+        *sides, channels = x.shape[1:]
+        known = None not in sides
+        positions = (-1, math.prod(sides)) if known else (ops.shape(x)[0], -1)
+        qkv = ops.reshape(self.qkv(x), (*positions, 3 * channels))
+        y = attend(*split_heads(qkv, self.heads, 3), self.scale)
+        return self.proj(ops.reshape(y, (-1, *sides, channels) if known else ops.shape(x)))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -16,11 +16,15 @@ class GridLayer(Composite):
             grid's positions as input), "out" (the positions as output), "height in", "height out", "width in" or
             "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
             "height spectrum" or "half width spectrum" (the frequencies of one side, of the width those up to half of
-            it), or `None` (something else). An axis may be longer than the positions by a factor, where each position
-            has several numbers, one after the other.
+            it), "offsets embedding" (the offsets between two positions, `2 n - 1` of a side of `n`, of vectors that
+            are interpolated), or `None` (something else). An axis may be longer than the positions by a factor, where
+            each position has several numbers, one after the other.
+        in_front: how many tokens stand before the positions on each axis that runs over the grid, such as one class
+            token. What belongs to them does not depend on the grid.
     """
 
     grid_axes: dict[str, tuple[str | None, ...]] = {}
+    in_front = 0
 
     def build(self, input_shape):
         check_known(input_shape, f"{self.__class__.__name__} mixes the positions of a fixed grid")

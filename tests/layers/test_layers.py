@@ -59,6 +59,8 @@ EXAMPLES = {
     layers.PixelShift: dict(parts=4),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
+    layers.SequenceToMap: dict(),
+    layers.TokenSequence: dict(tokens=("class_token", "distillation_token")),
     layers.TokenMLP: dict(
         gated=True, hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"
     ),
@@ -80,6 +82,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], hire_mlp.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
+    x = [np.concatenate([x[:, 0, :1], x.reshape(2, 96, 4)], axis=1), x] if cls is layers.SequenceToMap else x
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
     x = x.reshape(2, 96, 4) if cls is experts.MixtureOfExperts else x
     expected = layer(x)

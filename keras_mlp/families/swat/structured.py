@@ -4,9 +4,10 @@ import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.layers import Composite, Dense, GridLayer, activations, fusing
-from keras_mlp.layers.attention import attend
+from keras_mlp.layers.attention import attend, split_heads
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.relative_positions import relative_bias
 from keras_mlp.layers.windows import cut_windows, join_windows
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
@@ -199,21 +200,19 @@ class StructuredAttention(Composite):
         (height, width, channels), w = x.shape[1:], self.window
         qkv = self._project(x, "qkv")
         if not w:
-            y = attend(ops.reshape(qkv, (-1, height * width, 3 * channels)), self.heads)
+            y = attend(*split_heads(ops.reshape(qkv, (-1, height * width, 3 * channels)), self.heads, 3))
             return self._project(ops.reshape(y, (-1, height, width, channels)), "proj")
         windows = cut_windows(_rolled(qkv, self.shift) if self.shift else qkv, w)
-        y = attend(ops.reshape(windows, (-1, w * w, 3 * channels)), self.heads, bias=self._bias((height, width)))
+        windows = ops.reshape(windows, (-1, w * w, 3 * channels))
+        y = attend(*split_heads(windows, self.heads, 3), bias=self._bias((height, width)))
         y = join_windows(y, w, height, width)
         return self._project(_rolled(y, -self.shift) if self.shift else y, "proj")
 
     def _bias(self, grid):
         n, w = self.window**2, self.window
-        rows, columns = np.divmod(np.arange(n), w)
-        index = (rows[:, None] - rows + w - 1) * (2 * w - 1) + columns[:, None] - columns + w - 1
-        table = ops.reshape(ops.take(self.relative_bias, index.reshape(-1), axis=0), (n, n, self.heads))
-        relative = ops.cast(ops.transpose(table, (2, 0, 1)), self.compute_dtype)
+        relative = relative_bias(self.relative_bias, (w, w), self.compute_dtype)
         if not self.shift:
-            return lambda scores: scores + relative
+            return relative
         # Positions that the shift brought together from opposite borders belong to different parts.
         row, column = (
             (np.arange(side) >= side - w).astype(int) + (np.arange(side) >= side - self.shift) for side in grid

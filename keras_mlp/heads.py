@@ -1,0 +1,83 @@
+"""Heads: from what a trunk gives to the scores of the classes.
+
+A trunk gives a map `(batch, height, width, channels)`, or a dictionary with the map as "map" and whatever else its
+family's head reads, such as a class token. A head is a function `(features, classes, activation, *, options…) ->
+outputs`; builders of its family take its keyword-only arguments as options, beside those of the trunk.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_mlp import names
+from keras_mlp.checkpoints import load
+from keras_mlp.layers import precision
+from keras_mlp.layers.normalization import at_least_float32
+
+_POOLS = {"avg": "Average", "max": "Max"}
+
+
+def map_of(features):
+    """The map in what a trunk gives."""
+    return features["map"] if isinstance(features, dict) else features
+
+
+def pooled(x, pooling: str, dtype):
+    """The average ("avg") or maximum ("max") of a map over its positions, computed in a precision."""
+    pool = getattr(keras.layers, f"Global{_POOLS[pooling]}Pooling{len(x.shape) - 2}D")
+    return pool(dtype=dtype, name=f"{pooling}_pool")(x)
+
+
+def classify(x, classes: int, activation, dropout_rate: float = 0.0, name: str = load.HEAD):
+    """One dense layer from zero, which computes at least in float32.
+
+    Args:
+        x: vectors `(batch, channels)`.
+        classes: number of classes.
+        activation: of the layer.
+        dropout_rate: of the vectors.
+        name: of the layer.
+
+    Returns:
+        A tensor `(batch, classes)`.
+    """
+    dtype = precise()
+    if dropout_rate:
+        x = keras.layers.Dropout(dropout_rate, dtype=dtype, name=f"{name}_drop")(x)
+    dense = keras.layers.Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=name)
+    return dense(x)
+
+
+def average_and_classify(features, classes: int, activation, norm: Callable | None = None, dropout_rate: float = 0.0):
+    """The head of most families: the average over the positions, and one dense layer from zero, at least in float32.
+
+    Args:
+        features: what the trunk gives; its map is averaged.
+        classes: number of classes.
+        activation: of the dense layer.
+        norm: what makes the norm between both of its name, where there is one; its name is "head_norm".
+        dropout_rate: of what the dense layer takes.
+
+    Returns:
+        A tensor `(batch, classes)`.
+    """
+    x = pooled(map_of(features), "avg", precise())
+    if norm:
+        with precision.policy(precise()):
+            x = norm(names.HEAD_NORM)(x)
+    return classify(x, classes, activation, dropout_rate)
+
+
+def average_norm_and_classify(norm: Callable) -> Callable:
+    """`average_and_classify` with the norm that `norm` makes of its name."""
+    return lambda features, classes, activation: average_and_classify(features, classes, activation, norm)
+
+
+def classify_token(features, classes: int, activation):
+    """The head of a trunk with a class token, `features["class_token"]` of `(batch, channels)`: one dense layer."""
+    return classify(features["class_token"], classes, activation)
+
+
+def precise() -> str:
+    """The precision in which heads compute: that of the layers, and at least float32."""
+    return at_least_float32(keras.config.dtype_policy().compute_dtype)

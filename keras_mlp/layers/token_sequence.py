@@ -1,0 +1,77 @@
+"""Token sequences: the positions of a map one after the other, with learned tokens in front of them."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers import fusing
+from keras_mlp.layers.configs import registered
+from keras_mlp.layers.grid import GridLayer
+
+
+@registered
+class TokenSequence(GridLayer):
+    """A map as a sequence of tokens: learned tokens in front, then the positions row by row, each with its embedding.
+
+        y = [t_1, …, t_k, x_1, …, x_n] + E
+
+    The embeddings of positions are interpolated for another grid, by cubic convolution; those of the tokens stay.
+
+    Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, equation 1; Touvron et al. 2020 (DeiT),
+    https://arxiv.org/abs/2012.12877, for a second token.
+
+    Args:
+        tokens: names of the tokens in front, each the name of a weight, such as `("class_token",)`.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known.
+    Output shape: `(batch, tokens + height * width, channels)`.
+    """
+
+    grid_axes = {"embedding": ("embedding", None)}
+
+    def __init__(self, tokens=("class_token",), **kwargs):
+        super().__init__(**kwargs)
+        self.tokens = tuple(tokens)
+        self.in_front = len(self.tokens)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels, normal = input_shape[-1], lambda: keras.initializers.TruncatedNormal(stddev=0.02)
+        self.learned = [self.add_weight(name=name, shape=(channels,), initializer=normal()) for name in self.tokens]
+        rows = self.in_front + self.grid[0] * self.grid[1]
+        self.embedding = self.add_weight(name="embedding", shape=(rows, channels), initializer=normal())
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        x = ops.reshape(x, (-1, height * width, channels))
+        x = x + self.embedding[self.in_front :]
+        learned = [token + self.embedding[i] for i, token in enumerate(self.learned)]
+        batch = ops.shape(x)[0]
+        front = [ops.broadcast_to(token, (batch, 1, channels)) for token in learned]
+        return ops.concatenate([*front, x], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, self.in_front + height * width, channels)
+
+
+@registered
+class SequenceToMap(keras.layers.Layer):
+    """The way back from a sequence of tokens to a map: the tokens in front are left out.
+
+    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to.
+    Output shape: `(batch, height, width, channels)`, with the tokens' channels.
+    """
+
+    def call(self, inputs):
+        tokens, like = inputs
+        _, height, width, _ = ops.shape(like)
+        return ops.reshape(tokens[:, -(height * width) :], (-1, height, width, tokens.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        tokens, like = input_shape
+        return (*like[:-1], tokens[-1])
+
+
+@fusing.sizes.answer(SequenceToMap)
+def _like(layer):
+    return (1,)

@@ -1,0 +1,75 @@
+"""Attention, and what token sequences need around it."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mlp.checkpoints import resample
+from keras_mlp.layers import SelfAttention, SequenceToMap, TokenSequence, attend, relative_bias, split_heads
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("bias", ["none", "tensor", "function"])
+def test_attention_is_its_equation_for_keys_of_another_number_and_values_of_another_width(bias):
+    q, k, v, added = normal(2, 3, 4, 5), normal(2, 3, 6, 5), normal(2, 3, 6, 7), normal(3, 4, 6)
+    given = {"none": None, "tensor": added, "function": lambda scores: scores + added}[bias]
+    scores = np.einsum("ghnd,ghmd->ghnm", q, k) * 0.3 + (0 if bias == "none" else added)
+    expected = np.einsum("ghnm,ghmd->gnhd", softmax(scores), v).reshape(2, 4, 21)
+    np.testing.assert_allclose(attend(q, k, v, 0.3, given), expected, rtol=1e-10)
+
+
+def test_heads_are_split_part_by_part():
+    x = normal(2, 4, 2 * 3 * 5)
+    q, k = split_heads(x, 3, 2)
+    np.testing.assert_array_equal(q[:, 1], x[..., 5:10])
+    np.testing.assert_array_equal(k[:, 2], x[..., 25:30])
+
+
+def test_attention_treats_a_map_as_the_sequence_of_its_positions():
+    layer, x = SelfAttention(2), normal(2, 3, 4, 6).astype("float32")
+    y = np.asarray(layer(x))
+    np.testing.assert_allclose(np.asarray(layer(x.reshape(2, 12, 6))).reshape(y.shape), y, rtol=1e-5, atol=1e-6)
+    unknown = keras.Model(source := keras.Input((None, 6)), layer(source))
+    np.testing.assert_allclose(np.asarray(unknown(x.reshape(2, 12, 6))).reshape(y.shape), y, rtol=1e-5, atol=1e-6)
+
+
+def test_relative_positions_add_the_number_of_the_offset():
+    table = normal(5 * 7, 2)
+    bias = np.asarray(relative_bias(table, (3, 4), "float64"))
+    for query in np.ndindex(3, 4):
+        for key in np.ndindex(3, 4):
+            dy, dx = query[0] - key[0] + 2, query[1] - key[1] + 3
+            pair = query[0] * 4 + query[1], key[0] * 4 + key[1]
+            np.testing.assert_array_equal(bias[(slice(None), *pair)], table[dy * 7 + dx])
+
+
+def test_a_sequence_has_its_tokens_in_front_and_leads_back_to_the_map():
+    layer, x = TokenSequence(("class_token", "distillation_token")), normal(2, 3, 4, 6).astype("float32")
+    y = np.asarray(layer(x))
+    first, second, embedding = (np.asarray(weight) for weight in layer.weights)
+    np.testing.assert_allclose(y[1, :2], np.stack([first, second]) + embedding[:2], rtol=1e-6)
+    there = np.asarray(SequenceToMap()([y, x]))
+    np.testing.assert_allclose(there, x + embedding[2:].reshape(3, 4, 6), rtol=1e-5, atol=1e-6)
+
+
+def test_what_belongs_to_tokens_in_front_stays_when_positions_are_resampled():
+    embedding = normal(1 + 4 * 4, 3)
+    moved = resample.resample(embedding, ("embedding", None), (4, 4), (6, 8), in_front=1)
+    assert moved.shape == (49, 3)
+    np.testing.assert_array_equal(moved[0], embedding[0])
+    alone = resample.resample(embedding[1:], ("embedding", None), (4, 4), (6, 8))
+    np.testing.assert_array_equal(moved[1:], alone)
+
+
+def test_tables_of_offsets_are_interpolated_to_those_of_the_new_window():
+    moved = resample.resample(np.full((7 * 7, 2), 3.0), ("offsets embedding", None), (4, 4), (6, 3))
+    assert moved.shape == (11 * 5, 2)
+    np.testing.assert_allclose(moved, 3.0)

@@ -15,6 +15,8 @@ from keras_mlp.layers import precision
 from keras_mlp.layers.normalization import at_least_float32
 
 _POOLS = {"avg": "Average", "max": "Max"}
+SECOND = f"{load.HEAD}_dist"
+"""Name of the second classifier of networks that have one, which learns from a teacher."""
 
 
 def map_of(features):
@@ -76,6 +78,38 @@ def average_norm_and_classify(norm: Callable) -> Callable:
 def classify_token(features, classes: int, activation):
     """The head of a trunk with a class token, `features["class_token"]` of `(batch, channels)`: one dense layer."""
     return classify(features["class_token"], classes, activation)
+
+
+def classify_twice(
+    x, second, classes: int, activation, heads_apart: bool = False, dropout_rate: float = 0.0
+) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
+    """Two dense layers from zero: one learns from labels, one from a teacher; the answer is the mean of their logits.
+
+    Source: Touvron et al. 2020 (DeiT), https://arxiv.org/abs/2012.12877.
+
+    Args:
+        x: vectors `(batch, channels)` for the layer that learns from labels, "head".
+        second: vectors for the other one, "head_dist"; they may be the same.
+        classes: number of classes.
+        activation: of what the model gives.
+        heads_apart: whether it gives `{"head": …, "head_dist": …}`, for a loss of each, in place of the mean. Layers
+            and weights are the same.
+        dropout_rate: of the vectors.
+
+    Returns:
+        A tensor `(batch, classes)`, or a dictionary of two.
+    """
+    inside = activation if heads_apart else None
+    logits = {
+        name: classify(vectors, classes, inside, dropout_rate, name)
+        for name, vectors in ((load.HEAD, x), (SECOND, second))
+    }
+    if heads_apart:
+        return logits
+    mean = keras.layers.Average(dtype=precise(), name=f"{load.HEAD}_average")(list(logits.values()))
+    if keras.activations.get(activation) is keras.activations.linear:
+        return mean
+    return keras.layers.Activation(activation, dtype=precise(), name=f"{load.HEAD}_activation")(mean)
 
 
 def precise() -> str:

@@ -6,7 +6,8 @@ The name of a layer tells where in the network it is:
     blocks_i…, stages_s_i…, levels_s_i… block `i`, of stage `s` where a family numbers them by stage
     down_s…                             between two stages, where the height and width are halved or the width changes
     norm, level_s_…                     after the last block
-    head…                               the classifier; head_norm, the norm before it of families that average first
+    head…                               the classifier; head_dist, a second one, which learns from a teacher; head_norm
+                                        and head_dist_norm, the norms before them of families that average first
 
 What follows the numbers says what the layer does, such as "stages_0_1_token_mixing". A `layer_prefix` stands before all
 of it, with a dot between: "left.stem". Names are part of what is saved: weights are loaded, learning rates fall and
@@ -19,6 +20,7 @@ import re
 HEAD_NORM = "head_norm"
 """The norm between the average and the classifier: learnt with the backbone, though a model without a head has none."""
 
+_HEAD_NORMS = re.compile(r"head(?:_.*)?_norm")
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -49,6 +51,11 @@ def prefix(name: str) -> str:
 def local(name: str) -> str:
     """A layer's name without its prefix: what it is called in every model of its family."""
     return name.rpartition(".")[2]
+
+
+def is_head_norm(name: str) -> bool:
+    """Whether a layer is a norm between the average and a classifier."""
+    return _HEAD_NORMS.fullmatch(local(name)) is not None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,8 @@ def load_checkpoint(
     fresh = {name for name in named if new_head and _of_classifier(name)}
     headless = not any(map(_of_head, named))
     ignored = {name for name in ours if (headless and _of_head(name)) or (new_head and _of_classifier(name))}
+    if new_head:  # and the norm of a second head that the model has not
+        ignored |= {name for name in ours if _of_head(name) and name not in named}
     missing = [name for name in named if name not in ours and name not in fresh]
     left_over += [name for name in ours if name not in named and name not in ignored]
     values, resampled, adapted, different, wrong = {}, [], [], [], []
@@ -260,8 +262,8 @@ def _of_head(name: str) -> bool:
 
 
 def _of_classifier(name: str) -> bool:
-    """Whether it is of the head, and not of the norm in it, which goes with the backbone."""
-    return _of_head(name) and names.local(name.partition("/")[0]) != names.HEAD_NORM
+    """Whether it is of the head, and not of a norm in it, which goes with the backbone."""
+    return _of_head(name) and not names.is_head_norm(name.partition("/")[0])
 
 
 def _fit(model, layer, variable, array, input_size):

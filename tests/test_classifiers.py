@@ -8,7 +8,7 @@ from keras import layers
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from keras_mlp import classifiers
-from keras_mlp.classifiers import BINARY, EXCLUSIVE, KINDS, MULTI_LABEL, Output
+from keras_mlp.classifiers import BINARY, EXCLUSIVE, KINDS, MULTI_LABEL, Output, evidence
 from keras_mlp.training import recipes, train
 from keras_mlp.training.distill import Distiller, TeacherLoss
 
@@ -80,7 +80,7 @@ def test_arguments_and_the_loss_decide_where_layers_do_not():
         ("mse", (None, None)),
         (None, (None, None)),
     ):
-        assert classifiers._told_by_loss(loss) == told
+        assert evidence.told_by_loss(loss) == told
 
 
 LOSSES_AS_GIVEN = (
@@ -102,7 +102,7 @@ def test_the_loss_in_a_file_is_the_one_that_the_model_was_compiled_with(tmp_path
         model.save(tmp_path / "model.keras")
         loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
         saved = classifiers.saved_loss(tmp_path / "model.keras")
-        assert classifiers._told_by_loss(saved) == classifiers._told_by_loss(loss) != (None, None)
+        assert evidence.told_by_loss(saved) == evidence.told_by_loss(loss) != (None, None)
         assert Output.of(loaded, loss=saved) == Output(MULTI_LABEL, "linear", 3)
 
 

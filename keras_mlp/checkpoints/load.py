@@ -8,7 +8,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_mlp import copying, files, names
+from keras_mlp import adapters, files, names
 from keras_mlp.checkpoints import keras_weights, layouts, naming, prefixes, readers, resample
 from keras_mlp.checkpoints import values as numbers
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
@@ -142,7 +142,7 @@ def load_checkpoint(
         )
 
     _assign([(named[name][1], value) for name, value in values.items()])
-    copying.renew(model)
+    adapters.renew(model)
     if activation and not keep_activation:
         _set_gelu(model, activation)
     return LoadReport(
@@ -219,12 +219,12 @@ def save_checkpoint(model_or_tensors, path, **metadata: str):
 
     tensors = model_or_tensors
     if isinstance(model_or_tensors, keras.Model):
-        if layers := copying.quantised(model_or_tensors):
+        if layers := adapters.quantised(model_or_tensors):
             raise ValueError(
                 f"Model {model_or_tensors.name!r} was quantised by Keras (layer {layers[0]!r}), and a checkpoint holds "
                 "weights in floating point. Save the model itself to a .keras file, or a checkpoint before quantising."
             )
-        values = copying.values(model_or_tensors)
+        values = adapters.values(model_or_tensors)
         named = naming.named_variables(model_or_tensors)
         tensors = {name: values[id(variable)].astype(variable.dtype) for name, (_, variable) in named.items()}
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}

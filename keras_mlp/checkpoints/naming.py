@@ -4,7 +4,7 @@ import itertools
 
 import keras
 
-from keras_mlp import copying, names
+from keras_mlp import adapters, names
 
 
 def weighted_layers(model: keras.Model):
@@ -37,7 +37,7 @@ def named_variables(model: keras.Model) -> dict:
     one_prefix = len({names.prefix(layer.name) for layer in layers}) == 1
     for layer in layers:
         layer_name = names.local(layer.name) if one_prefix else layer.name
-        for variable in itertools.filterfalse(copying.is_factor, layer.weights):
+        for variable in itertools.filterfalse(adapters.is_factor, layer.weights):
             name = f"{layer_name}/{path_in_layer(layer, variable)}"
             if name in named and named[name][1] is not variable:  # a layer may be in several nested models
                 raise ValueError(f"Two variables of the model are called {name!r}; give its layers different names.")

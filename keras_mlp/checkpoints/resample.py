@@ -23,8 +23,9 @@ positions as cells (as position embeddings are) or with the first and last numbe
 import keras
 import numpy as np
 
+from keras_mlp.adapters import is_factor
 from keras_mlp.checkpoints import naming
-from keras_mlp.copying import Copier, is_factor, parts
+from keras_mlp.copying import Copier, parts
 from keras_mlp.layers.grid import GridLayer
 
 

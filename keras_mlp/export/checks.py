@@ -7,7 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_mlp.copying import quantised
+from keras_mlp.adapters import quantised
 from keras_mlp.export.outputs import names_of
 from keras_mlp.labels import check_names
 

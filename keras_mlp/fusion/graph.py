@@ -6,7 +6,7 @@ import functools
 import keras
 import numpy as np
 
-from keras_mlp import copying
+from keras_mlp import adapters, copying
 from keras_mlp.checkpoints import naming
 
 
@@ -30,9 +30,9 @@ class Draft:
         """A copy of a model's layer or operation, which `arguments` are given to; adapters become part of weights."""
         if not isinstance(layer, keras.layers.Layer):
             return cls(copying.anew(layer), {})
-        plain = not copying.quantised(layer)
+        plain = not adapters.quantised(layer)
         copier = copying.Copier(adapters=not plain)
-        values = copying.values(layer)
+        values = adapters.values(layer)
         variables = [variable for variable in layer.weights if id(variable) in values]
         weights = {naming.path_in_layer(layer, v): _exact(values[id(v)]) for v in variables}
         return cls(copier.copy(layer, arguments), weights, plain, layer, copier)

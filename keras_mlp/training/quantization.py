@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp import copying
+from keras_mlp import adapters, copying
 
 BATCH = 8
 MOMENTUM = 0.99  # of the ranges, a step
@@ -126,12 +126,12 @@ def _learnt(layer):
 
 def _rounded(layer, variable):
     """The variable's value; of a kernel, which TFLite keeps in eight bits, the value rounded in each output channel."""
-    if len(variable.shape) < 2 or copying.is_factor(variable):
+    if len(variable.shape) < 2 or adapters.is_factor(variable):
         return variable.value
     channels = variable.shape[-1]
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         channels *= variable.shape[-2]
-    added = copying.adapter(layer, variable)  # which the layer adds itself; in the file it is part of the kernel
+    added = adapters.adapter(layer, variable)  # which the layer adds itself; in the file it is part of the kernel
     kernel = ops.reshape(variable if added is None else variable + added, (-1, channels))
     most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), 0), keras.config.epsilon()))
     kernel = keras.quantizers.fake_quant_with_min_max_vars(kernel, -most, most, narrow_range=True, axis=1)

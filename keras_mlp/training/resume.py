@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from keras_mlp import copying
+from keras_mlp import adapters
 from keras_mlp.files import atomic_path
 
 PROGRESS = "progress"
@@ -119,7 +119,7 @@ class Checkpoints:
                 unreadable.append(file.name)
                 continue
             _assign(_variables(model), arrays, file)
-            copying.settle(model)
+            adapters.settle(model)
             return progress, unreadable
         if unreadable:
             raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_mlp import copying
+from keras_mlp import adapters
 from keras_mlp.cards import Recipe
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
@@ -266,7 +266,7 @@ class Run:
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         last = keras.models.load_model(self.folder / "last.keras", compile=False)
         plain(self.model).set_weights(last.get_weights())
-        copying.settle(plain(self.model))
+        adapters.settle(plain(self.model))
         return self.folder.log()
 
 

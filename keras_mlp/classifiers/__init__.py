@@ -1,0 +1,10 @@
+"""What the output of a classifier means: which classes exclude each other, and what was done to the logits.
+
+Whatever reads the output of a classifier asks here: prediction, evaluation, losses, metrics, distillation, export.
+"""
+
+from keras_mlp.classifiers.evidence import recognised, saved_loss
+from keras_mlp.classifiers.kinds import ACTIVATIONS, BINARY, EXCLUSIVE, KINDS, MULTI_LABEL
+from keras_mlp.classifiers.output import Output
+
+__all__ = ["ACTIVATIONS", "BINARY", "EXCLUSIVE", "KINDS", "MULTI_LABEL", "Output", "recognised", "saved_loss"]

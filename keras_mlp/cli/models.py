@@ -123,7 +123,7 @@ def open_classifier(
     if model.endswith(".tflite"):
         if weights or image_size:
             raise console.UsageError("--weights and --image_size go with a model, not with a .tflite file")
-        answers, shape, output = _open_tflite(model, _kind(multi_label))
+        predict, shape, output = _open_tflite(model, _kind(multi_label))
         resizing, names = _told_by(model, output)
     else:
         network = open_model(model, weights, image_size)
@@ -133,12 +133,12 @@ def open_classifier(
         output = output_of(model, network, multi_label)
         resizing, names = preprocessing(model, weights), class_names(model, weights, output.classes)
 
-        def answers(images):
+        def predict(images):
             return network.predict(images, batch_size=batch_size, verbose=0)
 
     if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
         resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
-    return Classifier(lambda images: output.probabilities(answers(images)), shape, resizing, names, output)
+    return Classifier(lambda images: output.probabilities(predict(images)), shape, resizing, names, output)
 
 
 def has_scores(network) -> bool:
@@ -187,22 +187,22 @@ def _open_tflite(path, kind):
     runner = Runner(path)
     whole_pixels = runner.input_dtype != np.float32
 
-    def answers(images):
+    def predict(images):
         return runner(np.rint(images) if whole_pixels else images)
 
     shape = runner.input_shape[1:]
     if runner.output_names is not None:
         raise ValueError(f"{path} is no classifier: it has the outputs {', '.join(runner.output_names)}.")
-    noise = answers(np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32"))
+    noise = predict(np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32"))
     if noise.ndim != 2:
         raise ValueError(f"{path} is no classifier: its output is {noise.shape}.")
     told = read_metadata(path)[0].get("output")
     if told is None:
-        return answers, shape, Output.of_numbers(noise, kind, runner.output_step)
+        return predict, shape, Output.of_numbers(noise, kind, runner.output_step)
     if not isinstance(told, dict) or told.get("kind") not in KINDS or not isinstance(told.get("activation"), str):
         raise ValueError(f"{path} tells of its output what is not known here: {told}")
     units = noise.shape[-1]
-    return answers, shape, Output(told["kind"] if kind is None or units == 1 else kind, told["activation"], units)
+    return predict, shape, Output(told["kind"] if kind is None or units == 1 else kind, told["activation"], units)
 
 
 def description(model: str, weights: str | None, network) -> tuple[dict, list[str] | None]:

@@ -59,10 +59,10 @@ def to_onnx(
         content = pathlib.Path(temporary).read_bytes()  # the converter lets through operators that ONNX does not have
         with calls_of_a_library(REFUSAL):
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-            answers = session.run(None, {session.get_inputs()[0].name: images})
-        names = [answer.name if names_of(model) else "" for answer in session.get_outputs()]
-        answers, expected = dict(zip(names, answers, strict=True)), by_name(network.predict(images, verbose=0))
-        differences = {name: difference(answers[name], answer) for name, answer in expected.items()}
+            outputs = session.run(None, {session.get_inputs()[0].name: images})
+        names = [output.name if names_of(model) else "" for output in session.get_outputs()]
+        outputs, expected = dict(zip(names, outputs, strict=True)), by_name(network.predict(images, verbose=0))
+        differences = {name: difference(outputs[name], output) for name, output in expected.items()}
         worst = largest(differences)
         if not differences[worst] <= LIMIT:
             where = f" of its output {worst!r}" * bool(worst)

@@ -20,10 +20,10 @@ def names_of(model: keras.Model) -> tuple[str, ...] | None:
     return tuple(map(str, structure))
 
 
-def by_name(answers) -> dict[str, np.ndarray]:
+def by_name(outputs) -> dict[str, np.ndarray]:
     """Outputs as a dictionary of arrays; the only one of a model without names is called ""."""
-    answers = answers if isinstance(answers, dict) else {"": answers}
-    return {str(name): np.asarray(answer) for name, answer in answers.items()}
+    outputs = outputs if isinstance(outputs, dict) else {"": outputs}
+    return {str(name): np.asarray(output) for name, output in outputs.items()}
 
 
 def meanings(model: keras.Model) -> dict[str, Output | None]:

@@ -88,11 +88,11 @@ def profile(path: str, threads: int, runs: int) -> list[dict]:
         call(f"LiteRtGetNumSubgraph{kind}s", graph, ctypes.byref(count))
         return count, (ctypes.c_void_p * count.value)(*(buffer(kind, i) for i in range(count.value)))
 
-    images, answers = buffers("Input"), buffers("Output")
+    images, outputs = buffers("Input"), buffers("Output")
 
     def run(times):
         for _ in range(times):
-            call("LiteRtRunCompiledModel", compiled, index(0), *images, *answers)
+            call("LiteRtRunCompiledModel", compiled, index(0), *images, *outputs)
 
     profiler = made("LiteRtCompiledModelGetProfiler", compiled)
     run(3)  # to warm up
@@ -123,5 +123,5 @@ def _rows(summary: str, runs: int) -> list[dict]:
 
 if __name__ == "__main__":
     _, task, path, threads, runs = sys.argv
-    answer = {"load": load, "peak_memory": peak_memory, "profile": profile}[task](path, int(threads), int(runs))
-    print(json.dumps(answer))
+    result = {"load": load, "peak_memory": peak_memory, "profile": profile}[task](path, int(threads), int(runs))
+    print(json.dumps(result))

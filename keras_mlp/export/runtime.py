@@ -86,15 +86,15 @@ class Runner:
         images = self._encode(images)
         size = self.input_shape[0] or min(len(images), _PORTION)
         self._take(size)
-        answers = {name: [] for name in self._outputs}
+        outputs = {name: [] for name in self._outputs}
         for start in range(0, len(images), size):
             portion = images[start : start + size]
             padding = [(0, size - len(portion))] + [(0, 0)] * (images.ndim - 1)
             self._interpreter.set_tensor(self._input["index"], np.pad(portion, padding))
             self._interpreter.invoke()
             for name, output in self._outputs.items():
-                answers[name].append(self._interpreter.get_tensor(output["index"])[: len(portion)])
-        return self._given({name: self._decode(name, np.concatenate(parts)) for name, parts in answers.items()})
+                outputs[name].append(self._interpreter.get_tensor(output["index"])[: len(portion)])
+        return self._given({name: self._decode(name, np.concatenate(parts)) for name, parts in outputs.items()})
 
     def _take(self, size):
         """Make ready for batches of a size."""
@@ -120,10 +120,10 @@ class Runner:
         """Values by output as they are handed out: without the name where there is none."""
         return next(iter(values.values())) if self.output_names is None else values
 
-    def _decode(self, name, answers):
+    def _decode(self, name, outputs):
         scale, zero = self._outputs[name]["quantization"]
-        answers = answers.astype("float32")
-        return (answers - np.float32(zero)) * np.float32(scale) if scale else answers
+        outputs = outputs.astype("float32")
+        return (outputs - np.float32(zero)) * np.float32(scale) if scale else outputs
 
 
 def _outputs(interpreter) -> dict[str, dict]:

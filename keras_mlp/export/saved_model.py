@@ -63,8 +63,8 @@ def to_saved_model(
         return tf.ensure_shape(image, shape)
 
     def pixels(pixels):
-        answers = network(pixels, training=False)
-        return answers if names_of(model) else {"outputs": answers}
+        outputs = network(pixels, training=False)
+        return outputs if names_of(model) else {"outputs": outputs}
 
     def encoded_images(encoded_images):
         return pixels(tf.map_fn(read, encoded_images, fn_output_signature=tf.TensorSpec(shape, tf.float32)))

@@ -80,13 +80,13 @@ def verify(
     expected = by_name(model.predict(images.astype("float32"), batch_size=32, verbose=0))
     if found.keys() != expected.keys():
         raise ValueError(f"{path} has {_named(found)} where the model has {_named(expected)}: is it this model's?")
-    for name, answer in expected.items():
-        if found[name].shape != answer.shape:
+    for name, output in expected.items():
+        if found[name].shape != output.shape:
             which = f" for {name!r}" * bool(name)
             raise ValueError(
-                f"{path} gives {found[name].shape}{which} where the model gives {answer.shape}: is it this model's?"
+                f"{path} gives {found[name].shape}{which} where the model gives {output.shape}: is it this model's?"
             )
-    differences = {name: difference(found[name], answer) for name, answer in expected.items()}
+    differences = {name: difference(found[name], output) for name, output in expected.items()}
     decided = {
         name: (kind.decisions(expected[name]), kind.decisions(found[name])) for name, kind in meaning.items() if kind
     }
@@ -101,9 +101,9 @@ def verify(
     )
 
 
-def _named(answers) -> str:
+def _named(outputs) -> str:
     """The names of outputs, for messages."""
-    return "one output without a name" if "" in answers else f"the outputs {', '.join(map(repr, answers))}"
+    return "one output without a name" if "" in outputs else f"the outputs {', '.join(map(repr, outputs))}"
 
 
 def checked_labels(output: Output | None, model, labels, count: int) -> np.ndarray:

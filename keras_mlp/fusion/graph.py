@@ -112,8 +112,8 @@ class Graph:
         for call in self.calls:
             for tensor in call.inputs:
                 consumers[id(tensor)].append(call)
-        for answer in _tensors(self.output):
-            consumers[id(answer)].append(None)
+        for tensor in _tensors(self.output):
+            consumers[id(tensor)].append(None)
         return producers, consumers, counts
 
     def producer(self, tensor) -> Call | None:
@@ -143,7 +143,7 @@ class Graph:
         by = {id(call.outputs[0]): call.inputs[0]}
         for other in self.calls:
             other.substitute(by)
-        self.output = _mapped(lambda answer: by.get(id(answer), answer), self.output)
+        self.output = _mapped(lambda tensor: by.get(id(tensor), tensor), self.output)
         self.changed()
 
     def insert_before(self, call, draft, output):

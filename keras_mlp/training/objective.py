@@ -144,10 +144,6 @@ class Objective:
         """Return those of the measures that are among the names of a history or a log."""
         return [measure for measure in self.measures if measure.key in names or f"val_{measure.key}" in names]
 
-    def reported(self, names) -> list[Measure]:
-        """Return the measures that the report's table has, of those in a history."""
-        return self.shown(names)
-
     def score(self, names) -> Measure | None:
         """Return what chooses the best epoch, if it is among the names of a history; else the loss does."""
         return next(iter(self.shown(names)), None)

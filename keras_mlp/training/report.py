@@ -24,7 +24,7 @@ def text(model, train, validation, recipe, history, settings, objective: Objecti
     measured = f", {validation.examples:,} to measure on" if validation else ""
     classes = f", {len(train.classes)} classes" if train.classes else ""
     seconds = terminal.duration(sum(history["seconds"]))
-    measures = objective.reported(history)
+    measures = objective.shown(history)
     titles = ["loss", *(measure.title for measure in measures)]
     titles += [f"validation {title}" for title in titles]
     rows = "\n".join(_row(word, epoch, history, measures) for word, epoch in (("best", best), ("last", last)))

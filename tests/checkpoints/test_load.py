@@ -32,7 +32,7 @@ def test_both_layouts_are_recognised_by_their_tensors(case):
     assert f"{len(case.tensors)} variables loaded from a dictionary (mlp_mixer/{case.layout})" in str(report)
 
 
-def test_every_kind_of_file_gives_the_same_answer(tmp_path):
+def test_every_kind_of_file_gives_the_same_model(tmp_path):
     """The published npz, our own file, safetensors, Keras' weights: recognised by content, not by name."""
     expected = golden.build(FLAX)
     np.savez(tmp_path / "published.npz", **FLAX.state_dict())

@@ -30,7 +30,7 @@ def mirror(server, cache, published, monkeypatch):
     return server
 
 
-def test_the_published_file_is_fetched_converted_once_and_answers_like_the_reference(mirror, cache):
+def test_the_published_file_is_fetched_converted_once_and_computes_like_the_reference(mirror, cache):
     options = dict(include_preprocessing=False, classifier_activation=None)
     model = keras_mlp.MLPMixerS32(**options)
     assert CASE.error(model(CASE.images())) < 1e-3

@@ -46,7 +46,7 @@ def test_the_same_grid_changes_nothing():
 
 
 @GRIDS
-def test_a_linear_layer_keeps_its_answer_to_a_constant(old, new):
+def test_a_linear_layer_keeps_its_output_for_a_constant(old, new):
     """W' = U W D, b' = U b: a constant map gives the old answer, spread over the new grid."""
     rng = np.random.RandomState(0)
     n, m = np.prod(old), np.prod(new)
@@ -70,14 +70,14 @@ def test_an_enlarged_image_keeps_its_features_at_every_position(size):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 32)])
-def test_a_constant_image_keeps_its_answer(size):
+def test_a_constant_image_keeps_its_output(size):
     model = golden.build(TIMM)
     before, after = model(np.full((1, 32, 32, 3), 0.7)), keras_mlp.resize(model, size)(np.full((1, *size, 3), 0.7))
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 32)])
-def test_the_first_token_mixing_keeps_its_answer_to_a_constant_on_smaller_grids(size):
+def test_the_first_token_mixing_keeps_its_output_for_a_constant_on_smaller_grids(size):
     model = golden.build(TIMM)
     first = model.get_layer("blocks_0_token_mixing").output
     mixing = keras.Model(model.input, first)

@@ -39,7 +39,7 @@ def refused(read, path, message):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_damaged_files_of_every_format_are_answered_by_tensors_or_one_kind_of_error(tmp_path):
+def test_damaged_files_of_every_format_give_tensors_or_one_kind_of_error(tmp_path):
     paths = os.pathsep.join(map(str, (HERE.parents[1], HERE.parent)))
     words = [sys.executable, str(HERE / "mutations.py"), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})

@@ -86,13 +86,13 @@ def brightness(tmp_path_factory):
 
 
 def test_evaluate_and_export_follow_the_names(command, brightness, tmp_path):
-    answer = command("evaluate", f"--model={brightness / 'best.keras'}", f"--dataset={brightness / 'data'}")
-    assert answer.rows == [{"images": 12, "top1": 1.0, "top5": 1.0}], answer.err
+    result = command("evaluate", f"--model={brightness / 'best.keras'}", f"--dataset={brightness / 'data'}")
+    assert result.rows == [{"images": 12, "top1": 1.0, "top5": 1.0}], result.err
     words = [f"--representative={brightness / 'data'}", "--precision=int8", "--max_accuracy_drop=1"]
     file = tmp_path / "model.tflite"
-    answer = command("export", f"--model={brightness / 'best.keras'}", f"--output={file}", *words)
-    assert answer.code == 0 and "the model's 1.0000" in answer.out, answer.err
+    result = command("export", f"--model={brightness / 'best.keras'}", f"--output={file}", *words)
+    assert result.code == 0 and "the model's 1.0000" in result.out, result.err
     assert command("evaluate", f"--model={file}", f"--dataset={brightness / 'data'}").code == 0
     (brightness / "data" / "test" / "11").rename(brightness / "data" / "test" / "eleven")
-    answer = command("evaluate", f"--model={brightness / 'best.keras'}", f"--dataset={brightness / 'data'}")
-    assert answer.code == 1 and "does not know eleven" in answer.err
+    result = command("evaluate", f"--model={brightness / 'best.keras'}", f"--dataset={brightness / 'data'}")
+    assert result.code == 1 and "does not know eleven" in result.err

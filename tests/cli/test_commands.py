@@ -74,21 +74,21 @@ def pictures(tmp_path, picture):
 
 
 def test_predict_names_what_it_cannot_read_and_goes_on(command, tiny, pictures):
-    answer = command("predict", f"--model={tiny}", "--batch_size=2", pictures, "nowhere.png")
-    assert answer.code == 1
-    assert [row["file"] for row in answer.rows] == [
+    result = command("predict", f"--model={tiny}", "--batch_size=2", pictures, "nowhere.png")
+    assert result.code == 1
+    assert [row["file"] for row in result.rows] == [
         str(pictures / name) for name in ("b.jpg", "deep/c.bmp", "deep/er/a.png")
     ]
-    *errors, summary = answer.err.splitlines()
+    *errors, summary = result.err.splitlines()
     assert len(errors) == 3 and summary == "keras-mlp: 3 of 6 files could not be read"
     for name, line in zip(("half.jpg", "notes.txt", "nowhere.png"), sorted(errors), strict=True):
         assert name in line
 
 
 def test_predict_gives_the_scores_of_the_model(command, tiny, picture):
-    answer = command("predict", f"--model={tiny}", "--top=2", picture)
-    (row,) = answer.rows
-    assert answer.code == 0 and not answer.err
+    result = command("predict", f"--model={tiny}", "--top=2", picture)
+    (row,) = result.rows
+    assert result.code == 0 and not result.err
     grey = np.full((1, 32, 32, 3), 128, "float32")
     expected = keras.models.load_model(tiny).predict(grey, verbose=0)[0]
     best = np.argsort(-expected)[:2]
@@ -98,18 +98,18 @@ def test_predict_gives_the_scores_of_the_model(command, tiny, picture):
 
 def test_predict_takes_another_image_size(command, tiny, picture):
     assert command("predict", f"--model={tiny}", "--image_size=48,64", picture).code == 0
-    answer = command("predict", f"--model={tiny}", "--image_size=30", picture)
-    assert answer.code == 1 and "multiple of the patch size 8" in answer.err
+    result = command("predict", f"--model={tiny}", "--image_size=30", picture)
+    assert result.code == 1 and "multiple of the patch size 8" in result.err
 
 
 def test_export_then_predict_and_benchmark_the_file(command, tiny, pictures, tmp_path):
     for precision in ("float32", "int8"):
         file = tmp_path / f"{precision}.tflite"
-        answer = command(
+        result = command(
             "export", f"--model={tiny}", f"--output={file}", f"--precision={precision}", f"--representative={pictures}"
         )
-        assert answer.code == 0 and f"{precision}, " in answer.out
-        assert "on 3 representative images: the same class for " in answer.out
+        assert result.code == 0 and f"{precision}, " in result.out
+        assert "on 3 representative images: the same class for " in result.out
     (keras_row,) = command("predict", f"--model={tiny}", pictures / "b.jpg").rows
     (file_row,) = command("predict", f"--model={tmp_path / 'float32.tflite'}", pictures / "b.jpg").rows
     assert [p["score"] for p in file_row["predictions"]] == pytest.approx(
@@ -149,15 +149,15 @@ def test_export_measures_what_int8_costs(command, tiny, tmp_path):
                 pixels = random.integers(0, 256, (32, 32, 3))
                 keras.utils.save_img(tmp_path / "insects" / part / name / f"{i}.png", pixels, scale=False)
     words = ["export", f"--model={tiny}", f"--output={tmp_path}/tiny.tflite", f"--representative={tmp_path}/insects"]
-    answer = command(*words, "--precision=int8", "--max_accuracy_drop=1", "--layer_errors")
-    assert answer.code == 0 and "on 6 evaluation images" in answer.out and "kept in float: none" in answer.out
-    header, *rows = answer.out[answer.out.index("layer  ") :].splitlines()
+    result = command(*words, "--precision=int8", "--max_accuracy_drop=1", "--layer_errors")
+    assert result.code == 0 and "on 6 evaluation images" in result.out and "kept in float: none" in result.out
+    header, *rows = result.out[result.out.index("layer  ") :].splitlines()
     assert header.split() == ["layer", "error", "in", "%", "in", "its", "operator"]
     errors = [float(row.split()[1]) for row in rows]
     assert len(errors) > 5 and errors == sorted(errors, reverse=True)
     for flag in ("--max_accuracy_drop=0.1", "--layer_errors"):
-        answer = command(*words, flag)
-        assert answer.code == 2 and "go with --precision=int8" in answer.err
+        result = command(*words, flag)
+        assert result.code == 2 and "go with --precision=int8" in result.err
     assert command(*words, "--precision=int8", "--max_accuracy_drop=5").code == 2
 
 
@@ -172,21 +172,21 @@ def test_a_pyramid_is_exported_and_is_no_classifier(command, tiny, pictures, tmp
 
 
 def test_export_to_onnx_and_to_a_saved_model(command, tiny, tmp_path):
-    answer = command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx")
-    assert answer.code == 0 and "on 16 random images: largest difference" in answer.out
-    assert "fused" not in answer.out
+    result = command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx")
+    assert result.code == 0 and "on 16 random images: largest difference" in result.out
+    assert "fused" not in result.out
     assert "fused: " in command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx", "--fuse").out
-    answer = command("export", f"--model={tiny}", f"--output={tmp_path}/served")
-    assert answer.code == 0 and (tmp_path / "served" / "saved_model.pb").is_file()
+    result = command("export", f"--model={tiny}", f"--output={tmp_path}/served")
+    assert result.code == 0 and (tmp_path / "served" / "saved_model.pb").is_file()
 
 
-def test_export_of_the_fused_model_answers_alike(command, tiny, tmp_path):
+def test_export_of_the_fused_model_computes_alike(command, tiny, tmp_path):
     picture = tmp_path / "noise.png"  # an even grey would be all rounding error to layer norm
     keras.utils.save_img(picture, np.random.default_rng(0).integers(0, 256, (32, 32, 3)), scale=False)
     for flags, said in (((), ", fused, "), (("--nofuse",), ", not fused, ")):
         file = tmp_path / f"model{''.join(flags)}.tflite"
-        answer = command("export", f"--model={tiny}", f"--output={file}", *flags)
-        assert answer.code == 0 and said in answer.out
+        result = command("export", f"--model={tiny}", f"--output={file}", *flags)
+        assert result.code == 0 and said in result.out
     answers = [
         command("predict", f"--model={tmp_path}/model{flag}.tflite", picture).rows[0] for flag in ("", "--nofuse")
     ]
@@ -211,9 +211,9 @@ def published(tmp_path_factory):
 
 def test_convert_writes_what_loads_to_the_same_weights(command, published, tmp_path):
     output = tmp_path / "mixer.safetensors"
-    answer = command("convert", published, "--model=mlp_mixer_s32", f"--output={output}")
-    assert answer.code == 0
-    assert "npz, layout mlp_mixer/flax, 102 tensors, 7 classes" in answer.out and "102 variables" in answer.out
+    result = command("convert", published, "--model=mlp_mixer_s32", f"--output={output}")
+    assert result.code == 0
+    assert "npz, layout mlp_mixer/flax, 102 tensors, 7 classes" in result.out and "102 variables" in result.out
     assert readers.read(output).metadata["activation"] == "gelu_tanh"
     models = [keras_mlp.MLPMixerS32(weights=str(path), classes=7) for path in (published, output)]
     for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
@@ -222,8 +222,8 @@ def test_convert_writes_what_loads_to_the_same_weights(command, published, tmp_p
 
 def test_convert_refuses_what_does_not_fit(command, published, tmp_path):
     output = tmp_path / "mixer.safetensors"
-    answer = command("convert", published, "--model=mlp_mixer_s16", f"--output={output}")
-    assert answer.code == 1 and "stem/kernel is (32, 32, 3, 512) in the checkpoint" in answer.err
-    answer = command("convert", published, "--model=mlp_mixer_s32", "--image_size=64", f"--output={output}")
-    assert answer.code == 1 and "--image_size" in answer.err
+    result = command("convert", published, "--model=mlp_mixer_s16", f"--output={output}")
+    assert result.code == 1 and "stem/kernel is (32, 32, 3, 512) in the checkpoint" in result.err
+    result = command("convert", published, "--model=mlp_mixer_s32", "--image_size=64", f"--output={output}")
+    assert result.code == 1 and "--image_size" in result.err
     assert not output.exists()

@@ -39,8 +39,8 @@ def test_predict_gives_the_probabilities_of_every_ending(command, tmp_path, kind
         )
         assert [row["predictions"][0]["id"] for row in (above, below)] == ["0", "1"]
     if kind == EXCLUSIVE:
-        answer = command("predict", f"--model={file}", "--threshold=0.5", picture)
-        assert answer.code == 2 and "--threshold goes with" in answer.err
+        outcome = command("predict", f"--model={file}", "--threshold=0.5", picture)
+        assert outcome.code == 2 and "--threshold goes with" in outcome.err
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,8 +82,8 @@ def test_a_file_that_tells_nonsense_of_its_output_is_refused(command, tmp_path, 
     for told in ({"kind": "fuzzy"}, [], {"kind": "exclusive", "activation": "softmax"}):
         file.write_bytes(content[: content.index(b"PK\x03\x04")])
         export.attach_metadata(file, {"output": told})
-        answer = command("predict", f"--model={file}", picture)
-        assert answer.code == 1 and len(answer.err.splitlines()) == 1 and "Traceback" not in answer.err
+        outcome = command("predict", f"--model={file}", picture)
+        assert outcome.code == 1 and len(outcome.err.splitlines()) == 1 and "Traceback" not in outcome.err
 
 
 TRAIN = ("train", "--model=mlp_mixer", "--image_size=8", "--recipe=digits", "--precision=float32", "--batch_size=16")
@@ -101,9 +101,9 @@ def test_a_multi_label_model_is_trained_measured_used_and_exported(command, tmp_
         table.append(",".join([f"{number}.png", *map(str, truth)]))
     (colours / "labels.csv").write_text("\n".join(table))
 
-    answer = command(*TRAIN, SMALL, "--multi_label", "--check_data", f"--dataset={colours}", f"--output={run}")
-    assert answer.code == 0, answer.err
-    assert f"{run}/best.keras: mean average precision " in answer.out and "validation loss" in answer.out
+    outcome = command(*TRAIN, SMALL, "--multi_label", "--check_data", f"--dataset={colours}", f"--output={run}")
+    assert outcome.code == 0, outcome.err
+    assert f"{run}/best.keras: mean average precision " in outcome.out and "validation loss" in outcome.out
     assert "| epoch | loss | mean average precision |" in (run / "report.md").read_text()
     assert (run / "classes.txt").read_text().split() == ["red", "green", "blue"]
     last = keras.models.load_model(run / "last.keras")
@@ -128,10 +128,10 @@ def test_a_multi_label_model_is_trained_measured_used_and_exported(command, tmp_
         (row,) = command("predict", f"--model={run / file}", "--threshold=0.0001", colours / "5.png").rows
         assert {found["class"] for found in row["predictions"][:2]} == {"red", "blue"}
     assert measured[0] == pytest.approx(measured[1], abs=0.1)
-    answer = command(*TRAIN, SMALL, f"--dataset={colours}", f"--output={tmp_path / 'other'}")
-    assert answer.code == 1 and "--multi_label" in answer.err and not (tmp_path / "other").exists()
-    answer = command(*TRAIN, SMALL, "--multi_label", "--weights=x.npz", f"--dataset={colours}", f"--output={run}")
-    assert answer.code == 2 and "add --new_head" in answer.err
+    outcome = command(*TRAIN, SMALL, f"--dataset={colours}", f"--output={tmp_path / 'other'}")
+    assert outcome.code == 1 and "--multi_label" in outcome.err and not (tmp_path / "other").exists()
+    outcome = command(*TRAIN, SMALL, "--multi_label", "--weights=x.npz", f"--dataset={colours}", f"--output={run}")
+    assert outcome.code == 2 and "add --new_head" in outcome.err
 
 
 def test_two_classes_are_trained_with_one_unit(command, tmp_path):
@@ -141,22 +141,22 @@ def test_two_classes_are_trained_with_one_unit(command, tmp_path):
             pixels = np.full((9, 9, 3), level + number)
             keras.utils.save_img(tmp_path / "two" / name / f"{number}.png", pixels, scale=False)
     words = [*TRAIN, f"--dataset={tmp_path / 'two'}"]
-    answer = command(*words, f"{SMALL},classes=1", f"--output={tmp_path / 'refused'}")
-    assert answer.code == 1 and "classes=2, or with classes=1 and classifier_activation" in answer.err
+    outcome = command(*words, f"{SMALL},classes=1", f"--output={tmp_path / 'refused'}")
+    assert outcome.code == 1 and "classes=2, or with classes=1 and classifier_activation" in outcome.err
     assert not (tmp_path / "refused").exists()
 
     run = tmp_path / "run"
-    answer = command(*words, f"{SMALL},classes=1,classifier_activation=sigmoid", f"--output={run}")
-    assert answer.code == 0, answer.err
-    assert "best.keras: accuracy " in answer.out
+    outcome = command(*words, f"{SMALL},classes=1,classifier_activation=sigmoid", f"--output={run}")
+    assert outcome.code == 0, outcome.err
+    assert "best.keras: accuracy " in outcome.out
     (result,) = command("evaluate", f"--model={run / 'best.keras'}", f"--dataset={tmp_path / 'two'}").rows
     assert result["accuracy"] == result["auc"] == 1
     for name in ("dark", "light"):
         (row,) = command("predict", f"--model={run / 'best.keras'}", tmp_path / "two" / name / "3.png").rows
         first, second = row["predictions"]
         assert first["class"] == name and first["score"] + second["score"] == pytest.approx(1, abs=1e-5)
-    answer = command("predict", f"--model={run / 'best.keras'}", "--threshold=1", tmp_path / "two")
-    assert answer.code == 2
+    outcome = command("predict", f"--model={run / 'best.keras'}", "--threshold=1", tmp_path / "two")
+    assert outcome.code == 2
 
 
 def test_a_table_of_one_class_is_as_good_as_two_classes(command, tmp_path):
@@ -191,7 +191,7 @@ def test_a_multi_label_model_is_measured_on_data_of_one_class_an_image_too(comma
     model.save(tmp_path / "model.keras")
     words = ["evaluate", f"--model={tmp_path / 'model.keras'}", f"--dataset={tmp_path / 'pure'}", "--split=all"]
     assert command(*words).rows == [{"images": 6, "top1": 1.0}]
-    answer = command(*words, "--threshold=0.4")
-    assert answer.code == 2 and "--threshold has no meaning" in answer.err
-    answer = command(*words, "--multi_label")
-    assert answer.code == 1 and "There is no labels.csv in" in answer.err
+    outcome = command(*words, "--threshold=0.4")
+    assert outcome.code == 2 and "--threshold has no meaning" in outcome.err
+    outcome = command(*words, "--multi_label")
+    assert outcome.code == 1 and "There is no labels.csv in" in outcome.err

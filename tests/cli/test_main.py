@@ -21,18 +21,18 @@ def test_every_file_in_commands_is_a_command():
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
 def test_help_lists_the_commands(command, words):
-    answer = command(*words)
-    assert answer.code == 0 and not answer.err
+    result = command(*words)
+    assert result.code == 0 and not result.err
     for name in main.COMMANDS:
-        assert f"\n  {name} " in answer.out
+        assert f"\n  {name} " in result.out
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_help_on_a_command_shows_its_own_flags_only(command, name):
-    answer = command(name, "--help")
-    assert answer.code == 0 and answer.out == command("help", name).out
-    assert f"Usage: keras-mlp {name}" in answer.out and "--verbose" in answer.out
-    assert "TODO" not in answer.out and "logtostderr" not in answer.out and "flagfile" not in answer.out
+    result = command(name, "--help")
+    assert result.code == 0 and result.out == command("help", name).out
+    assert f"Usage: keras-mlp {name}" in result.out and "--verbose" in result.out
+    assert "TODO" not in result.out and "logtostderr" not in result.out and "flagfile" not in result.out
 
 
 def test_help_states_choices_and_defaults(command):
@@ -70,10 +70,10 @@ def test_help_states_choices_and_defaults(command):
     ],
 )
 def test_mistakes_in_the_command_line(command, words, told):
-    answer = command(*words)
-    assert answer.code == 2 and not answer.out
-    assert answer.err.startswith("keras-mlp: ") and answer.err.count("\n") == 1
-    assert told in answer.err
+    result = command(*words)
+    assert result.code == 2 and not result.out
+    assert result.err.startswith("keras-mlp: ") and result.err.count("\n") == 1
+    assert told in result.err
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_mistakes_in_the_command_line(command, words, told):
     ],
 )
 def test_failures_take_one_line_and_no_traceback(command, words, told):
-    answer = command(*words)
-    assert answer.code == 1 and not answer.out
-    assert answer.err.count("\n") == 1 and told in answer.err and "Traceback" not in answer.err
+    result = command(*words)
+    assert result.code == 1 and not result.out
+    assert result.err.count("\n") == 1 and told in result.err and "Traceback" not in result.err
 
 
 def test_verbose_shows_where_it_failed(command):
-    answer = command("info", "mlp_mixer_b61", "--verbose")
-    assert answer.code == 1 and "Traceback" in answer.err
+    result = command("info", "mlp_mixer_b61", "--verbose")
+    assert result.code == 1 and "Traceback" in result.err
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(lau
     assert len(others) == 3 and all("%" in line for line in others), shown
 
 
-def test_ctrl_c_is_answered_in_one_line(launcher, tiny, picture):
+def test_ctrl_c_ends_in_one_line(launcher, tiny, picture):
     words = [*launcher, "predict", "--batch_size=1", f"--model={tiny}", *[picture] * 20_000]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     # A shell starts its background jobs with Ctrl-C ignored, and these tests may be one.

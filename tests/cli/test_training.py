@@ -24,7 +24,7 @@ def data_dir(tmp_path_factory):
 
 def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_path):
     run = tmp_path / "run"
-    answer = command(
+    outcome = command(
         *TRAIN,
         "--epochs=3",
         "--batch_size=128",
@@ -33,13 +33,13 @@ def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_
         f"--output={run}",
         data_dir,
     )
-    assert answer.code == 0, answer.err
+    assert outcome.code == 0, outcome.err
     recipe = json.loads((run / "recipe.json").read_text())
     assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"], recipe["mixup"]) == (3, 128, 0.01, 0.1)
     with open(run / "log.csv") as file:
         best = max(float(row["val_top1"]) for row in csv.DictReader(file))
     assert best > 0.2
-    assert f"best.keras: top-1 {100 * best:.2f} % of 359 images" in answer.out
+    assert f"best.keras: top-1 {100 * best:.2f} % of 359 images" in outcome.out
 
     (result,) = command("evaluate", f"--model={run / 'best.keras'}", "--dataset=digits", data_dir).rows
     assert result["images"] == 359 and result["top1"] == pytest.approx(best)
@@ -74,8 +74,8 @@ def test_train_then_evaluate_predict_and_export(command, data_dir, picture, tmp_
     ],
 )
 def test_mistakes_are_told_in_one_line(command, data_dir, tmp_path, words, code, told):
-    answer = command(*TRAIN, *words, "--epochs=1", f"--output={tmp_path / 'run'}", data_dir)
-    assert answer.code == code and told in answer.err.splitlines()[-1] and "Traceback" not in answer.err
+    outcome = command(*TRAIN, *words, "--epochs=1", f"--output={tmp_path / 'run'}", data_dir)
+    assert outcome.code == code and told in outcome.err.splitlines()[-1] and "Traceback" not in outcome.err
     assert not (tmp_path / "run").exists()
 
 
@@ -88,8 +88,8 @@ def test_a_student_learns_from_a_teacher_in_a_file(command, data_dir, tmp_path):
     teacher.save(tmp_path / "teacher.keras")
     words = [*TRAIN, f"--teacher={tmp_path / 'teacher.keras'}", "--epochs=1", "--learning_rate=0.02", data_dir]
     words += [f"--output={tmp_path / 'run'}", "--distillation=soft", "--temperature=0.1"]
-    answer = command(*words, "--teacher-share=1")
-    assert answer.code == 0, answer.err
+    outcome = command(*words, "--teacher-share=1")
+    assert outcome.code == 0, outcome.err
     student = keras.models.load_model(tmp_path / "run" / "best.keras")
     pixels = np.random.default_rng(0).uniform(0, 255, (20, 8, 8, 3))
     assert (student.predict(pixels, verbose=0).argmax(-1) == 7).all()
@@ -107,12 +107,13 @@ def test_a_classifier_begins_with_what_was_learnt_without_labels(command, data_d
     learnt = command("pretrain", *TRAIN[1:], *method, f"--output={tmp_path / 'learnt'}", data_dir)
     assert learnt.code == 0, learnt.err
     assert "contrastive loss" in learnt.out
+    assert "| epoch | loss | validation loss | file |" in (tmp_path / "learnt" / "report.md").read_text()
     encoder = keras.models.load_model(tmp_path / "learnt" / "last.keras")
     weights = tmp_path / "learnt" / "encoder.safetensors"
     words = [f"--weights={weights}", "--new_head", "--learning_rate=1e-12", "--change=final_learning_rate=0.0"]
     words += ["--epochs=1", "--warmup_epochs=0"]
-    answer = command(*TRAIN, *words, f"--output={tmp_path / 'run'}", data_dir)
-    assert answer.code == 0, answer.err
+    outcome = command(*TRAIN, *words, f"--output={tmp_path / 'run'}", data_dir)
+    assert outcome.code == 0, outcome.err
     classifier = keras.models.load_model(tmp_path / "run" / "last.keras")
     for old, new in zip(encoder.get_weights(), classifier.get_weights(), strict=False):
         np.testing.assert_allclose(old, new, atol=1e-6)
@@ -132,8 +133,8 @@ def test_rematerialised_mlps_change_nothing_but_the_memory(command, data_dir, tm
     method += {"train": ["--learning_rate=1"], "pretrain": ["--learning_rate=0.1", "--dim=8", "--hidden=16"]}[task]
     for name, folder in folders.items():
         words = [task, *TRAIN[1:], *method, f"--output={folder}", data_dir]
-        answer = command(*words, *(["--remat"] if name == "remat" else []))
-        assert answer.code == 0, answer.err
+        outcome = command(*words, *(["--remat"] if name == "remat" else []))
+        assert outcome.code == 0, outcome.err
         assert bool(recomputed) == (name == "remat")
     kept, remat = (keras.models.load_model(folder / "last.keras").get_weights() for folder in folders.values())
     for one, other in zip(kept, remat, strict=True):
@@ -151,14 +152,14 @@ def test_broken_images_are_reported_before_skipped_while_and_named_after_trainin
     (tmp_path / "pictures" / "dark" / "notes.txt").write_text("no picture")
     words = ["train", "--model=mlp_mixer", "--config=patch_size=4,dim=8,depth=1", "--recipe=digits", "--image_size=8"]
     words += [f"--dataset={tmp_path / 'pictures'}", "--split=all", "--validation=none", "--batch_size=20", "--epochs=2"]
-    answer = command(*words, "--check-data", "--broken_share=0.02", f"--output={tmp_path / 'run'}")
-    assert answer.code == 0, answer.err
-    assert "81 images of 2 classes, 40 to 41 each\n  dark 41, light 40\n  1 unreadable" in answer.out
+    outcome = command(*words, "--check-data", "--broken_share=0.02", f"--output={tmp_path / 'run'}")
+    assert outcome.code == 0, outcome.err
+    assert "81 images of 2 classes, 40 to 41 each\n  dark 41, light 40\n  1 unreadable" in outcome.out
     report = (tmp_path / "run" / "report.md").read_text()
-    assert "1 of 81 images cannot be read: " in answer.out and "dark/no.png: not an image" in answer.out
+    assert "1 of 81 images cannot be read: " in outcome.out and "dark/no.png: not an image" in outcome.out
     assert "no.png" in report and "no.png: not an image" in report
     told = f"1 file is left out: 1 not an image ({tmp_path}/pictures/dark/notes.txt)"
-    assert answer.out.count(told) == 2 and told in report  # once by the check, and once in the log
+    assert outcome.out.count(told) == 2 and told in report  # once by the check, and once in the log
 
     (tmp_path / "pictures" / "light" / "no.png").write_bytes(b"no picture")
     refused = command(*words, f"--output={tmp_path / 'other'}")
@@ -168,8 +169,8 @@ def test_broken_images_are_reported_before_skipped_while_and_named_after_trainin
 
 
 def test_evaluate_refuses_data_of_other_classes(command, data_dir, tiny):
-    answer = command("evaluate", f"--model={tiny}", "--dataset=digits", data_dir)
-    assert answer.code == 1 and "digits has 10 classes" in answer.err
+    outcome = command("evaluate", f"--model={tiny}", "--dataset=digits", data_dir)
+    assert outcome.code == 1 and "digits has 10 classes" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -188,14 +189,14 @@ def test_what_training_starts_from_is_looked_for_before_the_data(command, cache,
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("KERAS_MLP_MIRROR", str(tmp_path / "empty"))
     folder = tmp_path / "data"
-    answer = command(*words, "--model=mlp_mixer_s32", "--dataset=digits", f"--data_dir={folder}", "--output=run")
-    assert answer.code == 1 and answer.err.count("\n") == 1 and told in answer.err
+    outcome = command(*words, "--model=mlp_mixer_s32", "--dataset=digits", f"--data_dir={folder}", "--output=run")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1 and told in outcome.err
     assert not folder.exists()
 
 
 def test_too_few_images_for_the_recipe_are_told_with_what_to_do(command, data_dir, tmp_path):
     words = ["--model=mlp_mixer_s32", "--dataset=digits", "--split=train[:288]", "--recipe=published"]
-    answer = command("train", *words, data_dir, f"--output={tmp_path / 'run'}")
-    assert answer.code == 1 and not answer.out
+    outcome = command("train", *words, data_dir, f"--output={tmp_path / 'run'}")
+    assert outcome.code == 1 and not outcome.out
     for part in ("has 288 images, too few for one batch of 4096", "--batch_size=32", "--recipe=finetune"):
-        assert part in answer.err
+        assert part in outcome.err

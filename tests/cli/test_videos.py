@@ -60,12 +60,12 @@ def write_frames(folder, frames):
     return folder
 
 
-def test_a_video_is_one_answer_whether_a_file_or_a_folder_of_frames(command, mover, tmp_path):
+def test_a_video_is_one_prediction_whether_a_file_or_a_folder_of_frames(command, mover, tmp_path):
     frames = brightening(24)
     file, folder = write_video(tmp_path / "clip.mp4", frames), write_frames(tmp_path / "clip", frames)
-    answer = command("predict", f"--model={mover}", file, folder)
-    assert answer.code == 0 and not answer.err
-    by_file, by_folder = answer.rows
+    result = command("predict", f"--model={mover}", file, folder)
+    assert result.code == 0 and not result.err
+    by_file, by_folder = result.rows
     assert (by_file["file"], by_folder["file"]) == (str(file), str(folder))
     for one, other in zip(by_file["predictions"], by_folder["predictions"], strict=True):
         assert one["id"] == other["id"] and one["score"] == pytest.approx(other["score"], abs=0.02)
@@ -83,10 +83,10 @@ def test_what_cannot_be_read_is_named_and_the_others_are_classified(command, mov
     (folder / "notes.txt").write_text("not a video")
     (folder / ".hidden.mp4").write_text("not seen")
     (write_frames(folder / "c", brightening(4)) / "frame_0.png").write_bytes(b"broken")
-    answer = command("predict", f"--model={mover}", folder, "nowhere.mp4")
-    assert answer.code == 1
-    assert [row["file"] for row in answer.rows] == [str(folder / "a.mp4"), str(folder / "b")]
-    *errors, summary = answer.err.splitlines()
+    result = command("predict", f"--model={mover}", folder, "nowhere.mp4")
+    assert result.code == 1
+    assert [row["file"] for row in result.rows] == [str(folder / "a.mp4"), str(folder / "b")]
+    *errors, summary = result.err.splitlines()
     assert summary == "keras-mlp: 4 of 6 files could not be read"
     for name, told in {"c": "frame_0.png: not an image", "half.mp4": "broken", "notes.txt": "not a video"}.items():
         assert any(f"{folder / name}: " in line and told in line for line in errors), errors
@@ -144,10 +144,10 @@ def test_of_a_video_nothing_but_its_file_is_opened(command, mover, served, tmp_p
     os.symlink(folder, folder / "again")
     os.mkfifo(folder / "pipe.mp4")
     whole = write_video(folder / "whole.mp4", brightening(6))
-    answer = command("predict", f"--model={mover}", folder)
+    result = command("predict", f"--model={mover}", folder)
     assert not requests
-    assert answer.code == 1 and [row["file"] for row in answer.rows] == [str(whole)]
-    *errors, summary = answer.err.splitlines()
+    assert result.code == 1 and [row["file"] for row in result.rows] == [str(whole)]
+    *errors, summary = result.err.splitlines()
     refused = sorted(path for path in folder.iterdir() if path.name not in ("again", "pipe.mp4", "whole.mp4"))
     assert summary == f"keras-mlp: {len(refused)} of {len(refused) + 1} files could not be read"
     for line, path in zip(errors, refused, strict=True):
@@ -219,7 +219,7 @@ def test_the_views_of_a_video_are_averaged_as_logits(command, mover, tmp_path, m
     np.testing.assert_allclose([scores[i] for i in range(3)], expected / expected.sum(), atol=1e-4)
 
 
-def test_an_exported_file_answers_like_the_model(command, mover, tmp_path):
+def test_an_exported_file_predicts_like_the_model(command, mover, tmp_path):
     folder, file = write_frames(tmp_path / "clip", brightening(8)), tmp_path / "mover.tflite"
     assert command("export", f"--model={mover}", f"--output={file}").code == 0
     (by_model,), (by_file,) = (command("predict", f"--model={model}", folder).rows for model in (mover, file))
@@ -261,8 +261,8 @@ def test_without_pyav_the_error_names_the_extra_and_frames_still_work(command, m
     frames = brightening(4)
     file, folder = write_video(tmp_path / "clip.mp4", frames), write_frames(tmp_path / "clip", frames)
     monkeypatch.setitem(sys.modules, "av", None)
-    answer = command("predict", f"--model={mover}", file)
-    assert answer.code == 1 and answer.err.endswith('pip install "keras-mlp[video]"\n')
+    result = command("predict", f"--model={mover}", file)
+    assert result.code == 1 and result.err.endswith('pip install "keras-mlp[video]"\n')
     assert command("predict", f"--model={mover}", folder).code == 0
 
 
@@ -274,10 +274,10 @@ def test_without_pyav_the_error_names_the_extra_and_frames_still_work(command, m
     ],
 )
 def test_commands_that_read_images_refuse_a_video_model(command, mover, words):
-    answer = command(*words, f"--model={mover}")
-    assert answer.code == 1 and "mover.keras takes videos, and this command reads data sets" in answer.err
+    result = command(*words, f"--model={mover}")
+    assert result.code == 1 and "mover.keras takes videos, and this command reads data sets" in result.err
 
 
 def test_training_from_the_command_line_is_of_images(command, tmp_path):
-    answer = command("train", "--model=morph_mlp_video", "--dataset=digits", f"--output={tmp_path / 'run'}")
-    assert answer.code == 1 and "morph_mlp_video takes videos" in answer.err and not (tmp_path / "run").exists()
+    result = command("train", "--model=morph_mlp_video", "--dataset=digits", f"--output={tmp_path / 'run'}")
+    assert result.code == 1 and "morph_mlp_video takes videos" in result.err and not (tmp_path / "run").exists()

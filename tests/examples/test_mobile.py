@@ -17,7 +17,7 @@ from keras_mlp.classifiers import BINARY, EXCLUSIVE, MULTI_LABEL
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "mobile" / "classify.py"
 
 
-def test_the_script_answers_without_tensorflow(tmp_path):
+def test_the_script_predicts_without_tensorflow(tmp_path):
     """A classifier of brightness, on a picture whose middle is white and whose border is black."""
     inputs = keras.Input((32, 32, 3))
     brightness = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))

@@ -37,7 +37,7 @@ INPUTS = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
 
 
 @pytest.mark.parametrize("batch_size", [1, None])
-def test_a_pyramid_answers_by_the_names_of_its_levels(pyramid, images, tmp_path, batch_size):
+def test_a_pyramid_gives_its_maps_by_the_names_of_its_levels(pyramid, images, tmp_path, batch_size):
     result = export.to_tflite(pyramid, tmp_path / "model.tflite", batch_size=batch_size, verify_with=images)
     assert set(result.verification.differences) == {"P2", "P3"}
     assert result.verification.max_difference == max(result.verification.differences.values()) < 1e-5
@@ -61,7 +61,7 @@ def test_each_quantised_level_is_scaled_back_by_its_own_step(pyramid, images, tm
     assert (len(set(steps.values())) == 2 and min(steps.values()) > 0) == (input_dtype == "int8")
 
 
-def test_a_pyramid_of_one_level_answers_by_name_too(mixer, images, tmp_path):
+def test_a_pyramid_of_one_level_gives_its_map_by_name_too(mixer, images, tmp_path):
     """As the model does. Without a dictionary a file of one output answers an array, whatever its tensor is called."""
     pyramid = keras_mlp.feature_pyramid(mixer(include_top=False))
     (level,) = pyramid.output

@@ -10,7 +10,7 @@ from keras_mlp import export
 from keras_mlp.zoo import FAMILIES
 
 
-def test_answers_like_keras_for_any_batch(mixer, images, tmp_path):
+def test_computes_like_keras_for_any_batch(mixer, images, tmp_path):
     model, path = mixer(dtype="mixed_bfloat16"), tmp_path / "model.onnx"
     assert export.to_onnx(model, path) < 1e-4
     float32 = mixer()

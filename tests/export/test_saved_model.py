@@ -26,7 +26,7 @@ print("keras_mlp" in sys.modules)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
-def test_pixels_and_jpegs_are_answered_like_keras_does(mixer, images, policy, tmp_path):
+def test_pixels_and_jpegs_give_what_keras_gives(mixer, images, policy, tmp_path):
     model, preprocessing = mixer(dtype=policy), Preprocessing(crop_pct=0.8, interpolation="bilinear")
     export.to_saved_model(model, tmp_path / "model", preprocessing)
     pixels = images[:3].astype("float32")

@@ -31,7 +31,7 @@ def exported(model, images, tmp_path_factory):
     }
 
 
-def test_float32_answers_like_keras(model, images, exported):
+def test_float32_computes_like_keras(model, images, exported):
     answers = export.Runner(exported["float32"].path)(images)
     expected = model.predict(images.astype("float32"), verbose=0)
     assert expected.std() > 0.01
@@ -231,7 +231,7 @@ def test_open_input_size_is_asked_for(images, tmp_path):
     assert result.verification.max_difference <= 1e-5
 
 
-def test_a_file_tells_what_it_takes_and_answers(model, images, exported, tmp_path):
+def test_a_file_tells_what_it_takes_and_gives(model, images, exported, tmp_path):
     classes = [f"class {i}" for i in range(10)]
     about = {"model": "mine", "licence": "Apache-2.0"}
     path = tmp_path / "model.tflite"

@@ -64,7 +64,7 @@ def test_layers_survive_their_config(case):
 
 @few
 @pytest.mark.parametrize("policy, limit", [("mixed_float16", 2e-2), ("mixed_bfloat16", 2e-1)])
-def test_half_precision_stays_near_and_the_answer_is_float32(case, policy, limit):
+def test_half_precision_stays_near_and_the_output_is_float32(case, policy, limit):
     keras.config.set_dtype_policy(policy)
     model = golden.build(case)
     answer = model(case.images())
@@ -83,7 +83,7 @@ def test_dtype_argument_sets_the_policy_of_this_model_only(case):
 
 
 @few
-def test_compiles_with_xla_and_answers_alike_in_a_batch_of_any_size(case):
+def test_compiles_with_xla_and_computes_alike_in_a_batch_of_any_size(case):
     model = golden.build(case)
     images = case.images()
     compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
@@ -235,7 +235,7 @@ def test_features_and_fused_models_are_channels_last_whatever_the_global_format_
     golden.chosen(CASES, golden.FEW, *golden.HUGE)
     + golden.chosen([case for case in TINY if case.key not in SMALL], (), *golden.HUGE),
 )
-def test_exports_to_tflite_with_builtin_operators_and_the_same_answer(case, tmp_path):
+def test_exports_to_tflite_with_builtin_operators_and_the_same_output(case, tmp_path):
     from keras_mlp import export
 
     model = golden.build(case)
@@ -280,7 +280,7 @@ FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
 
 @pytest.mark.slow
 @needs_torch
-def test_every_family_answers_trains_and_is_saved_on_pytorch(tmp_path):
+def test_every_family_predicts_trains_and_is_saved_on_pytorch(tmp_path):
     """In one process: the reference's answers, two steps of training, and the file, here and on TensorFlow."""
     code = """
 import sys, golden, keras, numpy as np

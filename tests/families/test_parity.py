@@ -46,7 +46,7 @@ def test_single_precision_computes_nearly_like_the_reference(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", golden.chosen(FULL, golden.smallest().values(), pytest.mark.huge))
-def test_published_variants_answer_like_the_reference(case):
+def test_published_variants_compute_like_the_reference(case):
     """The public builder of the variant, not the generic one; with the golden checkpoint as a user would load it."""
     double = golden.family(case) in IN_DOUBLE
     limit = 1e-5 if double else golden.limit(case)

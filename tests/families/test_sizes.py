@@ -16,7 +16,7 @@ SMALL = {golden.small(family).key for family in FAMILIES}
 
 
 @pytest.mark.parametrize("case", golden.chosen(ANY_SIZE, SMALL, *golden.HUGE))
-def test_a_model_of_unknown_size_answers_as_the_reference(case):
+def test_a_model_of_unknown_size_computes_like_the_reference(case):
     """With odd and oblong images, too, and on its way to the answer it has passed its pyramid's maps."""
     *frames, _, _, channels = case.input_shape[1:]
     model = golden.build(case, input_shape=(*frames, None, None, channels))

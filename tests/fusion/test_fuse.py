@@ -34,7 +34,7 @@ def difference(model, other, images):
 @pytest.mark.parametrize(
     "case", golden.chosen(SMALL, (*QUICK, *golden.FEW), golden.SLOW) + golden.chosen(OTHERS, (), *golden.HUGE)
 )
-def test_answers_alike_and_fusing_twice_changes_nothing(case):
+def test_computes_alike_and_fusing_twice_changes_nothing(case):
     model = golden.build(case)
     fused, report = keras_mlp.fuse(model, report=True)
     assert report.merges
@@ -185,7 +185,7 @@ def test_scales_around_a_linear_layer_across_the_positions_stay():
     assert kinds(fused) == kinds(model) and report.merges == ()
 
 
-def test_what_the_model_answers_stays():
+def test_what_the_model_computes_stays():
     model = network((5, 5, 4), layers.LayerNormalization())
     fused, report = keras_mlp.fuse(model, report=True)
     assert report.merges == () and difference(model, fused, images(model)) == 0

@@ -47,7 +47,7 @@ def test_hard_targets_are_the_teachers_decisions():
 
 
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
-def test_logits_are_had_from_every_kind_of_answer(activation):
+def test_logits_are_had_from_every_kind_of_output(activation):
     wanted, answers = distributions(3, activation)
     found = np.asarray(Output("exclusive", activation or "linear", 4).logits(answers))
     difference = found - wanted

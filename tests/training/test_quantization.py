@@ -47,7 +47,7 @@ def uneven(model):
     return model
 
 
-def test_it_answers_as_the_int8_file_will(tmp_path):
+def test_it_computes_as_the_int8_file_will(tmp_path):
     model, (images, _) = uneven(classifier()), pixels()
     export.to_tflite(model, tmp_path / "model.tflite", "int8", images, fuse=False)
     file = export.Runner(tmp_path / "model.tflite")(images.astype("float32"))

@@ -3,7 +3,6 @@
 from keras_mlp.cards import Recipe
 from keras_mlp.training.data import Data
 from keras_mlp.training.objective import Objective
-from keras_mlp.training.objectives.classification import TOP1
 
 
 class Contrastive(Objective):
@@ -37,6 +36,3 @@ class Contrastive(Objective):
 
     def loss(self, model, recipe: Recipe | None = None):
         return None
-
-    def reported(self, names):
-        return [TOP1]  # columns that the report has had from the beginning, and which stay empty

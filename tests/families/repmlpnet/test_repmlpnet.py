@@ -74,7 +74,7 @@ def test_checkpoints_of_one_form_never_load_into_the_other():
         assert "fc3/bias" in str(error.value)
 
 
-def test_tiles_in_place_are_another_answer_for_several_tiles_only():
+def test_tiles_in_place_give_another_output_for_several_tiles_only():
     for case, same in ((CASE, True), (golden.load("repmlpnet/tiny_partitions.json"), False)):
         error = case.error(golden.build(case, tiles_in_place=True)(case.images()))
         assert error < 1e-4 if same else error > 1e-2

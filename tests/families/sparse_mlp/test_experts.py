@@ -121,7 +121,7 @@ def alike(x):
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("items", experts.ITEMS)
-def test_without_a_limit_the_answer_is_the_sum_over_the_chosen_experts(x, items, k):
+def test_without_a_limit_the_output_is_the_sum_over_the_chosen_experts(x, items, k):
     """Each item's `k` largest gates, not renormalised, times those experts' answers: all experts computed densely."""
     layer = mixture(x, items=items, k=k, capacity_factor=None, dtype="float64")
     answer = np.asarray(layer(x.astype("float64")))
@@ -227,7 +227,7 @@ def test_items_must_be_of_known_number():
 
 
 @pytest.mark.slow
-def test_experts_shard_over_devices_with_the_same_answers():
+def test_experts_shard_over_devices_with_the_same_outputs():
     """Two devices on JAX, half of the experts on each: prediction and a step of training as on one."""
     code = """
 import keras, numpy as np, sys

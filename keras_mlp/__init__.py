@@ -1,6 +1,6 @@
 """Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
 
-from keras_mlp import binary, zoo
+from keras_mlp import binary, tasks, zoo
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.as_mlp import *
@@ -50,4 +50,5 @@ __all__ = [
     "model_card",
     "resize",
     "save_checkpoint",
+    "tasks",
 ]

@@ -66,6 +66,8 @@ class Family:
         recipe: the published training recipe, or `None`.
         per_stage: which arguments of its builder hold one value for each stage.
         head: what follows the trunk with `include_top=True` (see `heads.py`).
+        level_norm: the norm of each map in the authors' detectors and segmentors, a function that makes a layer of its
+            name; `None` where they have none.
     """
 
     def __init__(
@@ -81,11 +83,12 @@ class Family:
         recipe: cards.Recipe | None = None,
         per_stage: tuple[str, ...] = (),
         head: Callable = average_and_classify,
+        level_norm: Callable | None = None,
     ):
         self.name, self.title, self.paper = name, title, paper
         self.default_shape, self.classes, self.best = default_shape, classes, best
         self.preprocessing, self.recipe = preprocessing, recipe
-        self.per_stage, self.head = per_stage, head
+        self.per_stage, self.head, self.level_norm = per_stage, head, level_norm
         self.head_options = _keyword_only(inspect.signature(head).parameters.values())
         self.variants: dict[str, Variant] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}

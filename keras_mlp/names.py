@@ -63,7 +63,7 @@ class Place:
     """Where in its network a layer is.
 
     Attributes:
-        part: "stem", "block", "down", "top" or "head".
+        part: "stem", "block", "down", "top", "task" or "head".
         numbers: of a block `(i,)` or `(stage, i)`, of "down" `(stage,)`; else empty.
     """
 
@@ -77,6 +77,7 @@ _PLACES = (
     (re.compile(r"(?:stages|levels)_(\d+)_(\d+)(?:_.*)?"), "block"),
     (re.compile(r"down_(\d+)(?:_.*)?"), "down"),
     (re.compile(r"norm|level_\d+_.*"), "top"),
+    (re.compile(r"(?:neck|decoder|auxiliary)_.*"), "task"),
     (re.compile(r"head(?:_.*)?"), "head"),
 )
 

@@ -10,7 +10,7 @@ _SAMPLE = 448
 """Side in pixels to measure strides at where the model's own size is unknown: 64 * 7, so that all patches fit."""
 
 
-def feature_pyramid(model: keras.Model) -> keras.Model:
+def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
     """The feature maps of `model`, one for each of its levels.
 
     A level is what lies between two halvings of the height and width; its map is what leaves its last block, and that
@@ -26,6 +26,8 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
 
     Args:
         model: a model of this package, with or without its top, or a functional or sequential model that calls one.
+        final_norm: whether the last map leaves the norm after the last block, and not the block itself. Detectors and
+            segmentors of many families norm each map anew, without it.
 
     Returns:
         A functional `keras.Model` from the same input to `{"P2": (batch, H / 4, W / 4, C), …}`, finest first. It shares
@@ -49,8 +51,8 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
                 f"`model` must have one backbone, which it calls once. It has {_described(within)}: take the pyramid "
                 f"of the model itself. Received: {model!r}"
             )
-        return keras.Model(source, feature_pyramid(call.operation)(*call.arguments.args), name=name)
-    maps = [call for call in calls if _is_map(call, source)]
+        return keras.Model(source, feature_pyramid(call.operation, final_norm)(*call.arguments.args), name=name)
+    maps = [call for call in calls if _is_map(call, source) and (final_norm or not _is_after_blocks(call.operation))]
     if not maps:
         raise ValueError(
             f"`model` must pass through maps, of as many axes as its input. None of its {len(model.layers)} layers "
@@ -77,6 +79,11 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
 def _is_map(call, source) -> bool:
     """Whether `call` gives one tensor of as many axes as the images."""
     return len(call.outputs) == 1 and len(call.outputs[0].shape) == len(source.shape)
+
+
+def _is_after_blocks(layer) -> bool:
+    place = names.parse(layer.name)
+    return place is not None and place.part == "top"
 
 
 def _is_ours(layer) -> bool:

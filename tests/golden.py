@@ -196,6 +196,14 @@ def arguments(case: Case):
     return builder, config | {"input_shape": tuple(case.input_shape[1:]), "include_preprocessing": False}
 
 
+def compute(case: Case) -> dict:
+    """What ours computes of a case of heads, segmentors or detectors: its stored fields, each under its own key.
+
+    Works for configurations that are not among the cases too.
+    """
+    return importlib.import_module("tasks.reference").compute(case)
+
+
 def build(case: Case, load: bool = True, **options):
     """Our model for a case: from its config, loaded with its state dict, under the dtype policy in force.
 

@@ -39,6 +39,7 @@ family = Family(
     paper=Paper(
         "AS-MLP: An Axial Shifted MLP Architecture for Vision", "Lian et al.", 2021, "https://arxiv.org/abs/2107.08391"
     ),
+    level_norm=image_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="svip-lab/AS-MLP, config.py and train_scripts (stochastic depth: Tiny 0.2, Small 0.3, Base 0.5)",
@@ -250,6 +251,7 @@ family.layout(
         ("layers.{}.downsample.norm", "down_{}_norm"),
         ("layers.{}.downsample.reduction", "down_{}"),
         ("norm", "norm"),
+        ("norm{}", "level_{}_norm"),
         ("head", "head"),
     ),
 )

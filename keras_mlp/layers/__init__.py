@@ -13,6 +13,7 @@ from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.relative_positions import relative_bias, relative_index
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
+from keras_mlp.layers.resizing import AdaptiveAveragePooling, Resize, resized
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift, PixelShift
 from keras_mlp.layers.split_attention import SplitAttention
@@ -22,6 +23,9 @@ from keras_mlp.layers.token_sequence import SequenceToMap, TokenSequence
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
+    "AdaptiveAveragePooling",
+    "Resize",
+    "resized",
     "MAP_NORMS",
     "TOKEN_NORMS",
     "Activation",

@@ -22,6 +22,8 @@ def public_layers():
 
 
 EXAMPLES = {
+    layers.AdaptiveAveragePooling: dict(size=5),
+    layers.Resize: dict(factor=2, interpolation="nearest"),
     layers.Activation: dict(activation=layers.gelu),
     layers.Affine: dict(initial_scale=0.5),
     layers.AxialShift: dict(side="width", size=3, dilation=2),

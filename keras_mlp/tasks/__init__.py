@@ -1,0 +1,9 @@
+"""Dense prediction on the backbones of the zoo: semantic segmentation."""
+
+from keras_mlp.tasks.inference import segment
+from keras_mlp.tasks.losses import PixelCrossEntropy
+from keras_mlp.tasks.metrics import segmentation_scores
+from keras_mlp.tasks.semantic_fpn import SemanticFPN
+from keras_mlp.tasks.upernet import UPerNet
+
+__all__ = ["PixelCrossEntropy", "SemanticFPN", "UPerNet", "segment", "segmentation_scores"]

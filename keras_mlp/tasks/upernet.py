@@ -1,0 +1,114 @@
+"""UPerNet: a pooling pyramid on the coarsest map, a feature pyramid over all, and one classifier of the sum of both."""
+
+import keras
+from keras import layers
+
+from keras_mlp.layers import AdaptiveAveragePooling, Resize
+from keras_mlp.tasks import segmenter
+from keras_mlp.tasks.layouts import register
+from keras_mlp.tasks.segmenter import conv_unit
+
+
+def UPerNet(
+    backbone: keras.Model,
+    classes: int,
+    *,
+    channels: int = 512,
+    pool_sizes: tuple[int, ...] = (1, 2, 3, 6),
+    dropout_rate: float = 0.1,
+    auxiliary: bool = False,
+    auxiliary_channels: int = 256,
+    level_norm="published",
+    weights=None,
+    new_head: bool = False,
+    name: str = "upernet",
+) -> keras.Model:
+    """A backbone of the zoo as a segmenter with the head of UPerNet.
+
+    Source: Xiao et al. 2018, Unified Perceptual Parsing for Scene Understanding, https://arxiv.org/abs/1807.10221, in
+    the form of mmsegmentation's `UPerHead`.
+
+    Args:
+        backbone: a model of the zoo of several levels, without its top.
+        classes: number of classes, at least 2.
+        channels: width of the head.
+        pool_sizes: parts a side of the averages of the coarsest map.
+        dropout_rate: dropout before the classifiers.
+        auxiliary: whether the model has a second output for training, of a small head on the last map but one.
+        auxiliary_channels: width of that head.
+        level_norm: the norm of each of the backbone's maps: "published" for that of the family's authors, `None`, or a
+            function that makes a layer of its name.
+        weights: path of a checkpoint, such as the authors' `.pth`.
+        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
+        name: name of the model.
+
+    Returns:
+        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
+        with `auxiliary` to `{"logits": …, "auxiliary": …}`.
+
+    Raises:
+        ValueError: an argument is wrong, or the weights do not fit.
+    """
+    return segmenter.build(
+        backbone,
+        lambda maps: upernet_head(maps, channels, pool_sizes),
+        classes,
+        auxiliary=auxiliary,
+        auxiliary_channels=auxiliary_channels,
+        dropout_rate=dropout_rate,
+        level_norm=level_norm,
+        weights=weights,
+        new_head=new_head,
+        name=name,
+    )
+
+
+def upernet_head(maps, channels: int, pool_sizes=(1, 2, 3, 6)):
+    """What comes before the classifier.
+
+    Args:
+        maps: tensors `(batch, height, width, …)`, finest first.
+        channels: width of the result.
+        pool_sizes: parts a side of the averages of the coarsest map.
+
+    Returns:
+        A map at the size of the finest.
+    """
+    *finer, coarsest = maps
+    pooled = [coarsest]
+    for i, size in enumerate(pool_sizes):
+        y = conv_unit(
+            AdaptiveAveragePooling(size, name=f"decoder_pool_{i}")(coarsest), channels, 1, f"decoder_pool_{i}_conv"
+        )
+        pooled.append(Resize(name=f"decoder_pool_{i}_resize")([y, coarsest]))
+    y = layers.Concatenate(name="decoder_pool_concat")(pooled)
+    merged = [conv_unit(y, channels, 3, "decoder_bottleneck")]
+    for i, x in reversed(list(enumerate(finer))):
+        lateral = conv_unit(x, channels, 1, f"decoder_lateral_{i}")
+        down = Resize(name=f"decoder_top_down_{i}")([merged[0], lateral])
+        merged.insert(0, layers.Add(name=f"decoder_top_down_{i}_add")([lateral, down]))
+    *finer, coarsest = merged
+    finer = [conv_unit(x, channels, 3, f"decoder_fpn_{i}") for i, x in enumerate(finer)]
+    finest, *others = [*finer, coarsest]
+    others = [Resize(name=f"decoder_fpn_{i + 1}_resize")([x, finest]) for i, x in enumerate(others)]
+    return conv_unit(
+        layers.Concatenate(name="decoder_concat")([finest, *others]), channels, 3, "decoder_fpn_bottleneck"
+    )
+
+
+register(
+    "upernet",
+    (
+        ("psp_modules.{}.1.conv", "decoder_pool_{}_conv"),
+        ("psp_modules.{}.1.bn", "decoder_pool_{}_conv_norm"),
+        ("bottleneck.conv", "decoder_bottleneck"),
+        ("bottleneck.bn", "decoder_bottleneck_norm"),
+        ("lateral_convs.{}.conv", "decoder_lateral_{}"),
+        ("lateral_convs.{}.bn", "decoder_lateral_{}_norm"),
+        ("fpn_convs.{}.conv", "decoder_fpn_{}"),
+        ("fpn_convs.{}.bn", "decoder_fpn_{}_norm"),
+        ("fpn_bottleneck.conv", "decoder_fpn_bottleneck"),
+        ("fpn_bottleneck.bn", "decoder_fpn_bottleneck_norm"),
+        ("conv_seg", "head"),
+    ),
+)

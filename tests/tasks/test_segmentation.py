@@ -1,0 +1,152 @@
+"""Segmenters: exact to mmsegmentation, on any backbone in stages, at any size of image."""
+
+import pathlib
+
+import golden
+import keras
+import numpy as np
+import pytest
+from tasks import reference
+
+import keras_mlp
+from keras_mlp import tasks
+from keras_mlp.tasks import inference, metrics
+
+CASES = [golden.load(path) for path in sorted((pathlib.Path(__file__).parent / "cases").glob("*.json"))]
+MAPS = [case for case in CASES if len(case.logits)]
+TINY = [case for case in MAPS if case.variant.endswith("tiny")]
+STAGED = [golden.small(name) for name in ("as_mlp", "cycle_mlp", "convnext", "hire_mlp", "wave_mlp")]
+SEGMENTERS = {"upernet": tasks.UPerNet, "semantic_fpn": tasks.SemanticFPN}
+NARROW = dict(channels=8)
+
+
+def named(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.variant)
+
+
+def backbone(case, **options):
+    builder, config = golden.arguments(case)
+    return builder(**config | options | {"include_top": False})
+
+
+@named(TINY)
+def test_heads_and_whole_models_compute_like_mmsegmentation(case):
+    keras.config.set_dtype_policy("float64")
+    found = golden.compute(case)
+    assert case.error(found["logits"]) < 1e-6
+    for name, value in vars(case).get("losses_in_inference_mode", {}).items():
+        assert found["losses_in_inference_mode"][name] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.slow
+@named([case for case in MAPS if case not in TINY])
+def test_full_size_segmenters_take_every_tensor_and_compute_like_the_authors(case):
+    assert case.error(golden.compute(case)["logits"]) < 1e-3
+    assert sum(np.prod(weight.shape) for weight in reference.build(case).trainable_weights) == case.num_params
+
+
+def test_losses_and_scores_are_mmsegmentations():
+    (case,) = [case for case in CASES if case.kind == "loss"]
+    found = golden.compute(case)
+    assert [setting["loss"] for setting in found["cases"]] == pytest.approx([s["loss"] for s in case.cases], rel=1e-6)
+    assert found["accuracy_percent"] == pytest.approx(case.accuracy_percent, rel=1e-6)
+    for name in ("aAcc", "IoU", "Acc"):
+        np.testing.assert_allclose(found["metrics"][name], case.metrics[name], rtol=1e-6)
+
+
+def test_a_batch_of_void_alone_costs_nothing():
+    labels, logits = np.full((1, 4, 4), 255), np.ones((1, 4, 4, 3), "float32")
+    for average in ("all", "valid"):
+        assert float(tasks.PixelCrossEntropy(average=average)(labels, logits)) == 0
+
+
+def test_classes_that_are_nowhere_are_no_part_of_the_mean():
+    scores = tasks.segmentation_scores(metrics.confusion([0, 0, 1, 255], [0, 1, 1, 2], 3))
+    assert scores["mIoU"] == pytest.approx((1 / 2 + 1 / 2) / 2) and np.isnan(scores["IoU"][2])
+    assert scores["mAcc"] == pytest.approx((1 / 2 + 1) / 2)
+    with pytest.raises(ValueError, match="must be one of 0–2, or 255 for void. Received: 3"):
+        metrics.confusion([0, 3], [0, 1], 3)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("case", golden.chosen(STAGED, ("as_mlp",), golden.SLOW))
+def test_every_kind_of_backbone_is_trained_saved_and_exported_as_a_segmenter(case, name, tmp_path):
+    model = SEGMENTERS[name](backbone(case, dtype="mixed_bfloat16"), 3, auxiliary=True, **NARROW)
+    images = case.images()
+    labels = np.random.default_rng(0).integers(0, 3, images.shape[:3])
+    loss = {"logits": tasks.PixelCrossEntropy(), "auxiliary": tasks.PixelCrossEntropy()}
+    model.compile("sgd", loss=loss, loss_weights={"logits": 1.0, "auxiliary": 0.4})
+    before = model.get_layer("head").get_weights()
+    done = model.train_on_batch(images, {"logits": labels, "auxiliary": labels}, return_dict=True)
+    assert np.isfinite(done["loss"])
+    assert np.abs(model.get_layer("head").get_weights()[0] - before[0]).max() > 0
+    assert model.output["logits"].dtype == "float32" and model.output["logits"].shape[1:3] == images.shape[1:3]
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    expected = np.asarray(model(images)["logits"])
+    np.testing.assert_array_equal(again(images)["logits"], expected)
+
+    from keras_mlp import export
+
+    plain = SEGMENTERS[name](backbone(case), 3, **NARROW)
+    export.to_tflite(plain, tmp_path / "model.tflite")
+    expected = np.asarray(plain(images))
+    found = export.Runner(tmp_path / "model.tflite")(images)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_a_fused_segmenter_computes_the_same_with_fewer_layers():
+    case = golden.small("as_mlp")
+    model = tasks.UPerNet(backbone(case), 3, **NARROW)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(golden.tensor("a.running_mean", layer.moving_mean.shape))
+            layer.moving_variance.assign(golden.tensor("a.running_var", layer.moving_variance.shape))
+    fused, expected = keras_mlp.fuse(model), np.asarray(model(case.images()))
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
+    np.testing.assert_allclose(fused(case.images()), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_images_of_any_size_are_segmented_at_their_own():
+    model = tasks.SemanticFPN(backbone(golden.small("as_mlp"), input_shape=(32, 32, 3)), 3, **NARROW)
+    image = np.random.default_rng(0).normal(size=(40, 75, 3)).astype("float32")
+    for options in ({}, {"window": (24, 32), "stride": 20, "flip": True, "scales": (0.75, 1.5)}, {"window": 64}):
+        found = tasks.segment(model, image, **options)
+        assert found.shape == (40, 75) and set(np.unique(found)) <= {0, 1, 2}
+    # What lies in one window only is what the model gives of it.
+    whole = inference.logits(model, image[None])
+    first = np.asarray(model(image[None, :32, :32]))
+    np.testing.assert_allclose(whole[0, :8, :20], first[0, :8, :20], atol=1e-5)
+
+
+def test_what_cannot_work_is_refused_by_name():
+    trunk = backbone(golden.small("as_mlp"))
+    model = tasks.UPerNet(trunk, 3, **NARROW)
+    image = np.zeros((8, 8, 3), "float32")
+    refused = [
+        (lambda: tasks.UPerNet(trunk, 1), "`classes` must be an integer of at least 2. Received: classes=1"),
+        (lambda: tasks.UPerNet(trunk, 3, weights="nowhere.pth"), "the path of a checkpoint file. Received"),
+        (lambda: tasks.UPerNet(golden.build(golden.small("as_mlp")), 3), "build it with include_top=False"),
+        (lambda: tasks.SemanticFPN(backbone(golden.small("mlp_mixer")), 3), "needs a backbone of several levels"),
+        (lambda: tasks.segment(model, image, window=0), "`window` must be a positive integer or two"),
+        (lambda: tasks.segment(model, image, window=8, stride=9), "`stride` must be at most the window's side"),
+        (lambda: tasks.segment(model, image, scales=(0,)), "`scales` must be positive numbers"),
+        (lambda: tasks.segment(model, image[0]), "`image` must be \\(height, width, channels\\)"),
+        (lambda: tasks.PixelCrossEntropy(average="mean"), '`average` must be "all" or "valid"'),
+    ]
+    for make, message in refused:
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_a_checkpoint_of_other_classes_needs_a_new_head(tmp_path):
+    trunk = backbone(golden.small("as_mlp"))
+    keras_mlp.save_checkpoint(tasks.UPerNet(trunk, 3, **NARROW), tmp_path / "three.safetensors")
+    other = backbone(golden.small("as_mlp"))
+    with pytest.raises(ValueError, match="new_head=True"):
+        tasks.UPerNet(other, 5, weights=tmp_path / "three.safetensors", **NARROW)
+    model = tasks.UPerNet(other, 5, weights=tmp_path / "three.safetensors", new_head=True, **NARROW)
+    bottleneck = tasks.UPerNet(trunk, 3, weights=tmp_path / "three.safetensors", **NARROW).get_layer(
+        "decoder_bottleneck"
+    )
+    np.testing.assert_array_equal(model.get_layer("decoder_bottleneck").kernel, bottleneck.kernel)

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_mlp.layers import fusing
 from keras_mlp.layers.configs import registered, with_config
-from keras_mlp.layers.parts import part
+from keras_mlp.layers.parts import part, pieces
 from keras_mlp.layers.sizes import check_side
 
 
@@ -65,9 +65,8 @@ class AxialShift(_Shift):
     def call(self, x):
         if self.size == 1:
             return x
-        half, channels = self.size // 2, x.shape[-1]
-        window, width = self._windows(x, half * self.dilation), -(-channels // self.size)
-        groups = [(start, min(width, channels - start)) for start in range(0, channels, width)]
+        half, groups = self.size // 2, pieces(x.shape[-1], self.size)
+        window = self._windows(x, half * self.dilation)
         return ops.concatenate([window((g - half) * self.dilation, group) for g, group in enumerate(groups)], -1)
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, raft_mlp, sequencer2d
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, ms_mlp, raft_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -47,6 +47,7 @@ EXAMPLES = {
     raft_mlp.BicubicResize: dict(size=(5, 20)),
     binary.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
+    ms_mlp.MixShift: dict(shifts=(-1, 2), kernel_sizes=(1, 3)),
     experts.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),

@@ -178,9 +178,9 @@ class Family:
         checkpoints = self.weights(model) if model in self.variants else None
         builder.__doc__ = docstring(builder.__signature__, self._texts[model], texts, self.paper, checkpoints)
 
-    def layout(self, name: str, convention: str, names, ignored=(), activation="gelu") -> Layout:
+    def layout(self, name: str, convention: str, names, ignored=(), activation="gelu", rename=None) -> Layout:
         """Declare the tensor names of a source of checkpoints; see `checkpoints.layouts.Layout`."""
-        return layouts.register(Layout(self.name, name, convention, tuple(names), tuple(ignored), activation))
+        return layouts.register(Layout(self.name, name, convention, tuple(names), tuple(ignored), activation, rename))
 
     def publish(self, *checkpoints: cards.Weights):
         """Declare published checkpoints."""

@@ -55,6 +55,8 @@ class Layout:
             `transform`, `array -> array` replaces the convention's change of axes.
         ignored: published names (with "{}") of tensors that files hold and the network never reads.
         activation: the form of GELU that these checkpoints were made for, "gelu" or "gelu_tanh".
+        rename: `names of all tensors -> {name: what the rows call it}`, for files in which a tensor's place does not
+            follow from its own name, such as blocks that are numbered on from stage to stage.
     """
 
     family: str
@@ -63,6 +65,7 @@ class Layout:
     names: tuple[tuple, ...]
     ignored: tuple[str, ...] = ()
     activation: str | None = "gelu"
+    rename: Callable | None = None
 
     def __str__(self):
         return f"{self.family}/{self.name}"
@@ -85,15 +88,17 @@ class Layout:
         """
         separator, main = _SEPARATOR[self.convention], _MAIN[self.convention]
         places, sources, unknown = {}, {}, []
+        renamed = self.rename(list(tensors)) if self.rename else {}
         for key, array in tensors.items():
             if any(_pattern(name).fullmatch(key) for name in self.ignored):
                 continue
             layer, _, leaf = key.rpartition(separator)
-            if found := self._find(key):
+            called = renamed.get(key, key)
+            if found := self._find(called):
                 name, transform = found
             elif leaf == "num_batches_tracked":
                 continue
-            elif found := self._find(layer):
+            elif found := self._find(called.rpartition(separator)[0]):
                 matrix = tensors.get(f"{layer}{separator}{main}")
                 leaves = _MATRIX if matrix is not None and matrix.ndim > 1 else _VECTORS
                 if leaf not in leaves:

@@ -1,6 +1,7 @@
 """Strict loading: every tensor of a checkpoint used once, every variable of the model set once."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import warnings
@@ -316,13 +317,20 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
             found[side], rest = divmod(n * here[side], n_here)  # an axis may have several numbers for each position
             if rest:
                 return None
+
+    def fits(grid):
+        return all(resample.lengths(grid)[side] == n for side, n in found.items())
+
     if input_size is not None:
-        grid = tuple(
-            side * trained // now
-            for side, trained, now in zip(layer.grid, input_size, model.inputs[0].shape[-3:-1], strict=True)
-        )
+        sides = zip(layer.grid, input_size, model.inputs[0].shape[-3:-1], strict=True)
+        # Down, or up: a side of 7 may come from one of 14, which was 4 where that was 7.
+        rounded = ((side * trained // now, -(-side * trained // now)) for side, trained, now in sides)
+        grid = next(filter(fits, itertools.product(*rounded)), None)
+        if grid is None:
+            return None
     else:
-        side = round(found[""] ** 0.5) if "" in found else None
+        positions = found.get("", found.get("distances"))
+        side = positions and round(positions**0.5)
         grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
         if "half width" in found:
             grid = found["height"], found["height"]
@@ -330,7 +338,7 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
             grid = (round(found["offsets"] ** 0.5 + 1) // 2,) * 2
     if grid[0] * grid[1] > max(_MOST_TIMES * here[""], _MANY):
         return None
-    return grid if all(resample.lengths(grid)[side] == n for side, n in found.items()) else None
+    return grid if fits(grid) else None
 
 
 def _adapt_channels(kernel, channels):

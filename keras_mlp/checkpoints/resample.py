@@ -63,6 +63,13 @@ def _cubic(old: int, new: int, corners: bool) -> np.ndarray:
     return matrix
 
 
+def _without_sign(matrix) -> np.ndarray:
+    """The matrix that carries distances over, of one for offsets: an offset and its opposite have the same number."""
+    new, old = (n // 2 for n in matrix.shape)
+    onward, backward = matrix[new:, old:], matrix[new:, old::-1]
+    return onward + backward * (np.arange(old + 1) > 0)
+
+
 def carry_over(old: tuple[int, int], new: tuple[int, int], side: str = "") -> tuple[np.ndarray, np.ndarray]:
     """The matrices that carry maps between two grids, both in row-major order.
 
@@ -95,9 +102,10 @@ def _matrix(over, old, new) -> np.ndarray:
     if direction == "spectrum":
         return _cubic(*(lengths(grid)[side] for grid in (old, new)), corners=True)
     if direction == "embedding":
-        if side == "offsets":
+        if side in ("offsets", "distances"):
             old, new = ([2 * n - 1 for n in grid] for grid in (old, new))
-        return np.kron(*(_cubic(*sides, corners=False) for sides in zip(old, new, strict=True)))
+        along = [_cubic(*sides, corners=False) for sides in zip(old, new, strict=True)]
+        return np.kron(*(map(_without_sign, along) if side == "distances" else along))
     up, down = carry_over(old, new, side)
     return down.T if direction == "in" else up
 
@@ -106,7 +114,8 @@ def lengths(grid: tuple[int, int]) -> dict[str, int]:
     """How long an axis is on a grid, by what stands in `GridLayer.grid_axes` before its last word."""
     height, width = grid
     offsets = (2 * height - 1) * (2 * width - 1)
-    return {"": height * width, "height": height, "width": width, "half width": width // 2 + 1, "offsets": offsets}
+    sides = {"height": height, "width": width, "half width": width // 2 + 1}
+    return sides | {"": height * width, "distances": height * width, "offsets": offsets}
 
 
 def resample(weight, axes, old: tuple[int, int], new: tuple[int, int], in_front: int = 0) -> np.ndarray:

@@ -17,7 +17,8 @@ class GridLayer(Composite):
             "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
             "height spectrum" or "half width spectrum" (the frequencies of one side, of the width those up to half of
             it), "offsets embedding" (the offsets between two positions, `2 n - 1` of a side of `n`, of vectors that
-            are interpolated), or `None` (something else). An axis may be longer than the positions by a factor, where
+            are interpolated), "distances embedding" (the same without their signs, `n` of a side of `n`), or `None`
+            (something else). An axis may be longer than the positions by a factor, where
             each position has several numbers, one after the other.
         in_front: how many tokens stand before the positions on each axis that runs over the grid, such as one class
             token. What belongs to them does not depend on the grid.

@@ -87,9 +87,9 @@ def layer_norm(name, epsilon=1e-5):
     return LayerNormalization(epsilon=epsilon, name=name)
 
 
-def batch_norm(name, epsilon=1e-5):
+def batch_norm(name, epsilon=1e-5, **options):
     """Batch norm; PyTorch's momentum of 0.1 is 0.9 here."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name, **options)
 
 
 def norm_named(norms: dict, norm):

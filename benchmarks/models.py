@@ -29,6 +29,11 @@ PEERS = {
     "wave_mlp_s": {"kecam": "mlp_family.WaveMLP_S"},
     "wave_mlp_m": {"kecam": "mlp_family.WaveMLP_M"},
     "wave_mlp_b": {"kecam": "mlp_family.WaveMLP_B"},
+    "levit_128s": {"timm": "levit_128s"},
+    "levit_128": {"timm": "levit_128"},
+    "levit_192": {"timm": "levit_192"},
+    "levit_256": {"timm": "levit_256"},
+    "levit_384": {"timm": "levit_384"},
 }
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.

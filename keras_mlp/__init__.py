@@ -15,6 +15,7 @@ from keras_mlp.families.g_mlp import *
 from keras_mlp.families.gfnet import *
 from keras_mlp.families.hire_mlp import *
 from keras_mlp.families.hornet import *
+from keras_mlp.families.levit import *
 from keras_mlp.families.mlp_mixer import *
 from keras_mlp.families.morph_mlp import *
 from keras_mlp.families.ms_mlp import *

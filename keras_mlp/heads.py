@@ -83,7 +83,7 @@ def classify_token(features, classes: int, activation):
 def classify_twice(
     x, second, classes: int, activation, heads_apart: bool = False, dropout_rate: float = 0.0
 ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
-    """Two dense layers from zero: one learns from labels, one from a teacher; the answer is the mean of their logits.
+    """Two dense layers from zero: one learns from labels, one from a teacher; the output is the mean of their logits.
 
     Source: Touvron et al. 2020 (DeiT), https://arxiv.org/abs/2012.12877.
 

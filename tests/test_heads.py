@@ -51,7 +51,7 @@ def images(count=4):
     return np.random.default_rng(1).normal(size=(count, 8, 8, 3)).astype("float32")
 
 
-def test_the_answer_is_the_mean_of_the_logits_and_its_activation(builder):
+def test_the_output_is_the_mean_of_the_logits_and_its_activation(builder):
     apart = random(builder(heads_apart=True, classifier_activation=None))
     logits = apart(images())
     assert list(logits) == ["head", "head_dist"] and np.abs(logits["head"] - logits["head_dist"]).max() > 0.1
@@ -75,7 +75,7 @@ def test_both_compute_in_float32_at_least(builder, policy):
     }
 
 
-def test_each_learns_from_its_own_loss_and_both_answer_together(builder):
+def test_each_learns_from_its_own_loss_and_the_output_is_that_of_both(builder):
     """Labels say one thing and the teacher another: each head learns what its loss was given."""
     keras.utils.set_random_seed(0)
     apart = builder(heads_apart=True, classifier_activation=None)

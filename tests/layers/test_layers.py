@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, ms_mlp, raft_mlp, sequencer2d
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, ms_mlp, raft_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -30,6 +30,7 @@ EXAMPLES = {
     perceptrons.ChannelPerceptron: dict(use_bias=True),
     sequencer2d.AxialRecurrence: dict(units=3, side="height", kind="gru"),
     layers.CycleShift: dict(side="height", size=5),
+    levit.DistanceAttention: dict(heads=1, key_dim=3, strides=2),
     perceptrons.LocalPerceptron: dict(kernel_size=3),
     as_mlp.PadToPatches: dict(patch_size=5),
     as_mlp.PatchMerging: dict(),
@@ -87,6 +88,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
     x = [np.concatenate([x[:, 0, :1], x.reshape(2, 96, 4)], axis=1), x] if cls is layers.SequenceToMap else x
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
+    x = [x[:, ::2, ::2, :3], x] if cls is levit.DistanceAttention else x
     x = x.reshape(2, 96, 4) if cls is experts.MixtureOfExperts else x
     expected = layer(x)
     copy(x)

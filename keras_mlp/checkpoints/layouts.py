@@ -43,6 +43,24 @@ class CheckpointError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A transform for one of several published tensors that lie beside each other in one variable of ours.
+
+    Args:
+        index: which of them it is, from 0; they are joined in this order along the last axis.
+        of: how many there are.
+        transform: `array -> array`, from the published order of axes to ours.
+    """
+
+    index: int
+    of: int
+    transform: Callable
+
+    def __call__(self, array):
+        return self.transform(array)
+
+
+@dataclasses.dataclass(frozen=True)
 class Layout:
     """The tensor names and axis order of one source of checkpoints of a family.
 
@@ -52,7 +70,8 @@ class Layout:
         convention: "torch" (dots, output axis first) or "flax" (slashes, output axis last).
         names: rows `(published, ours)` or `(published, ours, transform)`. `published` names a layer or one tensor and
             `ours` the layer or variable it becomes; "{}" stands for a number and is carried over, in order. With a
-            `transform`, `array -> array` replaces the convention's change of axes.
+            `transform`, `array -> array` replaces the convention's change of axes. A `Part` is one for a variable that
+            is published as several tensors.
         ignored: published names (with "{}") of tensors that files hold and the network never reads.
         activation: the form of GELU that these checkpoints were made for, "gelu" or "gelu_tanh".
         rename: `names of all tensors -> {name: what the rows call it}`, for files in which a tensor's place does not
@@ -110,9 +129,11 @@ class Layout:
             else:
                 unknown.append(key)
                 continue
-            if name in sources:
-                raise CheckpointError(f"Tensors {sources[name]!r} and {key!r} of the checkpoint are both {name!r}.")
-            places[key], sources[name] = (name, transform), key
+            taken, part = sources.setdefault(name, {}), transform.index if isinstance(transform, Part) else None
+            if taken and (part is None or part in taken or None in taken):
+                other = taken.get(part, next(iter(taken.values())))
+                raise CheckpointError(f"Tensors {other!r} and {key!r} of the checkpoint are both {name!r}.")
+            places[key], taken[part] = (name, transform), key
         return places, unknown
 
     def convert(self, tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -122,10 +143,11 @@ class Layout:
             `{our name: array}`, and the published names that no rule knows.
 
         Raises:
-            CheckpointError: two tensors are one variable of ours, or a tensor has not the axes that its place needs.
+            CheckpointError: two tensors are one variable of ours, a tensor has not the axes that its place needs, or
+                one of several that make a variable is missing.
         """
         places, unknown = self.places(tensors)
-        ours = {}
+        ours, parts = {}, {}
         for key, (name, transform) in places.items():
             array = tensors[key]
             if transform is not None:
@@ -140,8 +162,11 @@ class Layout:
                     raise CheckpointError(
                         f"Tensor {key!r} of the checkpoint, of shape {array.shape}, cannot become {name!r} ({error})."
                     ) from error
-            ours[name] = array
-        return ours, unknown
+            if isinstance(transform, Part):
+                parts.setdefault(name, {})[transform.index] = (key, array, transform.of)
+            else:
+                ours[name] = array
+        return ours | {name: _joined(name, found) for name, found in parts.items()}, unknown
 
 
 class _Ours(Layout):
@@ -155,6 +180,17 @@ OURS = _Ours("keras_mlp", "own names", "", (), activation=None)
 
 REGISTRY: dict[str, dict[str, Layout]] = {}
 """The layouts that the families declared: `{family: {name: layout}}`."""
+
+
+def _joined(name: str, parts: dict[int, tuple]) -> np.ndarray:
+    """The variable `name` from its parts, `{index: (published name, array, how many there are)}`."""
+    keys, arrays, counts = zip(*(parts[i] for i in sorted(parts)), strict=True)
+    if len(parts) < counts[0]:
+        raise CheckpointError(f"{name!r} is made of {counts[0]} tensors, and the checkpoint has only {some(keys)}.")
+    try:
+        return np.concatenate(arrays, axis=-1)
+    except ValueError as error:
+        raise CheckpointError(f"The tensors {some(keys)} of the checkpoint do not fit each other ({error}).") from error
 
 
 def with_weight(transform: Callable) -> Callable:

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_mlp
-from keras_mlp.checkpoints.layouts import CheckpointError
+from keras_mlp.checkpoints.layouts import CheckpointError, Layout, Part
 from keras_mlp.layers import activations
 
 TIMM = golden.load("mlp_mixer/tiny.json")
@@ -127,6 +127,21 @@ def test_two_tensors_for_one_variable_are_refused():
             layout.convert({"a.weight": np.ones(2), "b.weight": np.ones(2)})
     finally:
         del keras_mlp.checkpoints.layouts.REGISTRY["mlp_mixer"]["twice"]
+
+
+def test_a_variable_is_joined_of_parts_in_their_order_whatever_that_of_the_file():
+    rows = [(name, "x/kernel", Part(i, 2, np.transpose)) for i, name in enumerate("ab")]
+    layout, (a, b) = Layout("family", "parts", "torch", (*rows, ("c", "x/kernel"))), np.arange(6.0).reshape(2, 3, 1)
+    ours, unknown = layout.convert({"b": b, "a": a})
+    assert list(ours) == ["x/kernel"] and not unknown
+    np.testing.assert_array_equal(ours["x/kernel"], np.concatenate([a.T, b.T], axis=-1))
+    with pytest.raises(CheckpointError, match=r"'x/kernel' is made of 2 tensors, and the checkpoint has only b"):
+        layout.convert({"b": b})
+    with pytest.raises(CheckpointError, match="a, b of the checkpoint do not fit each other"):
+        layout.convert({"a": a, "b": b[1:].T})
+    for order in ("abc", "cab"):
+        with pytest.raises(CheckpointError, match="are both 'x/kernel'"):
+            layout.convert(dict.fromkeys(order, a))
 
 
 def test_the_file_of_another_family_is_recognised_as_such():

@@ -77,8 +77,9 @@ def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
 
 
 def _is_map(call, source) -> bool:
-    """Whether `call` gives one tensor of as many axes as the images."""
-    return len(call.outputs) == 1 and len(call.outputs[0].shape) == len(source.shape)
+    """Whether `call` gives a tensor of as many axes as the images, alone or in front of smaller ones."""
+    first, *others = (len(output.shape) for output in call.outputs)
+    return first == len(source.shape) and all(axes < first for axes in others)
 
 
 def _is_after_blocks(layer) -> bool:

@@ -19,7 +19,7 @@ from keras_mlp.layers.shifts import AxialShift, CycleShift, PixelShift
 from keras_mlp.layers.split_attention import SplitAttention
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages, whole_patches
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
-from keras_mlp.layers.token_sequence import SequenceToMap, TokenSequence
+from keras_mlp.layers.token_sequence import SequenceSplit, SequenceToMap, TokenSequence
 from keras_mlp.layers.windows import WindowMerge, WindowPartition
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "PositionEmbedding",
     "Rescaling",
     "SelfAttention",
+    "SequenceSplit",
     "SequenceToMap",
     "SplitAttention",
     "TokenDense",

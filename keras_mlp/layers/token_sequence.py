@@ -72,6 +72,34 @@ class SequenceToMap(keras.layers.Layer):
         return (*like[:-1], tokens[-1])
 
 
-@fusing.sizes.answer(SequenceToMap)
+@registered
+class SequenceSplit(keras.layers.Layer):
+    """A sequence of tokens taken apart: the map of the positions, and each token in front of them.
+
+    A model that goes on from a token alone passes the map all the same, so that `feature_pyramid` finds it there.
+
+    Args:
+        tokens: how many tokens stand in front, at least one.
+
+    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to.
+    Output shape: a list: the map, `(batch, height, width, channels)`, and `(batch, channels)` for each token in front.
+    """
+
+    def __init__(self, tokens=1, **kwargs):
+        super().__init__(**kwargs)
+        self.tokens = tokens
+
+    def call(self, inputs):
+        tokens, like = inputs
+        _, height, width, _ = ops.shape(like)
+        positions = ops.reshape(tokens[:, self.tokens :], (-1, height, width, tokens.shape[-1]))
+        return [positions, *(tokens[:, i] for i in range(self.tokens))]
+
+    def compute_output_shape(self, input_shape):
+        tokens, like = input_shape
+        return [(*like[:-1], tokens[-1]), *[(tokens[0], tokens[-1])] * self.tokens]
+
+
+@fusing.sizes.answer(SequenceToMap, SequenceSplit)
 def _like(layer):
     return (1,)

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from keras_mlp.checkpoints import resample
-from keras_mlp.layers import SelfAttention, SequenceToMap, TokenSequence, attend, relative_bias, split_heads
+from keras_mlp.layers import (
+    SelfAttention,
+    SequenceSplit,
+    SequenceToMap,
+    TokenSequence,
+    attend,
+    relative_bias,
+    split_heads,
+)
 
 
 def normal(*shape):
@@ -58,6 +66,9 @@ def test_a_sequence_has_its_tokens_in_front_and_leads_back_to_the_map():
     np.testing.assert_allclose(y[1, :2], np.stack([first, second]) + embedding[:2], rtol=1e-6)
     there = np.asarray(SequenceToMap()([y, x]))
     np.testing.assert_allclose(there, x + embedding[2:].reshape(3, 4, 6), rtol=1e-5, atol=1e-6)
+    parts = [np.asarray(part) for part in SequenceSplit(2)([y, x])]
+    for part, expected in zip(parts, (there, y[:, 0], y[:, 1]), strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_what_belongs_to_tokens_in_front_stays_when_positions_are_resampled():

@@ -63,6 +63,7 @@ EXAMPLES = {
     layers.PixelShift: dict(parts=4),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
+    layers.SequenceSplit: dict(tokens=2),
     layers.SequenceToMap: dict(),
     layers.TokenSequence: dict(tokens=("class_token", "distillation_token")),
     layers.TokenMLP: dict(
@@ -86,16 +87,18 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], hire_mlp.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
-    x = [np.concatenate([x[:, 0, :1], x.reshape(2, 96, 4)], axis=1), x] if cls is layers.SequenceToMap else x
+    if cls in (layers.SequenceToMap, layers.SequenceSplit):
+        x = [np.concatenate([x[:, 0, :2], x.reshape(2, 96, 4)], axis=1), x]
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
     x = [x[:, ::2, ::2, :3], x] if cls is levit.DistanceAttention else x
     x = x.reshape(2, 96, 4) if cls is experts.MixtureOfExperts else x
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(copy(x), expected)
+    keras.tree.map_structure(np.testing.assert_array_equal, copy(x), expected)
     shape = [part.shape for part in x] if isinstance(x, list) else x.shape
-    assert layer.compute_output_shape(shape) == expected.shape
+    shapes = [part.shape for part in expected] if isinstance(expected, list) else expected.shape
+    assert layer.compute_output_shape(shape) == shapes
 
 
 @pytest.mark.parametrize("side", ["height", "width"])

@@ -10,6 +10,7 @@ from keras_mlp.families.conv_mixer import *
 from keras_mlp.families.conv_mlp import *
 from keras_mlp.families.convnext import *
 from keras_mlp.families.cycle_mlp import *
+from keras_mlp.families.deit import *
 from keras_mlp.families.dyna_mixer import *
 from keras_mlp.families.g_mlp import *
 from keras_mlp.families.gfnet import *
@@ -31,6 +32,7 @@ from keras_mlp.families.spach import *
 from keras_mlp.families.sparse_mlp import *
 from keras_mlp.families.swat import *
 from keras_mlp.families.vip import *
+from keras_mlp.families.vit import *
 from keras_mlp.families.wave_mlp import *
 from keras_mlp.fusion import fuse
 from keras_mlp.labels import decode_predictions

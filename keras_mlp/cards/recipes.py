@@ -24,7 +24,7 @@ class Recipe:
         epochs: passes over the training data, warm-up included.
         warmup_epochs: epochs of linear warm-up; may be fractional.
         warmup_steps: steps of linear warm-up, where the source counts steps; overrides `warmup_epochs`.
-        schedule: "cosine", "linear" or "constant", after the warm-up.
+        schedule: "cosine", "linear", "poly" (the power 0.9 of what is left) or "constant", after the warm-up.
         final_learning_rate: floor of the schedule, at `batch_size`.
         weight_decay: decoupled, multiplied by the rate at each step.
         no_weight_decay: words in a variable's path that spare it from weight decay.
@@ -57,7 +57,7 @@ class Recipe:
     epochs: Annotated[int, Number(least=1, whole=True)] = 300
     warmup_epochs: Annotated[float, Number(least=0)] = 5
     warmup_steps: Annotated[int | None, OrNone(Number(least=0, whole=True))] = None
-    schedule: Annotated[str, OneOf(("cosine", "linear", "constant"))] = "cosine"
+    schedule: Annotated[str, OneOf(("cosine", "linear", "poly", "constant"))] = "cosine"
     final_learning_rate: Annotated[float, Number(least=0)] = 1e-5
     weight_decay: Annotated[float, Number(least=0)] = 0.05
     no_weight_decay: Annotated[tuple[str, ...], Several(Text())] = ("bias", "beta", "gamma")

@@ -184,6 +184,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
     schedules = {
         "cosine": lambda: keras.optimizers.schedules.CosineDecay(peak, decay, alpha=final / peak),
         "linear": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final),
+        "poly": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final, power=0.9),
         "constant": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=peak),
     }
     return WarmUp(one_of(schedules, "schedule", recipe.schedule)(), warmup)

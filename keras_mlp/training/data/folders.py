@@ -55,7 +55,7 @@ def folder(path, split: str) -> Source:
     counted = sorted(classes, key=lambda name: (natural_order(name), name))
     labels = np.array([counted.index(name) for name in classes])[labels]
     return Source(
-        _dataset(files, labels),
+        dataset_of(files, labels),
         None,
         counted,
         len(files),
@@ -63,7 +63,7 @@ def folder(path, split: str) -> Source:
         size=files.nbytes,
         name=lambda number: readable(files[number]),
         counts=lambda: np.bincount(labels, minlength=len(counted)).tolist(),
-        read=_read,
+        read=read_file,
         contents=lambda: sizes(files, path),
         left_out=left_out,
         reason=lambda number, max_pixels: why_not(files[number], max_pixels),
@@ -98,7 +98,7 @@ def _split_folders(path) -> tuple[list[str], dict[str, str]]:
 def _refuse_splits_in_classes(path, names):
     """Refuse what would make one class of a whole data set, or mix what is to be kept apart."""
     inside = {name: subfolders(path / name) for name in names}
-    if len(names) == 1 and len(inside[names[0]]) > 1 and not any(map(_is_image, _beside(path / names[0], {}))):
+    if len(names) == 1 and len(inside[names[0]]) > 1 and not any(map(is_image, _beside(path / names[0], {}))):
         raise ValueError(
             f"{path} has one class only, {names[0]}, in which there are folders: {_listed(inside[names[0]])}. If these "
             f"are the classes or splits, take {path / names[0]}."
@@ -188,10 +188,10 @@ def _kind(file) -> str:
     """What a file is to be read as: an "image", which may turn out to be broken, or why as none."""
     if not os.path.isfile(file):
         return "a link to nothing"
-    return "image" if _is_image(file) else "not an image"
+    return "image" if is_image(file) else "not an image"
 
 
-def _is_image(file) -> bool:
+def is_image(file) -> bool:
     if os.path.splitext(file)[1].lower() in SUFFIXES:
         return True
     from keras_mlp.training.data import decoding
@@ -215,14 +215,14 @@ def why_not(file, max_pixels) -> str:
     return ""
 
 
-def _dataset(files, labels):
+def dataset_of(files, labels):
     import tensorflow as tf
 
     names = tf.constant([os.fsencode(file) for file in files], tf.string)  # not all are UTF-8
     return tf.data.Dataset.from_tensor_slices((names, labels))
 
 
-def _read(file):
+def read_file(file):
     import tensorflow as tf
 
     return tf.io.read_file(file)

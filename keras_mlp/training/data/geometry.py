@@ -119,6 +119,28 @@ class Cut(Geometry):
         return _in_sight(boxes - _twice(tf.cast(self.begin, tf.float32)), self.size)
 
 
+class Pad(Geometry):
+    """Grey below and on the right, and void in masks, up to a size.
+
+    Args:
+        whole: height and width before.
+        size: height and width that the result has at least.
+    """
+
+    def __init__(self, whole, size):
+        self.missing = tf.maximum(size - whole, 0)
+
+    def image(self, image):
+        return self._padded(image, GREY)
+
+    def mask(self, mask):
+        return self._padded(mask, VOID)
+
+    def _padded(self, pixels, filling):
+        height, width = tf.unstack(self.missing)
+        return tf.pad(pixels, [[0, height], [0, width], [0, 0]], constant_values=tf.cast(filling, pixels.dtype))
+
+
 class Mirror(Geometry):
     """Left becomes right.
 

@@ -61,7 +61,7 @@ def labelled(path, split: str) -> Source:
     else:
         raise ValueError(f"There is no {TABLE} in {path}, nor in {path / 'train'}: expected {FORMAT}.")
     return Source(
-        folders._dataset(files, np.arange(len(files))),
+        folders.dataset_of(files, np.arange(len(files))),
         None,
         classes,
         len(files),
@@ -69,7 +69,7 @@ def labelled(path, split: str) -> Source:
         size=files.nbytes,
         name=lambda number: readable(files[number]),
         counts=lambda: truths.sum(0).tolist(),
-        read=folders._read,
+        read=folders.read_file,
         contents=lambda: (*sizes(files, path), str(truths.astype(int).tolist())),
         truths=truths,
         left_out=_left_out(path, split, files),

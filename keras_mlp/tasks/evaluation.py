@@ -1,0 +1,86 @@
+"""How good a segmenter is, and what it sees, as a picture."""
+
+import keras
+import numpy as np
+
+from keras_mlp.tasks.losses import VOID
+from keras_mlp.tasks.metrics import confusion, segmentation_scores
+from keras_mlp.tasks.objective import Segmentation, logits_of
+from keras_mlp.training.data import Data
+
+
+def evaluate(model: keras.Model, data: Data, verbose="auto") -> dict:
+    """Measure a segmenter.
+
+    Args:
+        model: the segmenter.
+        data: evaluation data, as `keras_mlp.tasks.load` gives them without a recipe.
+        verbose: 1 for a progress bar, 0 for silence; "auto" is 1.
+
+    Returns:
+        `{"mIoU", "mAcc", "aAcc"}`, shares of 1, and by class `{"IoU", "Acc"}`, arrays `(classes,)`, `nan` for classes
+        that are nowhere; see `keras_mlp.tasks.segmentation_scores`.
+
+    Raises:
+        ValueError: the model and the data do not fit together.
+    """
+    Segmentation().fitted(model, data)
+    classes = logits_of(model).shape[-1]
+    total, bar = np.zeros((classes, classes), int), keras.utils.Progbar(data.steps, verbose=int(verbose in ("auto", 1)))
+    for images, targets in data.dataset:
+        found = model(images, training=False)
+        found = keras.ops.argmax(found["logits"] if isinstance(found, dict) else found, axis=-1)
+        labels = np.asarray(targets["masks"])[..., 0]
+        total += confusion(labels, keras.ops.convert_to_numpy(found), classes)
+        bar.add(1)
+    data.broken.check()
+    return segmentation_scores(total)
+
+
+def draw(image, labels, names=None, share: float = 0.55):
+    """A picture of an image with its classes in colours, and a legend of those that are in it.
+
+    Args:
+        image: pixels 0–255 `(height, width, 1 or 3)`.
+        labels: integers `(height, width)`; void positions keep the image's colours.
+        names: of the classes; `None` for no legend.
+        share: of the colours in the mixture, in 0–1.
+
+    Returns:
+        A `PIL.Image.Image`, as high as the image or as the legend, whichever is higher.
+
+    Raises:
+        ValueError: the labels are not of the image's size.
+    """
+    from PIL import Image, ImageDraw
+
+    image, labels = np.asarray(image), np.asarray(labels)
+    if image.ndim != 3 or image.shape[:2] != labels.shape:
+        raise ValueError(f"Labels of the shape {labels.shape} do not fit an image of {image.shape}.")
+    pixels = np.broadcast_to(np.clip(image, 0, 255)[..., :3], (*labels.shape, 3)).astype("float64")
+    known = labels != VOID
+    mixed = np.where(known[..., None], (1 - share) * pixels + share * colours()[np.where(known, labels, 0)], pixels)
+    picture = Image.fromarray(np.rint(mixed).astype("uint8"))
+    if names is None:
+        return picture
+    present, row = [int(label) for label in np.unique(labels[known])], 16
+    font_width = max([7 * len(names[label]) for label in present], default=0)
+    height = max(picture.height, row * len(present) + 4)
+    whole = Image.new("RGB", (picture.width + font_width + 34, height), "white")
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for i, label in enumerate(present):
+        top, left = row * i + 4, picture.width + 8
+        pen.rectangle((left, top, left + 12, top + 10), fill=tuple(map(int, colours()[label])))
+        pen.text((left + 18, top - 1), names[label], fill="black")
+    return whole
+
+
+def colours() -> np.ndarray:
+    """Colours of 256 classes, uint8 `(256, 3)`: those of Pascal VOC, whose neighbours are easy to tell apart."""
+    numbers, colours = np.arange(256), np.zeros((256, 3), "uint8")
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((numbers >> channel) & 1) << (7 - bit)).astype("uint8")
+        numbers = numbers >> 3
+    return colours

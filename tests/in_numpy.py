@@ -41,3 +41,9 @@ class Network:
         d = x - x.mean(axis=-1, keepdims=True)
         scale = self.state[f"{name}/gamma"] / np.sqrt((d * d).mean(axis=-1, keepdims=True) + 1e-6)
         return d * scale + self.state[f"{name}/beta"]
+
+
+def interpolated(vectors, count):
+    """PyTorch's linear interpolation along the first axis."""
+    at = (np.arange(count) + 0.5) * len(vectors) / count - 0.5
+    return np.stack([np.interp(at, np.arange(len(vectors)), channel) for channel in vectors.T], axis=1)

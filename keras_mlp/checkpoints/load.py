@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 import pathlib
 import warnings
@@ -321,24 +322,36 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
     def fits(grid):
         return all(resample.lengths(grid)[side] == n for side, n in found.items())
 
+    *frames, height, width = layer.grid
+    frames = [_side(found, "frames", n) for n in frames]
     if input_size is not None:
-        sides = zip(layer.grid, input_size, model.inputs[0].shape[-3:-1], strict=True)
+        sides = zip((height, width), input_size, model.inputs[0].shape[-3:-1], strict=True)
         # Down, or up: a side of 7 may come from one of 14, which was 4 where that was 7.
         rounded = ((side * trained // now, -(-side * trained // now)) for side, trained, now in sides)
-        grid = next(filter(fits, itertools.product(*rounded)), None)
-        if grid is None:
-            return None
+        images = itertools.product(*rounded)
     else:
-        positions = found.get("", found.get("distances"))
+        positions = found.get("image", found.get("distances"))
+        if "" in found:
+            positions = found[""] // math.prod(frames)
         side = positions and round(positions**0.5)
-        grid = found.get("height", side or layer.grid[0]), found.get("width", side or layer.grid[1])
+        height, width = found.get("height", side or height), found.get("width", side or width)
         if "half width" in found:
-            grid = found["height"], found["height"]
+            height = width = found["height"]
         if "offsets" in found:
-            grid = (round(found["offsets"] ** 0.5 + 1) // 2,) * 2
-    if grid[0] * grid[1] > max(_MOST_TIMES * here[""], _MANY):
-        return None
-    return grid if fits(grid) else None
+            height = width = round(found["offsets"] ** 0.5 + 1) // 2
+        images = [(height, width)]
+    # Offsets along one side tell its length, whatever the input's was.
+    grids = ((*frames, _side(found, "height offsets", h), _side(found, "width offsets", w)) for h, w in images)
+    grid = next(filter(fits, grids), None)
+    return None if grid is None or math.prod(grid) > max(_MOST_TIMES * here[""], _MANY) else grid
+
+
+def _side(found, name, otherwise):
+    """The length of a side, from the number of positions, or of offsets, that a weight has along it."""
+    count = found.get(name)
+    if count is None and not name.endswith("offsets"):
+        return _side(found, f"{name} offsets", otherwise)
+    return otherwise if count is None else (count + 1) // 2 if name.endswith("offsets") else count
 
 
 def _adapt_channels(kernel, channels):

@@ -17,8 +17,12 @@ often as it was copied, which makes no difference where the new side is a multip
 shrinks nothing can keep all of the old map; there both matrices weigh positions by the area that they share.
 
 Weights of families whose authors resize them in another way are carried over in that way: by cubic convolution, with
-positions as cells (as position embeddings are) or with the first and last number on each other (as spectra are).
+positions as cells (as position embeddings are) or with the first and last number on each other (as spectra are), or
+linearly, with positions as cells.
 """
+
+import functools
+import math
 
 import keras
 import numpy as np
@@ -70,6 +74,19 @@ def _without_sign(matrix) -> np.ndarray:
     return onward + backward * (np.arange(old + 1) > 0)
 
 
+def _linear(old: int, new: int) -> np.ndarray:
+    """Matrix (new, old) of linear interpolation, numbers beyond the ends being those at the ends.
+
+    It is PyTorch's `interpolate(mode="linear", align_corners=False)` along one axis.
+    """
+    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    below = np.floor(at).astype(int)
+    matrix = np.zeros((new, old))
+    np.add.at(matrix, (np.arange(new), below), 1 - (at - below))
+    np.add.at(matrix, (np.arange(new), np.minimum(below + 1, old - 1)), at - below)
+    return matrix
+
+
 def carry_over(old: tuple[int, int], new: tuple[int, int], side: str = "") -> tuple[np.ndarray, np.ndarray]:
     """The matrices that carry maps between two grids, both in row-major order.
 
@@ -101,30 +118,45 @@ def _matrix(over, old, new) -> np.ndarray:
     side, _, direction = over.rpartition(" ")
     if direction == "spectrum":
         return _cubic(*(lengths(grid)[side] for grid in (old, new)), corners=True)
-    if direction == "embedding":
-        if side in ("offsets", "distances"):
-            old, new = ([2 * n - 1 for n in grid] for grid in (old, new))
-        along = [_cubic(*sides, corners=False) for sides in zip(old, new, strict=True)]
-        return np.kron(*(map(_without_sign, along) if side == "distances" else along))
+    if direction in ("embedding", "linear"):
+        along = _linear if direction == "linear" else functools.partial(_cubic, corners=False)
+        signed = side.replace("distances", "offsets")
+        sides = zip(*(_sides(signed, grid) for grid in (old, new)), strict=True)
+        matrices = [along(*pair) for pair in sides]
+        return functools.reduce(np.kron, map(_without_sign, matrices) if signed != side else matrices)
     up, down = carry_over(old, new, side)
     return down.T if direction == "in" else up
 
 
-def lengths(grid: tuple[int, int]) -> dict[str, int]:
+_SIDES = {
+    "": slice(None),
+    "image": slice(-2, None),
+    "frames": slice(-3, -2),
+    "height": slice(-2, -1),
+    "width": slice(-1, None),
+}
+"""Which sides of a grid are meant by what stands before "embedding", "linear", "offsets" and "distances"."""
+
+
+def _sides(over: str, grid: tuple[int, ...]) -> list[int]:
+    """How many vectors lie along each side of a grid that an axis runs over, the slowest first."""
+    name = over.removesuffix("offsets").removesuffix("distances").rstrip()
+    return [2 * n - 1 if over.endswith("offsets") else n for n in grid[_SIDES[name]]]
+
+
+def lengths(grid: tuple[int, ...]) -> dict[str, int]:
     """How long an axis is on a grid, by what stands in `GridLayer.grid_axes` before its last word."""
-    height, width = grid
-    offsets = (2 * height - 1) * (2 * width - 1)
-    sides = {"height": height, "width": width, "half width": width // 2 + 1}
-    return sides | {"": height * width, "distances": height * width, "offsets": offsets}
+    kinds = [f"{name} {kind}".strip() for name in _SIDES for kind in ("", "offsets", "distances")]
+    return {kind: math.prod(_sides(kind, grid)) for kind in kinds} | {"half width": grid[-1] // 2 + 1}
 
 
-def resample(weight, axes, old: tuple[int, int], new: tuple[int, int], in_front: int = 0) -> np.ndarray:
+def resample(weight, axes, old: tuple[int, ...], new: tuple[int, ...], in_front: int = 0) -> np.ndarray:
     """Carry `weight` over from the grid `old` to the grid `new`.
 
     Args:
         weight: array.
         axes: what each of its axes runs over (`GridLayer.grid_axes`).
-        old, new: `(height, width)`.
+        old, new: `(height, width)`, or of a video `(frames, height, width)`.
         in_front: how many tokens stand before the positions (`GridLayer.in_front`); they stay as they are.
 
     Returns:

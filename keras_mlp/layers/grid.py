@@ -11,23 +11,28 @@ class GridLayer(Composite):
     that `keras_mlp.resize` and `load_checkpoint` can resample them to another grid (`checkpoints/resample.py`).
 
     Attributes:
-        grid: `(height, width)` of the input that the layer was built for.
+        grid: `(height, width)` of the input that the layer was built for; of a video, `(frames, height, width)`.
+        takes_videos: whether the input may be a video.
         grid_axes: `{path of a weight inside the layer: what each of its axes runs over}`, where an axis is "in" (the
             grid's positions as input), "out" (the positions as output), "height in", "height out", "width in" or
             "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
             "height spectrum" or "half width spectrum" (the frequencies of one side, of the width those up to half of
             it), "offsets embedding" (the offsets between two positions, `2 n - 1` of a side of `n`, of vectors that
             are interpolated), "distances embedding" (the same without their signs, `n` of a side of `n`), or `None`
-            (something else). An axis may be longer than the positions by a factor, where
-            each position has several numbers, one after the other.
+            (something else). Before "embedding" may stand "image" (the positions of one frame) or one side, "frames",
+            "height" or "width", or what lies along it, as "height offsets". "linear" in place of "embedding"
+            interpolates the vectors linearly and not by cubic convolution. An axis may be longer than the positions by
+            a factor, where each position has several numbers, one after the other.
         in_front: how many tokens stand before the positions on each axis that runs over the grid, such as one class
             token. What belongs to them does not depend on the grid.
     """
 
     grid_axes: dict[str, tuple[str | None, ...]] = {}
     in_front = 0
+    takes_videos = False
 
     def build(self, input_shape):
-        check_known(input_shape, f"{self.__class__.__name__} mixes the positions of a fixed grid")
-        self.grid = tuple(input_shape[1:3])
+        reason = f"{self.__class__.__name__} mixes the positions of a fixed grid"
+        check_known(input_shape, reason, self.takes_videos)
+        self.grid = tuple(input_shape[1:-1])
         super().build(input_shape)

@@ -9,20 +9,22 @@ def check_side(side):
         raise ValueError(f'`side` must be "height" or "width". Received: side={side!r}')
 
 
-def check_known(shape, reason: str):
+def check_known(shape, reason: str, video: bool = False):
     """Refuse a map of an unknown height, width or number of channels.
 
     Args:
         shape: `(batch, height, width, channels)`.
         reason: who needs them and what for, as a sentence without its full stop.
+        video: whether the map may be that of a video, `(batch, frames, height, width, channels)`.
 
     Raises:
         ValueError: one of them is `None`, or the shape is no map's.
     """
-    if len(shape) != 4 or None in shape[1:]:
+    if len(shape) not in ((4, 5) if video else (4,)) or None in shape[1:]:
+        frames = " (with the frames before the height in a video)" if video else ""
         raise ValueError(
-            f"{reason}, so its input must be (batch, height, width, channels) of known height, width and channels. "
-            f"Received: {tuple(shape)}. Give the model a static `input_shape`, such as (224, 224, 3)."
+            f"{reason}, so its input must be (batch, height, width, channels) of known height, width and channels"
+            f"{frames}. Received: {tuple(shape)}. Give the model a static `input_shape`, such as (224, 224, 3)."
         )
 
 

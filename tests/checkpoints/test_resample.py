@@ -4,6 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from in_numpy import interpolated
 
 import keras_mlp
 from keras_mlp.checkpoints.resample import carry_over, resample
@@ -53,6 +54,16 @@ def test_a_linear_layer_keeps_its_output_for_a_constant(old, new):
     kernel, bias = rng.standard_normal((n, n)), rng.standard_normal(n)
     answer = np.ones(m) @ resample(kernel, ("in", "out"), old, new) + resample(bias, ("out",), old, new)
     np.testing.assert_allclose(answer, carry_over(old, new)[0] @ (np.ones(n) @ kernel + bias), atol=1e-10)
+
+
+@pytest.mark.parametrize("count", [3, 5, 11])
+def test_vectors_along_one_side_are_interpolated_linearly(count):
+    table = np.random.RandomState(0).standard_normal((5, 4))
+    moved = resample(table, ("frames linear", None), (5, 2, 3), (count, 7, 7))
+    np.testing.assert_allclose(moved, interpolated(table, count), atol=1e-12)
+    offsets = np.random.RandomState(1).standard_normal((9, 4))
+    moved = resample(offsets, ("height offsets linear", None), (2, 5, 3), (2, count, 3))
+    np.testing.assert_allclose(moved, interpolated(offsets, 2 * count - 1), atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 96), (48, 40)])

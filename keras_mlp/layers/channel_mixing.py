@@ -6,7 +6,7 @@ from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.dense import Dense
 
 
-def channel_mlp(x, hidden_dim, activation, name, dropout_rate=0.0, gated=False, **dense):
+def channel_mlp(x, hidden_dim, activation, name, dropout_rate=0.0, gated=False, dim=None, **dense):
     """`fc2(activation(fc1(x)))` along the last axis, as the layers NAME_fc1 and NAME_fc2.
 
     Gated, the activation of one half of the hidden layer multiplies the other half, as the layer NAME_gate.
@@ -18,12 +18,13 @@ def channel_mlp(x, hidden_dim, activation, name, dropout_rate=0.0, gated=False, 
         name: prefix of the layers' names.
         dropout_rate: dropout after the activation and after the second linear layer.
         gated: whether the hidden layer is a gated linear unit.
+        dim: width of the output; `None` for that of the input.
         **dense: further arguments of both layers, such as initialisers.
 
     Returns:
-        A tensor of the same shape.
+        A tensor `(..., dim)`.
     """
-    dim = x.shape[-1]
+    dim = dim or x.shape[-1]
     if gated:
         kernel, bias = initializers.gated(dense.get("kernel_initializer", "glorot_uniform"))
         first = dense | dict(kernel_initializer=kernel, bias_initializer=bias)

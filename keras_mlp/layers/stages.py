@@ -9,14 +9,14 @@ from keras_mlp.layers.scaling import LayerScale
 
 
 def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
-    """Convolution with `padding` zeros on all four sides, as the layers NAME_pad and NAME.
+    """Convolution with `padding` zeros on all sides, as the layers NAME_pad and NAME.
 
     Keras' "same" puts an odd number of zeros on the other side than PyTorch does, whose models are read here.
 
     Args:
-        x: map `(batch, height, width, channels)`.
+        x: map `(batch, height, width, channels)`, or of a video `(batch, frames, height, width, channels)`.
         filters, kernel_size, strides: of the convolution.
-        padding: number of zeros on each side.
+        padding: number of zeros on each side, one for all or one for each axis.
         name: name of the convolution.
         **conv: its further arguments, such as initialisers.
 
@@ -24,8 +24,10 @@ def padded_conv(x, filters, kernel_size, strides, padding, name, **conv):
         A map `(batch, (height + 2 * padding - kernel_size) // strides + 1, …, filters)`.
     """
     last = dict(data_format="channels_last")
-    x = keras.layers.ZeroPadding2D(padding, **last, name=f"{name}_pad")(x)
-    return keras.layers.Conv2D(filters, kernel_size, strides, **last, name=name, **conv)(x)
+    axes = len(x.shape) - 2
+    pad, convolution = getattr(keras.layers, f"ZeroPadding{axes}D"), getattr(keras.layers, f"Conv{axes}D")
+    x = pad(padding, **last, name=f"{name}_pad")(x)
+    return convolution(filters, kernel_size, strides, **last, name=name, **conv)(x)
 
 
 def overlapping_patches(x, dim, patch_size, name, **conv):

@@ -1,5 +1,7 @@
 """Token sequences: the positions of a map one after the other, with learned tokens in front of them."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -58,14 +60,15 @@ class TokenSequence(GridLayer):
 class SequenceToMap(keras.layers.Layer):
     """The way back from a sequence of tokens to a map: the tokens in front are left out.
 
-    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to.
+    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to; of
+        a video, one with the frames before them.
     Output shape: `(batch, height, width, channels)`, with the tokens' channels.
     """
 
     def call(self, inputs):
         tokens, like = inputs
-        _, height, width, _ = ops.shape(like)
-        return ops.reshape(tokens[:, -(height * width) :], (-1, height, width, tokens.shape[-1]))
+        _, *sides, _ = ops.shape(like)
+        return ops.reshape(tokens[:, -math.prod(sides) :], (-1, *sides, tokens.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         tokens, like = input_shape
@@ -81,7 +84,8 @@ class SequenceSplit(keras.layers.Layer):
     Args:
         tokens: how many tokens stand in front, at least one.
 
-    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to.
+    Input shape: tokens `(batch, tokens + height * width, channels)`, and a map of the height and width to return to; of
+        a video, one with the frames before them.
     Output shape: a list: the map, `(batch, height, width, channels)`, and `(batch, channels)` for each token in front.
     """
 
@@ -91,8 +95,8 @@ class SequenceSplit(keras.layers.Layer):
 
     def call(self, inputs):
         tokens, like = inputs
-        _, height, width, _ = ops.shape(like)
-        positions = ops.reshape(tokens[:, self.tokens :], (-1, height, width, tokens.shape[-1]))
+        _, *sides, _ = ops.shape(like)
+        positions = ops.reshape(tokens[:, self.tokens :], (-1, *sides, tokens.shape[-1]))
         return [positions, *(tokens[:, i] for i in range(self.tokens))]
 
     def compute_output_shape(self, input_shape):

@@ -94,11 +94,10 @@ video = Family(
 
 def convolution(x, dim, name, frames=1):
     """3 x 3 convolution of stride 2 with zeros on all sides; in videos over `frames` frames, 3 of them with stride 2."""
-    if len(x.shape) == 4:
-        return padded_conv(x, dim, 3, 2, 1, name, kernel_initializer=_UNIFORM.clone())
-    x = layers.ZeroPadding3D((frames // 2, 1, 1), name=f"{name}_pad")(x)
-    strides = ((frames + 1) // 2, 2, 2)
-    return layers.Conv3D(dim, (frames, 3, 3), strides, kernel_initializer=_UNIFORM.clone(), name=name)(x)
+    window, strides, zeros = (3, 3), (2, 2), (1, 1)
+    if len(x.shape) == 5:
+        window, strides, zeros = (frames, *window), ((frames + 1) // 2, *strides), (frames // 2, *zeros)
+    return padded_conv(x, dim, window, strides, zeros, name, kernel_initializer=_UNIFORM.clone())
 
 
 def stem(x, dim, activation):

@@ -20,6 +20,7 @@ from keras_mlp.families.levit import *
 from keras_mlp.families.mlp_mixer import *
 from keras_mlp.families.morph_mlp import *
 from keras_mlp.families.ms_mlp import *
+from keras_mlp.families.mvit import *
 from keras_mlp.families.pool_former import *
 from keras_mlp.families.posmlp import *
 from keras_mlp.families.raft_mlp import *

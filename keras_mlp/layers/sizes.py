@@ -1,5 +1,7 @@
 """Sizes of images and maps: the one place that refuses those that cannot work, and names the nearest that do."""
 
+import math
+
 SIDES = ("height", "width")
 
 
@@ -75,3 +77,23 @@ def check_multiples(size, units, rule: str):
     units = (units, units) if isinstance(units, int) else units
     for side, length, unit in zip(SIDES, size, units, strict=True):
         check_length(side, length, lambda n, unit=unit: n > 0 and n % unit == 0, rule, unit)
+
+
+def check_windows(size, windows, halvings):
+    """Refuse a known height or width of which a stage's map is no whole number of windows.
+
+    Args:
+        size: `(height, width)` of the input in pixels.
+        windows: side of the windows in each stage.
+        halvings: how often each stage's sides were halved, odd ones rounded up.
+
+    Raises:
+        ValueError: names the nearest sides that work.
+    """
+
+    def works(side):
+        return all(-(-side // 2**k) % window == 0 for window, k in zip(windows, halvings, strict=True))
+
+    rule = f"The height and width of each stage's map must be multiples of its window, {tuple(windows)}"
+    for side, length in zip(SIDES, size, strict=True):
+        check_length(side, length, works, rule, period=2 ** halvings[-1] * math.lcm(*windows))

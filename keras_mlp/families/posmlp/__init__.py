@@ -28,7 +28,7 @@ from keras_mlp.layers import (
     padded_conv,
     residual,
 )
-from keras_mlp.layers.sizes import SIDES, check_length
+from keras_mlp.layers.sizes import check_windows
 
 __all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
 
@@ -84,26 +84,6 @@ def downsample(x, dim, depthwise, norm, name):
     else:
         x = padded_conv(x, dim, 3, 2, 1, name, kernel_initializer=_NORMAL.clone())
     return norm(f"{name}_norm")(x)
-
-
-def check_size(size, windows, halvings):
-    """Refuse a known height or width of which a stage's map is no whole number of windows.
-
-    Args:
-        size: `(height, width)` of the input in pixels.
-        windows: side of the windows in each stage.
-        halvings: how often each stage's sides were halved, odd ones rounded up.
-
-    Raises:
-        ValueError: names the nearest sides that work.
-    """
-
-    def works(side):
-        return all(-(-side // 2**k) % window == 0 for window, k in zip(windows, halvings, strict=True))
-
-    rule = f"The height and width of each stage's map must be multiples of its window, {tuple(windows)}"
-    for side, length in zip(SIDES, size, strict=True):
-        check_length(side, length, works, rule, period=2 ** halvings[-1] * int(np.lcm.reduce(windows)))
 
 
 @family.builder
@@ -184,7 +164,7 @@ def PosMLP(
     norm = functools.partial(layer_norm, epsilon=norm_epsilon)
     activation = activations.get(activation or "gelu")
     first = 2 if stem == "conv" else 4
-    check_size(x.shape[1:3], windows, range(first, first + len(dims)))
+    check_windows(x.shape[1:3], windows, range(first, first + len(dims)))
     if stem == "conv":
         x = conv_stem(x, dims[0], _NORMS[stem_norm], activation)
     else:

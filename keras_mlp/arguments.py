@@ -99,8 +99,8 @@ def check(given, published):
 
 def check_rates(config):
     """Refuse rates of dropout and stochastic depth outside [0, 1), among a builder's options by name."""
-    for rate in ("drop_path_rate", "dropout_rate"):
-        if rate in config and not 0 <= config[rate] < 1:
+    for rate in (name for name in config if name.endswith("_rate")):
+        if not 0 <= config[rate] < 1:
             raise ValueError(f"`{rate}` must be in [0, 1). Received: {rate}={config[rate]!r}")
 
 

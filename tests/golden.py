@@ -83,6 +83,12 @@ class Case:
     def images(self) -> np.ndarray:
         return image(self.input_shape, self.input_seed)
 
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters that the output depends on: all of the reference's but those it never reads."""
+        unused = self.__dict__.get("unused") or ()
+        return self.num_params - sum(int(np.prod(self.tensors[key])) for key in unused)
+
     def error(self, logits) -> float:
         """Largest absolute difference, in standard deviations of the reference logits."""
         got = np.asarray(logits, dtype=np.float64)

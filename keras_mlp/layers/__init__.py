@@ -1,7 +1,7 @@
 """Building blocks that families share."""
 
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
-from keras_mlp.layers.attention import SelfAttention, attend, split_heads
+from keras_mlp.layers.attention import MapAttention, SelfAttention, attend, split_heads
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
@@ -40,6 +40,7 @@ __all__ = [
     "GridLayer",
     "LayerNormalization",
     "LayerScale",
+    "MapAttention",
     "PatchEmbedding",
     "PixelShift",
     "PositionEmbedding",

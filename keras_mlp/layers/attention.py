@@ -2,12 +2,14 @@
 
 import math
 
+import keras
 from keras import ops
 
 from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.windows import check_whole, cut_windows, join_windows
 
 
 def attend(q, k, v, scale: float | None = None, bias=None):
@@ -76,8 +78,7 @@ class SelfAttention(Composite):
 
     def __init__(self, heads, qkv_bias=True, kernel_initializer="glorot_uniform", scale=None, **kwargs):
         super().__init__(**kwargs)
-        if scale is not None and not scale > 0:
-            raise ValueError(f"`scale` of attention must be positive, or None. Received: scale={scale!r}")
+        _check_scale(scale)
         self.heads, self.qkv_bias, self.scale = heads, qkv_bias, scale
         self.kernel_initializer = initializers.own(kernel_initializer)
 
@@ -100,6 +101,98 @@ class SelfAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+_PARTS = {1: (3,), 2: (1, 2), 3: (1, 1, 1)}
+"""How many of queries, keys and values lie in each of the maps that `MapAttention` is given, by the number of maps."""
+
+
+@registered
+class MapAttention(keras.layers.Layer):
+    """Multi-head attention of the positions of a map, whose queries, keys and values are made already.
+
+        y = softmax(scale * q k^T + bias) v, head by head
+
+    It has no weights: the linear layers around it are layers of their own, so keys may come from a smaller map.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1; Liu et al. 2021 (Swin Transformer),
+    https://arxiv.org/abs/2103.14030, section 3.2, for windows.
+
+    Args:
+        heads: number of heads.
+        window: side of the windows in positions; a position then sees those of its window. `None` for all positions.
+        scale: factor on the products of queries and keys, positive; `None` for `1 / sqrt(d)` with `d` channels a head
+            in the queries.
+
+    Input shape: one map `(batch, height, width, 3 * channels)` of queries, keys and values; or `[queries, keys and
+        values]`; or `[queries, keys, values]`; or, with the number to add to each product, `[queries, keys, values,
+        (heads, positions of queries, positions of keys)]`. Keys and values may be of another height and width than the
+        queries, but not with windows. Heights and widths may be unknown; with windows they are multiples of `window`.
+    Output shape: that of the queries, with the channels of the values.
+
+    Raises:
+        ValueError: `heads` does not divide the channels, `scale` is not positive, a known height or width is no
+            multiple of `window`, or there are windows and several inputs.
+    """
+
+    def __init__(self, heads, window=None, scale=None, **kwargs):
+        super().__init__(**kwargs)
+        _check_scale(scale)
+        self.heads, self.window, self.scale = heads, window, scale
+
+    def build(self, input_shape):
+        shapes = _listed(input_shape)
+        parts = _PARTS[min(len(shapes), 3)]
+        for shape, count in zip(shapes, parts, strict=False):
+            if shape[-1] % (count * self.heads):
+                raise ValueError(
+                    f"`heads` must divide the channels of queries, keys and values. Received: heads={self.heads}, "
+                    f"{shape[-1]} channels of {count} of them"
+                )
+        if self.window:
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"Queries, keys and values of windows must be one map. Received: {len(shapes)} inputs of the "
+                    f"shapes {', '.join(map(str, shapes))}, window={self.window}"
+                )
+            check_whole(shapes[0][1:3], self.window)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        maps = _listed(inputs)
+        parts = _PARTS[min(len(maps), 3)]
+        counted = zip(maps, parts, strict=False)
+        q, k, v = [part for x, count in counted for part in split_heads(self._sequence(x), self.heads, count)]
+        y = attend(q, k, v, self.scale, *maps[3:])
+        _, height, width, _ = ops.shape(maps[0])
+        if self.window:
+            return join_windows(y, self.window, height, width)
+        known = None not in maps[0].shape[1:3]
+        return ops.reshape(y, (-1 if known else ops.shape(y)[0], height, width, y.shape[-1]))
+
+    def _sequence(self, x):
+        """`(groups, positions, channels)` of a map: a group for each window, or for each image."""
+        batch, height, width, channels = ops.shape(x)
+        if self.window:
+            return ops.reshape(cut_windows(x, self.window), (-1, self.window**2, channels))
+        known = None not in x.shape[1:3]
+        return ops.reshape(x, (-1, height * width, channels) if known else (batch, -1, channels))
+
+    def compute_output_shape(self, input_shape):
+        shapes = _listed(input_shape)
+        count = min(len(shapes), 3)
+        return (*shapes[0][:-1], shapes[count - 1][-1] // _PARTS[count][-1])
+
+
+def _check_scale(scale):
+    if scale is not None and not scale > 0:
+        raise ValueError(f"`scale` of attention must be positive, or None. Received: scale={scale!r}")
+
+
+def _listed(inputs) -> list:
+    """Inputs, or their shapes, as a list where there is one alone."""
+    alone = not isinstance(inputs, list | tuple) or inputs[-1] is None or isinstance(inputs[-1], int)
+    return [inputs] if alone else list(inputs)
 
 
 @fusing.reads.answer(SelfAttention)

@@ -109,9 +109,9 @@ def norm_named(norms: dict, norm):
     return norms[norm]
 
 
-def image_norm(name):
+def image_norm(name, epsilon=1e-5):
     """Group norm with one group: mean and variance over height, width and channels, scale and shift by channel."""
-    return keras.layers.GroupNormalization(1, epsilon=1e-5, name=name)
+    return keras.layers.GroupNormalization(1, epsilon=epsilon, name=name)
 
 
 MAP_NORMS = {"batch": batch_norm, "image": image_norm}

@@ -8,6 +8,11 @@ from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_multiples
 
 
+def check_whole(sides, size: int):
+    """Raise a `ValueError` if a known height or width of a map, `sides`, is no multiple of the windows' side."""
+    check_multiples(sides, size, f"The height and width of the map must be multiples of the window's side, {size}")
+
+
 def cut_windows(x, size: int):
     """A map cut into square windows that do not overlap.
 
@@ -17,9 +22,15 @@ def cut_windows(x, size: int):
 
     Returns:
         A tensor `(batch, windows, size * size, channels)`, windows and the positions in them in row-major order.
+
+    Raises:
+        ValueError: a known height or width is no multiple.
     """
-    _, height, width, channels = ops.shape(x)
-    x = ops.reshape(x, (-1, height // size, size, width // size, size, channels))
+    check_whole(x.shape[1:3], size)
+    batch, height, width, channels = ops.shape(x)
+    # Where sizes are unknown the batch is told, so that no window holds positions of two images.
+    batch = -1 if None not in x.shape[1:3] else batch
+    x = ops.reshape(x, (batch, height // size, size, width // size, size, channels))
     count = (height // size) * (width // size)
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, count, size**2, channels))
 
@@ -55,8 +66,7 @@ class WindowPartition(keras.layers.Layer):
         self.size = size
 
     def build(self, input_shape):
-        rule = f"The height and width of the map must be multiples of the window's side, {self.size}"
-        check_multiples(input_shape[1:3], self.size, rule)
+        check_whole(input_shape[1:3], self.size)
         super().build(input_shape)
 
     def call(self, x):

@@ -31,7 +31,7 @@ def binary(measured):
 def test_tiny_cases_compute_like_the_reference(case):
     keras.config.set_dtype_policy("float64")
     model = golden.build(case)
-    assert sum(variable.size for variable in map(np.asarray, model.trainable_variables)) == case.num_params
+    assert sum(variable.size for variable in map(np.asarray, model.trainable_variables)) == case.parameters
     assert case.error(model(case.images())) < 1e-6
 
 
@@ -64,7 +64,7 @@ def test_published_variants_compute_like_the_reference(case):
     assert case.error(model(case.images())) < limit
 
     measured = cost(model)
-    assert measured.parameters == case.num_params
+    assert measured.parameters == case.parameters
     assert measured.macs == vars(case).get("macs", measured.macs)
     assert binary(measured) == vars(case).get("quantised_macs", 0)
     if entry["model"] and "form" not in entry and classes == FAMILIES[golden.family(case)].classes:

@@ -155,6 +155,7 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
     "name, size, message",
     [
         ("posmlp_t", (224, 256), "width=256. The nearest that work: 224 and 445"),
+        ("hat_net_tiny", (224, 256), "multiples of its window.*width=256. The nearest that work: 224 and 445"),
         ("repmlpnet_b256", (256, 300), "width=300. The nearest that work: 256 and 512"),
         ("repmlpnet_t224", (100, 224), "height=100. The nearest that work: 224"),
         ("vip_small7", (None, None), "static `input_shape`"),

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mlp.checkpoints import resample
 from keras_mlp.layers import (
+    MapAttention,
     SelfAttention,
     SequenceSplit,
     SequenceToMap,
@@ -47,6 +49,64 @@ def test_attention_treats_a_map_as_the_sequence_of_its_positions():
     np.testing.assert_allclose(np.asarray(layer(x.reshape(2, 12, 6))).reshape(y.shape), y, rtol=1e-5, atol=1e-6)
     unknown = keras.Model(source := keras.Input((None, 6)), layer(source))
     np.testing.assert_allclose(np.asarray(unknown(x.reshape(2, 12, 6))).reshape(y.shape), y, rtol=1e-5, atol=1e-6)
+
+
+def heads_of(x, heads):
+    """`(batch, heads, positions, depth)` of a map."""
+    batch, *_, channels = x.shape
+    return x.reshape(batch, -1, heads, channels // heads).transpose(0, 2, 1, 3)
+
+
+def test_maps_attend_to_maps_of_another_size_and_width():
+    q, k, v, bias = normal(2, 3, 4, 6), normal(2, 2, 2, 6), normal(2, 2, 2, 8), normal(2, 12, 4)
+    scores = np.einsum("bhnd,bhmd->bhnm", heads_of(q, 2), heads_of(k, 2)) * 0.3
+    values = heads_of(v, 2)
+    for more, added in (([], 0), ([bias], bias)):
+        expected = np.einsum("bhnm,bhmd->bnhd", softmax(scores + added), values).reshape(2, 3, 4, 8)
+        found = MapAttention(2, scale=0.3, dtype="float64")([q, k, v, *more])
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_maps_that_lie_in_one_are_taken_apart_and_sizes_may_be_unknown(window):
+    q, k, v = parts = [normal(2, 4, 6, 8) + i for i in range(3)]
+    layer = MapAttention(2, window, dtype="float64")
+    found = np.asarray(layer(np.concatenate(parts, -1)))
+    if window:
+        corner = [part[:, 2:4, 4:6] for part in parts]
+        np.testing.assert_allclose(found[:, 2:4, 4:6], MapAttention(2, dtype="float64")(corner), rtol=1e-10)
+    else:
+        np.testing.assert_allclose(found, layer(parts), rtol=1e-10)
+        np.testing.assert_allclose(found, layer([q, np.concatenate([k, v], -1)]), rtol=1e-10)
+    unknown = keras.Model(source := keras.Input((None, None, 24), dtype="float64"), layer(source))
+    np.testing.assert_allclose(unknown(np.concatenate(parts, -1)), found, rtol=1e-10)
+
+
+def test_windows_never_hold_positions_of_two_images():
+    """Four images of 3 x 3 positions make whole windows, but one of them does not."""
+    unknown = keras.Model(source := keras.Input((None, None, 6)), MapAttention(1, 2)(source))
+    with pytest.raises(ValueError, match="height=3. The nearest that work: 2 and 4"):
+        unknown(np.zeros((4, 3, 3, 6)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        tf.function(unknown, input_signature=[tf.TensorSpec((None, None, None, 6))])(np.zeros((4, 3, 3, 6)))
+
+
+@pytest.mark.parametrize(
+    "arguments, shapes, message",
+    [
+        (dict(heads=2, scale=0.0), [(1, 2, 2, 6)], "`scale` of attention must be positive, or None. Received: scale=0"),
+        (dict(heads=2), [(1, 2, 2, 9)], "heads=2, 9 channels of 3 of them"),
+        (dict(heads=2, window=2), [(1, 4, 6, 6), (1, 4, 6, 12)], "must be one map. Received: 2 inputs.*window=2"),
+        (
+            dict(heads=2, window=2),
+            [(1, 4, 5, 6)],
+            "window's side, 2. Received: width=5. The nearest .*: 4 and 6",
+        ),
+    ],
+)
+def test_maps_that_cannot_attend_are_refused(arguments, shapes, message):
+    with pytest.raises(ValueError, match=message):
+        MapAttention(**arguments)([np.zeros(shape) for shape in shapes] if len(shapes) > 1 else np.zeros(shapes[0]))
 
 
 def test_relative_positions_add_the_number_of_the_offset():

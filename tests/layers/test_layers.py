@@ -54,6 +54,7 @@ EXAMPLES = {
     ),
     layers.PositionEmbedding: dict(),
     binary.RPReLU: dict(),
+    layers.MapAttention: dict(heads=2, scale=0.5),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
@@ -85,6 +86,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], hire_mlp.RegionMerge: [x, 2 * x]}.get(cls, x)
+    x = [x, np.concatenate([x, 2 * x], axis=-1)[:, ::2]] if cls is layers.MapAttention else x
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
     if cls in (layers.SequenceToMap, layers.SequenceSplit):

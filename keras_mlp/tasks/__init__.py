@@ -8,10 +8,14 @@ from keras_mlp.tasks.metrics import segmentation_scores
 from keras_mlp.tasks.objective import Segmentation
 from keras_mlp.tasks.recipes import SegmentationRecipe
 from keras_mlp.tasks.semantic_fpn import SemanticFPN
+from keras_mlp.tasks.setr import SETRMLA, SETRPUP, SETRNaive
 from keras_mlp.tasks.upernet import UPerNet
 
 __all__ = [
     "PixelCrossEntropy",
+    "SETRMLA",
+    "SETRNaive",
+    "SETRPUP",
     "Segmentation",
     "SegmentationRecipe",
     "SemanticFPN",

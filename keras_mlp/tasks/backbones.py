@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_mlp import zoo
+from keras_mlp import copying, names, zoo
+from keras_mlp.layers import SequenceToMap
 from keras_mlp.pyramid import feature_pyramid
 
 
@@ -41,6 +42,45 @@ def levels(backbone: keras.Model, level_norm="published") -> dict:
         return feature_pyramid(backbone).output
     maps = feature_pyramid(backbone, final_norm=False).output
     return {name: level_norm(f"level_{i}_norm")(x) for i, (name, x) in enumerate(maps.items())}
+
+
+def blocks(backbone: keras.Model, numbers) -> list:
+    """What leaves some blocks of a backbone of one level, as maps.
+
+    Args:
+        backbone: a model of the zoo without its top whose blocks are numbered through, such as ViT or MLP-Mixer.
+        numbers: of the blocks, from 0, or from -1 for the last; in any order.
+
+    Returns:
+        Tensors `(batch, height, width, channels)`; tokens in front of the positions are left out.
+
+    Raises:
+        ValueError: there is no such block, or blocks are numbered by stage.
+    """
+    ends, stem = {}, None
+    for call in copying.calls(backbone):
+        place = names.parse(call.operation.name)
+        if place is None or len(call.outputs) != 1:
+            continue
+        if place.part == "block" and len(place.numbers) == 1:
+            ends[place.numbers[0]] = call.outputs[0]
+        elif place.part == "stem" and len(call.outputs[0].shape) == 4:
+            stem = call.outputs[0]
+    wanted = [len(ends) + number if number < 0 else number for number in numbers]
+    if unknown := [number for number, found in zip(numbers, wanted, strict=True) if found not in ends]:
+        have = f"blocks 0–{len(ends) - 1}" if ends else "no blocks that are numbered through, as stages have not"
+        raise ValueError(f"{backbone.name} has {have}. Received: blocks={unknown}")
+    maps = {}
+    for number in set(wanted):
+        x = ends[number]
+        maps[number] = x if len(x.shape) == 4 else SequenceToMap(name=f"neck_map_{number}")([x, stem])
+    return [maps[number] for number in wanted]
+
+
+def depth(backbone: keras.Model) -> int:
+    """How many blocks a backbone of one level has."""
+    places = filter(None, (names.parse(layer.name) for layer in backbone.layers))
+    return len({place.numbers for place in places if place.part == "block"})
 
 
 def policy_of(backbone: keras.Model):

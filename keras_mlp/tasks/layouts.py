@@ -15,7 +15,10 @@ class Joined(Layout):
 
     Args:
         names: rows for the heads' tensors, with their prefixes.
+        of_backbone: the layout of the backbone's tensors, where the head tells it.
     """
+
+    of_backbone: Layout | None = None
 
     def places(self, tensors):
         heads = {key: array for key, array in tensors.items() if not key.startswith(BACKBONE)}
@@ -23,8 +26,8 @@ class Joined(Layout):
         inside = prefixes.strip({key: tensors[key] for key in tensors.keys() - heads.keys()}, BACKBONE)
         if not inside or not places:
             return places, unknown + [BACKBONE + key for key in inside]
-        of_backbone, left_over = _backbone_layout(inside).places(inside)
-        places |= {BACKBONE + key: place for key, place in of_backbone.items()}
+        found, left_over = (self.of_backbone or _backbone_layout(inside)).places(inside)
+        places |= {BACKBONE + key: place for key, place in found.items()}
         return places, unknown + [BACKBONE + key for key in left_over]
 
 

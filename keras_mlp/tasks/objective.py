@@ -92,7 +92,7 @@ class Segmentation(Objective):
     def compile_arguments(self, model, recipe=None):
         arguments = super().compile_arguments(model, recipe)
         if isinstance(model.output, dict):
-            arguments["loss_weights"] = {"logits": 1.0, "auxiliary": AUXILIARY_WEIGHT}
+            arguments["loss_weights"] = dict.fromkeys(model.output, AUXILIARY_WEIGHT) | {"logits": 1.0}
         return arguments
 
     def columns(self, logs):

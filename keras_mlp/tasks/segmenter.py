@@ -14,28 +14,31 @@ AUXILIARY_HEAD = "head_auxiliary"
 """Name of the classifier of the auxiliary head."""
 
 
-def conv_unit(x, filters: int, kernel_size: int, name: str):
-    """Convolution without a bias, batch norm, ReLU: the unit of mmsegmentation's heads.
+def conv_unit(x, filters: int, kernel_size: int, name: str, use_bias: bool = False):
+    """Convolution, batch norm, ReLU: the unit of mmsegmentation's heads.
 
     Args:
         x: map `(batch, height, width, channels)`.
         filters: channels of the result.
         kernel_size: side of the window, odd; zeros around the map keep its size.
         name: prefix of the layers' names.
+        use_bias: whether the convolution has a bias.
     """
-    last = dict(data_format="channels_last", padding="same", use_bias=False, kernel_initializer="he_normal")
-    x = layers.Conv2D(filters, kernel_size, **last, name=name)(x)
+    conv = dict(data_format="channels_last", padding="same", use_bias=use_bias, kernel_initializer="he_normal")
+    x = layers.Conv2D(filters, kernel_size, **conv, name=name)(x)
     return Activation("relu", name=f"{name}_act")(batch_norm(f"{name}_norm")(x))
 
 
-def classify_positions(x, classes: int, dropout_rate: float, name: str = load.HEAD):
+def classify_positions(
+    x, classes: int, dropout_rate: float = 0.0, name: str = load.HEAD, kernel_size: int = 1, use_bias: bool = True
+):
     """Dropout of whole channels, then a linear layer for each position, at least in float32: `(…, classes)`."""
     dtype = precise()
     if dropout_rate:
         x = layers.SpatialDropout2D(dropout_rate, data_format="channels_last", name=f"{name}_drop")(x)
     start = keras.initializers.RandomNormal(stddev=0.01)
-    last = dict(data_format="channels_last", kernel_initializer=start, dtype=dtype)
-    return layers.Conv2D(classes, 1, **last, name=name)(x)
+    conv = dict(data_format="channels_last", padding="same", use_bias=use_bias, kernel_initializer=start, dtype=dtype)
+    return layers.Conv2D(classes, kernel_size, **conv, name=name)(x)
 
 
 def auxiliary_head(x, classes: int, channels: int = 256, convolutions: int = 1, dropout_rate: float = 0.1):
@@ -58,36 +61,53 @@ def auxiliary_head(x, classes: int, channels: int = 256, convolutions: int = 1, 
     return classify_positions(x, classes, dropout_rate, AUXILIARY_HEAD)
 
 
-def build(
-    backbone: keras.Model,
-    head: Callable,
-    classes: int,
-    *,
-    auxiliary: bool,
-    auxiliary_channels: int,
-    dropout_rate: float,
-    level_norm,
-    weights,
-    new_head: bool,
-    name: str,
-) -> keras.Model:
-    """A segmenter.
+def on_levels(backbone, head: Callable, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm):
+    """The logits of a head on the maps of a backbone in stages.
 
     Args:
         backbone: see `backbones.levels`.
         head: `[maps, finest first] -> map`, what comes before the classifier.
         classes: number of classes.
-        auxiliary: whether the model has a second output, of an auxiliary head on the last map but one.
+        auxiliary: whether there is an auxiliary head, on the last map but one.
         auxiliary_channels: width of the auxiliary head.
         dropout_rate: before both classifiers.
         level_norm: see `backbones.levels`.
+
+    Returns:
+        `{"logits": map}`, and with an auxiliary head "auxiliary".
+
+    Raises:
+        ValueError: the backbone has one level only.
+    """
+    maps = backbones.levels(backbone, level_norm)
+    if len(maps) < 2:
+        works = "AS-MLP, CycleMLP, Hire-MLP, MorphMLP, Wave-MLP, ConvNeXt and the other families in stages"
+        raise ValueError(
+            f"This head needs a backbone of several levels, such as {works}. {backbone.name} has the one level "
+            f"{', '.join(maps)}; keras_mlp.tasks.SETRNaive, SETRPUP and SETRMLA are for such."
+        )
+    maps = list(maps.values())
+    outputs = {"logits": classify_positions(head(maps), classes, dropout_rate)}
+    if auxiliary:
+        outputs["auxiliary"] = auxiliary_head(maps[-2], classes, auxiliary_channels, dropout_rate=dropout_rate)
+    return outputs
+
+
+def build(backbone: keras.Model, make: Callable, classes: int, *, weights, new_head: bool, name: str) -> keras.Model:
+    """A segmenter.
+
+    Args:
+        backbone: a model of the zoo without its top.
+        make: gives the logits at whatever size, `{"logits": map, "auxiliary": map, …}`; called under the backbone's
+            dtype policy.
+        classes: number of classes.
         weights: path of a checkpoint, or `None`.
         new_head: whether the classifiers start fresh.
         name: name of the model.
 
     Returns:
-        A functional model of the backbone's input to logits `(batch, height, width, classes)` at the images' size, with
-        `auxiliary` to `{"logits": …, "auxiliary": …}`.
+        A functional model of the backbone's input to logits `(batch, height, width, classes)` at the images' size, or
+        where there are several, to a dictionary of them.
 
     Raises:
         ValueError: an argument is wrong, or the weights do not fit.
@@ -96,26 +116,13 @@ def build(
         raise ValueError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
     if weights is not None and not load.is_file(weights):
         raise ValueError(f"`weights` must be None or the path of a checkpoint file. Received: weights={weights!r}")
+    image = backbone.inputs[0]
     with precision.policy(backbones.policy_of(backbone)):
-        maps = backbones.levels(backbone, level_norm)
-        if len(maps) < 2:
-            works = "AS-MLP, CycleMLP, Hire-MLP, MorphMLP, Wave-MLP, ConvNeXt and the other families in stages"
-            raise ValueError(
-                f"A segmenter needs a backbone of several levels, such as {works}. {backbone.name} has the one level "
-                f"{', '.join(maps)}."
-            )
-        maps = list(maps.values())
-        image = backbone.inputs[0]
-        logits = classify_positions(head(maps), classes, dropout_rate)
-        outputs = _at_size_of(image, logits, "resized")
-        if auxiliary:
-            second = auxiliary_head(maps[-2], classes, auxiliary_channels, dropout_rate=dropout_rate)
-            outputs = {"logits": outputs, "auxiliary": _at_size_of(image, second, "auxiliary_resized")}
-    model = keras.Model(image, outputs, name=name)
+        outputs = {
+            key: Resize(dtype=precise(), name=key.replace("logits", "resized"))([logits, image])
+            for key, logits in make().items()
+        }
+    model = keras.Model(image, outputs if len(outputs) > 1 else outputs["logits"], name=name)
     if weights is not None:
         load.load_checkpoint(model, weights, new_head=new_head)
     return model
-
-
-def _at_size_of(image, logits, name):
-    return Resize(dtype=precise(), name=name)([logits, image])

@@ -49,18 +49,14 @@ def SemanticFPN(
     Raises:
         ValueError: an argument is wrong, or the weights do not fit.
     """
-    return segmenter.build(
-        backbone,
-        lambda maps: semantic_fpn_head(feature_pyramid_network(maps, neck_channels), channels),
-        classes,
-        auxiliary=auxiliary,
-        auxiliary_channels=auxiliary_channels,
-        dropout_rate=dropout_rate,
-        level_norm=level_norm,
-        weights=weights,
-        new_head=new_head,
-        name=name,
-    )
+
+    def make():
+        def head(maps):
+            return semantic_fpn_head(feature_pyramid_network(maps, neck_channels), channels)
+
+        return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
+
+    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
 
 
 def feature_pyramid_network(maps, channels: int):

@@ -49,18 +49,14 @@ def UPerNet(
     Raises:
         ValueError: an argument is wrong, or the weights do not fit.
     """
-    return segmenter.build(
-        backbone,
-        lambda maps: upernet_head(maps, channels, pool_sizes),
-        classes,
-        auxiliary=auxiliary,
-        auxiliary_channels=auxiliary_channels,
-        dropout_rate=dropout_rate,
-        level_norm=level_norm,
-        weights=weights,
-        new_head=new_head,
-        name=name,
-    )
+
+    def make():
+        def head(maps):
+            return upernet_head(maps, channels, pool_sizes)
+
+        return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
+
+    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
 
 
 def upernet_head(maps, channels: int, pool_sizes=(1, 2, 3, 6)):

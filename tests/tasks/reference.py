@@ -61,6 +61,15 @@ def labels(case):
 
 def build(case, **options):
     """The whole segmenter of a case, loaded."""
+    make = of_setr if case.family == "setr" else of_as_mlp
+    # Scaled images have more digits than float32.
+    image = keras.Input((None, None, 3), dtype=keras.config.dtype_policy().compute_dtype)
+    model = make(case, dict(include_top=False, include_preprocessing=False, input_tensor=image), **options)
+    keras_mlp.load_checkpoint(model, case.state_dict())
+    return model
+
+
+def of_as_mlp(case, options, **of_head):
     backbone, head = case.config["backbone"], case.config["decode_head"]
     trunk = keras_mlp.ASMLP(
         dim=backbone["embed_dim"],
@@ -68,29 +77,47 @@ def build(case, **options):
         shift_size=backbone["shift_size"],
         mlp_ratio=backbone["mlp_ratio"],
         stem_norm=backbone["patch_norm"],
-        include_top=False,
-        include_preprocessing=False,
-        # Scaled images have more digits than float32.
-        input_tensor=keras.Input((None, None, 3), dtype=keras.config.dtype_policy().compute_dtype),
+        **options,
     )
-    model = tasks.UPerNet(
+    return tasks.UPerNet(
         trunk,
         head["num_classes"],
         channels=head["channels"],
         pool_sizes=head["pool_scales"],
         auxiliary=True,
         auxiliary_channels=case.config["auxiliary_head"]["channels"],
-        **options,
+        **of_head,
     )
-    keras_mlp.load_checkpoint(model, case.state_dict())
-    return model
+
+
+def of_setr(case, options, **of_head):
+    backbone, head = case.config["backbone"], case.config["decode_head"]
+    auxiliary = case.config["auxiliary_head"]
+    image = keras.Input(case.input_shape[1:], dtype=keras.config.dtype_policy().compute_dtype)
+    mla = head["type"] == "VIT_MLAHead"
+    trunk = keras_mlp.ViT(
+        patch_size=backbone["patch_size"],
+        dim=backbone["embed_dim"],
+        depth=backbone["depth"],
+        heads=backbone["num_heads"],
+        class_token=not mla,
+        final_norm=False,
+        **options | {"input_tensor": image},
+    )
+    if mla:
+        own = dict(blocks=backbone["mla_index"], neck_channels=head["mla_channels"], channels=head["mlahead_channels"])
+        return tasks.SETRMLA(trunk, head["num_classes"], **own, auxiliary=True, **of_head)
+    kind = tasks.SETRPUP if head["num_conv"] == 4 else tasks.SETRNaive
+    own = dict(block=head["in_index"], auxiliary_blocks=[one["in_index"] for one in auxiliary])
+    return kind(trunk, head["num_classes"], **own, auxiliary=True, **of_head)
 
 
 def of_segmenter(case):
     model, images = build(case), golden.image(tuple(case.input_shape), case.input_seed)
     images = images.astype(keras.config.dtype_policy().compute_dtype)
     found = model(images, training=False)
-    maps = {"whole": found["logits"]}
+    maps = {"whole": found["logits"], "decode_head": found["logits"]}
+    maps |= {name.replace("auxiliary_", "auxiliary_head."): logits for name, logits in found.items()}
     if "slide" in vars(case):
         auxiliary = keras.Model(model.input, model.get_layer(segmenter.AUXILIARY_HEAD).output)
         maps["auxiliary"] = auxiliary(images, training=False)

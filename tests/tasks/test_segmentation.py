@@ -14,7 +14,7 @@ from keras_mlp.tasks import inference, metrics
 
 CASES = [golden.load(path) for path in sorted((pathlib.Path(__file__).parent / "cases").glob("*.json"))]
 MAPS = [case for case in CASES if len(case.logits)]
-TINY = [case for case in MAPS if case.variant.endswith("tiny")]
+TINY = [case for case in MAPS if "tiny" in case.variant]
 STAGED = [golden.small(name) for name in ("as_mlp", "cycle_mlp", "convnext", "hire_mlp", "wave_mlp")]
 SEGMENTERS = {"upernet": tasks.UPerNet, "semantic_fpn": tasks.SemanticFPN}
 NARROW = dict(channels=8)
@@ -39,10 +39,19 @@ def test_heads_and_whole_models_compute_like_mmsegmentation(case):
 
 
 @pytest.mark.slow
-@named([case for case in MAPS if case not in TINY])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.variant, marks=pytest.mark.huge if case.num_params > 100e6 else ())
+        for case in MAPS
+        if case not in TINY
+    ],
+)
 def test_full_size_segmenters_take_every_tensor_and_compute_like_the_authors(case):
     assert case.error(golden.compute(case)["logits"]) < 1e-3
-    assert sum(np.prod(weight.shape) for weight in reference.build(case).trainable_weights) == case.num_params
+    unused = sum(np.prod(case.tensors[name]) for name in vars(case).get("unused", ()))
+    trained = sum(np.prod(weight.shape) for weight in reference.build(case).trainable_weights)
+    assert trained + unused == case.num_params - (case.config["backbone"]["embed_dim"] if "mla" in case.variant else 0)
 
 
 def test_losses_and_scores_are_mmsegmentations():
@@ -95,6 +104,16 @@ def test_every_kind_of_backbone_is_trained_saved_and_exported_as_a_segmenter(cas
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("make", [tasks.SETRNaive, tasks.SETRPUP])
+@pytest.mark.parametrize("name", ["mlp_mixer", "vit"])
+def test_backbones_of_one_level_are_decoded_as_setr_does_it(name, make):
+    trunk = backbone(golden.small(name))
+    model = make(trunk, 3, channels=8, auxiliary=True, auxiliary_blocks=(0,))
+    found = model(golden.small(name).images())
+    assert set(found) == {"logits", "auxiliary_0"}
+    assert all(logits.shape[1:] == (*trunk.input_shape[1:3], 3) for logits in found.values())
+
+
 def test_a_fused_segmenter_computes_the_same_with_fewer_layers():
     case = golden.small("as_mlp")
     model = tasks.UPerNet(backbone(case), 3, **NARROW)
@@ -123,7 +142,11 @@ def test_what_cannot_work_is_refused_by_name():
     trunk = backbone(golden.small("as_mlp"))
     model = tasks.UPerNet(trunk, 3, **NARROW)
     image = np.zeros((8, 8, 3), "float32")
+    mixer = backbone(golden.small("mlp_mixer"))
     refused = [
+        (lambda: tasks.SETRNaive(mixer, 3, block=7), r"has blocks 0–\d. Received: blocks=\[7\]"),
+        (lambda: tasks.SETRPUP(trunk, 3), "has no blocks that are numbered through"),
+        (lambda: tasks.SETRMLA(mixer, 3, blocks=(0, 1)), "`blocks` must be four numbers"),
         (lambda: tasks.UPerNet(trunk, 1), "`classes` must be an integer of at least 2. Received: classes=1"),
         (lambda: tasks.UPerNet(trunk, 3, weights="nowhere.pth"), "the path of a checkpoint file. Received"),
         (lambda: tasks.UPerNet(golden.build(golden.small("as_mlp")), 3), "build it with include_top=False"),

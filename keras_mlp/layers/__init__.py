@@ -1,7 +1,7 @@
 """Building blocks that families share."""
 
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
-from keras_mlp.layers.attention import MapAttention, SelfAttention, attend, split_heads
+from keras_mlp.layers.attention import MapAttention, RelativeAttention, SelfAttention, attend, split_heads
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
@@ -44,6 +44,7 @@ __all__ = [
     "PatchEmbedding",
     "PixelShift",
     "PositionEmbedding",
+    "RelativeAttention",
     "Rescaling",
     "SelfAttention",
     "SequenceSplit",

@@ -9,6 +9,8 @@ from keras_mlp.layers import fusing, initializers
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.relative_positions import relative_bias
 from keras_mlp.layers.windows import check_whole, cut_windows, join_windows
 
 
@@ -96,11 +98,49 @@ class SelfAttention(Composite):
         known = None not in sides
         positions = (-1, math.prod(sides)) if known else (ops.shape(x)[0], -1)
         qkv = ops.reshape(self.qkv(x), (*positions, 3 * channels))
-        y = attend(*split_heads(qkv, self.heads, 3), self.scale)
+        y = attend(*split_heads(qkv, self.heads, 3), self.scale, self._bias())
         return self.proj(ops.reshape(y, (-1, *sides, channels) if known else ops.shape(x)))
+
+    def _bias(self):
+        """What is added to the products of queries and keys; `None` for nothing."""
+        return None
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@fusing.as_base
+@registered
+class RelativeAttention(SelfAttention, GridLayer):
+    """`SelfAttention` over a map, with a learned number for each offset between two positions.
+
+        y = proj(softmax(q k^T / sqrt(d) + b) v), head by head,   b[i, j] of the offset of position i from j
+
+    The numbers are interpolated for another grid, by cubic convolution.
+
+    Source: Liu et al. 2021 (Swin Transformer), https://arxiv.org/abs/2103.14030, equation 4.
+
+    Args:
+        heads, qkv_bias, kernel_initializer, scale: as of `SelfAttention`.
+
+    Input shape: `(batch, height, width, channels)`, all but the batch known.
+    Output shape: the same.
+
+    Raises:
+        ValueError: as of `SelfAttention`; or a side of the map is unknown.
+    """
+
+    grid_axes = {"relative_bias": ("offsets embedding", None)}
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        height, width = self.grid
+        shape = ((2 * height - 1) * (2 * width - 1), self.heads)
+        start = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.relative_bias = self.add_weight(name="relative_bias", shape=shape, initializer=start)
+
+    def _bias(self):
+        return relative_bias(self.relative_bias, self.grid, self.compute_dtype)
 
 
 _PARTS = {1: (3,), 2: (1, 2), 3: (1, 1, 1)}

@@ -14,8 +14,8 @@ class PositionEmbedding(GridLayer):
     Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, equation 1.
 
     Args:
-        interpolated: whether the vectors are interpolated for another grid, by cubic convolution. By default they are
-            copied, as all that belongs to a position.
+        interpolated: whether the vectors are interpolated for another grid, by cubic convolution, or "linear" for
+            linear interpolation. By default they are copied, as all that belongs to a position.
 
     Input shape: `(batch, height, width, channels)`, all but the batch known. Output shape: the same.
     """
@@ -23,7 +23,8 @@ class PositionEmbedding(GridLayer):
     def __init__(self, interpolated=False, **kwargs):
         super().__init__(**kwargs)
         self.interpolated = interpolated
-        self.grid_axes = {"embedding": ("embedding" if interpolated else "out", None)}
+        over = "linear" if interpolated == "linear" else "embedding" if interpolated else "out"
+        self.grid_axes = {"embedding": (over, None)}
 
     def build(self, input_shape):
         super().build(input_shape)

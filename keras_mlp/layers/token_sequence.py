@@ -16,23 +16,28 @@ class TokenSequence(GridLayer):
 
         y = [t_1, …, t_k, x_1, …, x_n] + E
 
-    The embeddings of positions are interpolated for another grid, by cubic convolution; those of the tokens stay.
+    The embeddings of positions are interpolated for another grid; those of the tokens stay.
 
     Source: Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, equation 1; Touvron et al. 2020 (DeiT),
     https://arxiv.org/abs/2012.12877, for a second token.
 
     Args:
         tokens: names of the tokens in front, each the name of a weight, such as `("class_token",)`.
+        interpolation: of the embeddings, "cubic" (by cubic convolution) or "linear".
 
     Input shape: `(batch, height, width, channels)`, all but the batch known.
     Output shape: `(batch, tokens + height * width, channels)`.
+
+    Raises:
+        ValueError: `interpolation` is neither, or a side of the map is unknown.
     """
 
-    grid_axes = {"embedding": ("embedding", None)}
-
-    def __init__(self, tokens=("class_token",), **kwargs):
+    def __init__(self, tokens=("class_token",), interpolation="cubic", **kwargs):
+        if interpolation not in ("cubic", "linear"):
+            raise ValueError(f'`interpolation` must be "cubic" or "linear". Received: {interpolation!r}')
         super().__init__(**kwargs)
-        self.tokens = tuple(tokens)
+        self.tokens, self.interpolation = tuple(tokens), interpolation
+        self.grid_axes = {"embedding": ("linear" if interpolation == "linear" else "embedding", None)}
         self.in_front = len(self.tokens)
 
     def build(self, input_shape):

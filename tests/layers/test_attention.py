@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_mlp.checkpoints import resample
 from keras_mlp.layers import (
     MapAttention,
+    PositionEmbedding,
+    RelativeAttention,
     SelfAttention,
     SequenceSplit,
     SequenceToMap,
@@ -119,6 +121,23 @@ def test_relative_positions_add_the_number_of_the_offset():
             np.testing.assert_array_equal(bias[(slice(None), *pair)], table[dy * 7 + dx])
 
 
+def test_attention_with_relative_positions_adds_them_to_the_products():
+    layer, plain = RelativeAttention(2, dtype="float64"), SelfAttention(2, dtype="float64")
+    x = normal(2, 3, 4, 6)
+    np.testing.assert_array_equal(layer(x).shape, x.shape)
+    table, *dense = layer.weights
+    plain.build(x.shape)
+    plain.set_weights([np.asarray(weight) for weight in dense])
+    table.assign(np.zeros(table.shape))
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-12)
+    table.assign(normal(*table.shape))
+    q, k, v = split_heads(layer.qkv(x.reshape(2, 12, 6)), 2, 3)
+    y = attend(q, k, v, bias=relative_bias(table, (3, 4), "float64"))
+    np.testing.assert_allclose(layer(x), layer.proj(np.asarray(y).reshape(x.shape)), rtol=1e-12)
+    with pytest.raises(ValueError, match="known height, width"):
+        RelativeAttention(2)(keras.Input((None, None, 6)))
+
+
 def test_a_sequence_has_its_tokens_in_front_and_leads_back_to_the_map():
     layer, x = TokenSequence(("class_token", "distillation_token")), normal(2, 3, 4, 6).astype("float32")
     y = np.asarray(layer(x))
@@ -138,6 +157,19 @@ def test_what_belongs_to_tokens_in_front_stays_when_positions_are_resampled():
     np.testing.assert_array_equal(moved[0], embedding[0])
     alone = resample.resample(embedding[1:], ("embedding", None), (4, 4), (6, 8))
     np.testing.assert_array_equal(moved[1:], alone)
+
+
+def test_embeddings_may_be_interpolated_linearly():
+    """As PyTorch's `interpolate(mode="bilinear")` does, whose answers these are."""
+    column = np.array([0.0, 1.0, 5.0, 2.0])
+    larger = resample.resample(column[:, None], ("linear", None), (4, 1), (6, 1))[:, 0]
+    np.testing.assert_allclose(larger, [0, 0.5, 5 / 3, 13 / 3, 3.5, 2], rtol=1e-12)
+    smaller = resample.resample(column[:, None], ("linear", None), (1, 4), (1, 3))[:, 0]
+    np.testing.assert_allclose(smaller, [1 / 6, 3, 2.5], rtol=1e-12)
+    for layer in PositionEmbedding("linear"), TokenSequence(interpolation="linear"):
+        assert layer.grid_axes == {"embedding": ("linear", None)}
+    with pytest.raises(ValueError, match='"cubic" or "linear". Received: \'nearest\''):
+        TokenSequence(interpolation="nearest")
 
 
 def test_tables_of_offsets_are_interpolated_to_those_of_the_new_window():

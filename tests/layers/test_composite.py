@@ -22,9 +22,9 @@ MORE = [
     for key in ("hornet/tiny_gf", "mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")
 ]
 """Cases of layers that no family's small configuration has."""
-WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.Resize, layers.SequenceToMap}
-"""Layers of no small case, which hold no layer: the probe's, the last norm of timm's PoolFormer, those of segmenters
-and what ViT without a class token ends with."""
+WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.RelativeAttention, layers.Resize}
+"""Layers of no small case, which hold no layer: the probe's, the last norm of timm's PoolFormer, and those of segmenters.
+Attention with relative positions waits for the family that has it first."""
 every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
 """Quickly some of them only: all layer classes are tested one by one before."""
 every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)

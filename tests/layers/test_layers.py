@@ -55,6 +55,7 @@ EXAMPLES = {
     layers.PositionEmbedding: dict(),
     binary.RPReLU: dict(),
     layers.MapAttention: dict(heads=2, scale=0.5),
+    layers.RelativeAttention: dict(heads=2, kernel_initializer="lecun_normal"),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
     g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
@@ -66,7 +67,7 @@ EXAMPLES = {
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
     layers.SequenceSplit: dict(tokens=2),
     layers.SequenceToMap: dict(),
-    layers.TokenSequence: dict(tokens=("class_token", "distillation_token")),
+    layers.TokenSequence: dict(tokens=("class_token", "distillation_token"), interpolation="linear"),
     layers.TokenMLP: dict(
         gated=True, hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"
     ),

@@ -18,6 +18,7 @@ from keras_mlp.families.hat_net import *
 from keras_mlp.families.hire_mlp import *
 from keras_mlp.families.hornet import *
 from keras_mlp.families.levit import *
+from keras_mlp.families.lit import *
 from keras_mlp.families.mlp_mixer import *
 from keras_mlp.families.morph_mlp import *
 from keras_mlp.families.ms_mlp import *

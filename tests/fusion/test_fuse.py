@@ -9,7 +9,16 @@ from keras import layers
 
 import keras_mlp
 from keras_mlp import export
-from keras_mlp.layers import Affine, LayerScale, PatchEmbedding, PixelShift, SelfAttention, TokenDense
+from keras_mlp.families.lit import DeformableMerging
+from keras_mlp.layers import (
+    Affine,
+    LayerScale,
+    PatchEmbedding,
+    PixelShift,
+    RelativeAttention,
+    SelfAttention,
+    TokenDense,
+)
 from keras_mlp.zoo import FAMILIES
 
 SMALL = [golden.small(family) for family in sorted(FAMILIES)]
@@ -83,6 +92,7 @@ LINEAR = {
     "DepthwiseConv2D": lambda: layers.DepthwiseConv2D(3, depth_multiplier=3, use_bias=False),
     "DepthwiseConv1D": lambda: layers.DepthwiseConv1D(3),
     "PatchEmbedding": lambda: PatchEmbedding(6, 2, use_bias=False),
+    "RelativeAttention": lambda: RelativeAttention(2),
     "SelfAttention": lambda: SelfAttention(2, qkv_bias=False),
 }
 AFFINE = {
@@ -132,12 +142,13 @@ def test_the_last_norm_goes_through_the_average_into_the_classifier():
     assert difference(model, fused, images(model)) < 1e-9
 
 
-@pytest.mark.parametrize("padding", ["same", "a layer", "a shift of the map"])
+@pytest.mark.parametrize("padding", ["same", "a layer", "a shift of the map", "a deformable merging"])
 def test_a_shift_does_not_pass_zeros_at_a_border(padding):
     convolution = {
         "same": [layers.Conv2D(3, 3, padding="same")],
         "a layer": [layers.ZeroPadding2D(1), layers.Conv2D(3, 3)],
         "a shift of the map": [PixelShift(4), layers.Conv2D(3, 1)],
+        "a deformable merging": [DeformableMerging(3)],
     }[padding]
     model = network((5, 5, 4), layers.BatchNormalization(center=False), *convolution)
     fused = keras_mlp.fuse(model)
@@ -291,6 +302,12 @@ def test_adapters_become_part_of_the_weights_that_they_adapt():
 
 
 # Families: what disappears.
+
+
+def test_lit_has_no_batch_norm_left():
+    """Those after its mergings are in them."""
+    fused = keras_mlp.fuse(golden.build(golden.load("lit/tiny.json")))
+    assert "BatchNormalization" not in kinds(fused)
 
 
 def test_hire_mlp_has_no_batch_norm_left():

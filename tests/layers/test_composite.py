@@ -22,9 +22,8 @@ MORE = [
     for key in ("hornet/tiny_gf", "mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")
 ]
 """Cases of layers that no family's small configuration has."""
-WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.RelativeAttention, layers.Resize}
-"""Layers of no small case, which hold no layer: the probe's, the last norm of timm's PoolFormer, and those of segmenters.
-Attention with relative positions waits for the family that has it first."""
+WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.Resize}
+"""Layers of no small case, which hold no layer: the probe's, timm's last norm of PoolFormer, those of segmenters."""
 every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
 """Quickly some of them only: all layer classes are tested one by one before."""
 every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)
@@ -238,7 +237,7 @@ def test_adapters_are_trained_and_stay_in_every_copy(case, tmp_path):
 
     merge(model, merged := copied(case))
     answer = np.asarray(model(images))
-    assert close(merged(images), answer)
+    assert close(merged(images), answer, 1e-4)  # sums in another order, which LIT's distances make more of
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     loaded = reloaded(model, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, ms_mlp, raft_mlp, sequencer2d
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, lit, ms_mlp, raft_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -31,6 +31,7 @@ EXAMPLES = {
     sequencer2d.AxialRecurrence: dict(units=3, side="height", kind="gru"),
     layers.CycleShift: dict(side="height", size=5),
     levit.DistanceAttention: dict(heads=1, key_dim=3, strides=2),
+    lit.DeformableMerging: dict(dim=5, kernel_initializer="lecun_normal"),
     perceptrons.LocalPerceptron: dict(kernel_size=3),
     as_mlp.PadToPatches: dict(patch_size=5),
     as_mlp.PatchMerging: dict(),

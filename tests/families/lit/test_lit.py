@@ -1,0 +1,111 @@
+"""LIT: mergings that read between positions and beyond borders, and the authors' backbones for dense prediction."""
+
+import golden
+import keras
+import numpy as np
+import pytest
+
+import keras_mlp
+from keras_mlp.families import lit
+
+
+def by_definition(x, down, right):
+    """Bilinear, point by point, with zeros around the map."""
+    batch, height, width, channels = x.shape
+    padded = np.zeros((batch, height + 2, width + 2, channels))
+    padded[:, 1:-1, 1:-1] = x
+    y = np.zeros((*down.shape, channels))
+    for b, i, j in np.ndindex(*down.shape):
+        row, column = i + down[b, i, j], j + right[b, i, j]
+        if -1 < row < height and -1 < column < width:
+            top, left = int(np.floor(row)), int(np.floor(column))
+            s, t = row - top, column - left
+            square = padded[b, top + 1 : top + 3, left + 1 : left + 3]
+            y[b, i, j] = np.einsum("r,c,rcn->n", (1 - s, s), (1 - t, t), square)
+    return y
+
+
+def test_maps_are_read_between_positions_and_fade_beyond_the_border():
+    draw = np.random.default_rng(0)
+    x, down, right = draw.normal(size=(2, 5, 4, 3)), *draw.normal(0, 2, size=(2, 2, 4, 4))
+    down[0, 0], right[0, 0] = (-1, -0.25, 0, -1e9), (0, 0.5, -2.75, 1e9)  # where a border lies, and far from any
+    np.testing.assert_allclose(lit.sample(x, down, right), by_definition(x, down, right), atol=1e-12)
+
+
+def test_a_fresh_merging_is_a_plain_convolution():
+    """Until its distances are learned; for odd sides, too."""
+    x = np.random.default_rng(0).normal(size=(2, 7, 4, 3))
+    layer = lit.DeformableMerging(5, dtype="float64")
+    plain = keras.layers.Conv2D(5, 2, 2, dtype="float64")
+    answer = layer(x)
+    plain.build(x.shape)
+    plain.set_weights([layer.conv.kernel, layer.conv.bias])
+    np.testing.assert_allclose(answer, plain(x), atol=1e-12)
+
+
+def test_a_merging_is_the_same_at_unknown_sizes():
+    layer = lit.DeformableMerging(5, dtype="float64")
+    source = keras.Input((None, None, 3), dtype="float64")
+    model = keras.Model(source, layer(source))
+    draw = np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign(draw.normal(size=weight.shape))
+    x = draw.normal(size=(2, 6, 5, 3))
+    np.testing.assert_allclose(model.predict(x, verbose=0), layer(x), atol=1e-4)  # `predict` takes float32
+
+
+def sampled(case, maps):
+    """What a case holds of maps, a row for each image."""
+    rows = []
+    for output, features in zip(case.outputs, maps, strict=True):
+        features = np.asarray(features)
+        assert features.shape[1:] == tuple(output["shape"])
+        (top, left), (down, right) = output["offset"], output["stride"]
+        rows.append(features[:, top::down, left::right].reshape(len(features), -1))
+    return np.concatenate(rows, axis=1)
+
+
+def backbone(case, state, trained_at, size):
+    """A case's model without its top, made for one size and brought to another."""
+    keras.config.set_dtype_policy("float64")
+    builder, arguments = golden.arguments(case)
+    model = builder(**arguments | {"input_shape": (*trained_at, 3)}, include_top=False)
+    keras_mlp.load_checkpoint(model, state)
+    return keras_mlp.resize(model, size)
+
+
+def test_the_backbone_of_lit_s_for_other_sizes_is_that_of_the_authors():
+    """Tables of 512 pixels are interpolated, and odd maps lose a row or column. A norm of its own follows each map."""
+    case = golden.load("lit/features.json")
+    state = case.state_dict()
+    norms = [[state.pop(f"norm{i}.{kind}") for kind in ("weight", "bias")] for i in range(4)]
+    state["norm.weight"], state["norm.bias"] = norms[-1]
+    images = np.pad(case.images(), ((0, 0), (0, 2), (0, 2), (0, 0)))  # to a multiple of the patch
+    model = backbone(case, state, (512, 512), images.shape[1:3])
+    *maps, last = keras_mlp.feature_pyramid(model)(images).values()
+    for i, x in enumerate(maps):
+        x = np.asarray(x)
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        maps[i] = x * norms[i][0] + norms[i][1]
+    assert case.error(sampled(case, [*maps, last])) < 1e-6
+
+
+def test_the_backbone_of_lit_ti_for_other_sizes_is_that_of_the_authors():
+    """Position embeddings are interpolated linearly; there is neither a class token nor a last norm."""
+    case = golden.load("lit/features_ti.json")
+    state = case.state_dict()
+    state["pos_embed4"] = state["pos_embed4"][:, 1:]  # the first is of a class token, and not read
+    state["norm.weight"] = state["norm.bias"] = np.ones(48)
+    model = backbone(case, state, (64, 64), case.input_shape[1:3])
+    *maps, _ = keras_mlp.feature_pyramid(model)(case.images()).values()
+    last = keras.Model(model.input, model.get_layer("norm").input)(case.images())
+    assert case.error(sampled(case, [*maps, last])) < 1e-6
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match='"relative" or "absolute". Received: positions=\'none\''):
+        keras_mlp.LIT(positions="none")
+    with pytest.raises(ValueError, match="needs positions=\"absolute\". Received: positions='relative'"):
+        keras_mlp.LIT(class_token=True)
+    with pytest.raises(ValueError, match="height=98. The nearest that work: 96 and 100"):
+        keras_mlp.LITS(weights=None, input_shape=(98, 96, 3))

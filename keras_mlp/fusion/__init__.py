@@ -65,8 +65,9 @@ def fuse(model: keras.Model, *, report: bool = False) -> keras.Model | tuple[ker
 
         K x + L x  =  (K + L) x,        x + K x  =  (1 + K) x
 
-    SPACH's blocks, `x + conv(x)`, are of the latter kind. **Linear maps that follow each other**, `L (K x)`, are merged
-    to `(L K) x` where that has no more numbers than both.
+    SPACH's blocks, `x + conv(x)`, are of the latter kind. The average of such maps is one map, too: that of LeViT's two
+    classifiers. **Linear maps that follow each other**, `L (K x)`, are merged to `(L K) x` where that has no more
+    numbers than both.
 
     **Layers that hold such sums inside** have a simpler form: RaftMLP's patches of several sizes are one convolution of
     the largest size, a convolution inside SWAT's tokens is part of the linear layer beside it, and PosMLP's mixing

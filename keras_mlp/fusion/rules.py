@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from keras_mlp.fusion.graph import Draft
 from keras_mlp.layers import fusing
@@ -158,6 +159,34 @@ def merge_branches(graph):
                 return Merge(name, "parallel branch", (draft.name,))
 
 
+def merge_average(graph):
+    """The average of linear maps of one tensor is one map."""
+    for call in graph.calls:
+        if type(call.draft.layer) is not keras.layers.Average or not graph.chosen(call):
+            continue
+        branches = [_branch(graph, tensor) for tensor in call.inputs]
+        if None in branches or len({(tensor.shape, tensor.dtype) for tensor in (*call.inputs, *call.outputs)}) > 1:
+            continue
+        kept, *others = branches
+        weights, source = kept.draft.weights, kept.inputs[0]
+        if not all(other.inputs[0] is source and _holds(kept, other) for other in others):
+            continue
+        for other in others:
+            more = other.draft.layer, other.draft.weights, source.shape
+            weights = weights and kept.draft.ask(fusing.plus, weights, *more)
+        if not weights:
+            continue
+        channels = call.outputs[0].shape[-1]
+        share, nothing = np.full(channels, 1 / len(branches)), np.zeros(channels)
+        _set(kept.draft, kept.draft.ask(fusing.writes).after(weights, share, nothing))
+        for other in others:
+            graph.calls.remove(other)
+        call.args, call.kwargs = ([call.inputs[0]],), {}
+        graph.changed()
+        graph.remove(call)
+        return Merge(" and ".join(other.draft.name for other in others), "parallel branch", (kept.draft.name,))
+
+
 def _addends(graph, call):
     """`(call of Add, tensor)` of all that is added up as it is, sums that only serve this one opened."""
     for tensor in call.inputs:
@@ -234,4 +263,4 @@ def apply(graph) -> list[Merge]:
     return merges
 
 
-RULES = (drop_idle, simplify, fold_scale, merge_branches, merge_consecutive)
+RULES = (drop_idle, simplify, fold_scale, merge_branches, merge_average, merge_consecutive)

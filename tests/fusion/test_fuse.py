@@ -202,6 +202,17 @@ def test_what_the_model_computes_stays():
     assert report.merges == () and difference(model, fused, images(model)) == 0
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_average_of_linear_maps_of_one_tensor_is_one(alike):
+    source = keras.Input((5,), dtype="float64")
+    other = source if alike else layers.ReLU()(source)
+    maps = [layers.Dense(3, use_bias=False)(source), layers.Dense(3)(source), layers.Dense(3)(other)]
+    model = randomised(layers.Softmax()(layers.Average()(maps)), source=source)
+    fused = keras_mlp.fuse(model)
+    assert kinds(fused) == (["Dense", "Softmax"] if alike else kinds(model))
+    assert difference(model, fused, images(model)) < 1e-9
+
+
 def test_an_activation_stands_between():
     model = network((4,), layers.Dense(4, activation="gelu"), layers.BatchNormalization(), layers.ReLU())
     assert kinds(keras_mlp.fuse(model)) == kinds(model)

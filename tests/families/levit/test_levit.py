@@ -64,11 +64,11 @@ def test_blocks_of_facebook_are_counted_where_there_is_no_mlp():
     ]
 
 
-def test_fusion_leaves_no_batch_norm():
+def test_fusion_leaves_no_batch_norm_and_one_head():
     model = golden.build(TINY)
     fused = keras_mlp.fuse(model)
     kinds = [[type(layer).__name__ for layer in one.layers] for one in (model, fused)]
-    assert kinds[0].count("BatchNormalization") == 28 and "BatchNormalization" not in kinds[1]
+    assert kinds[0].count("BatchNormalization") == 28 and not {"BatchNormalization", "Average"} & set(kinds[1])
     assert TINY.error(fused(TINY.images())) < 1e-4
 
 

@@ -15,8 +15,8 @@ from keras_mlp.layers import precision
 from keras_mlp.layers.normalization import at_least_float32
 
 _POOLS = {"avg": "Average", "max": "Max"}
-SECOND = f"{load.HEAD}_dist"
-"""Name of the second classifier of networks that have one, which learns from a teacher."""
+FIRST, SECOND = load.HEAD, f"{load.HEAD}_dist"
+"""Names of the classifier, and of the second one of networks that have one, which learns from a teacher."""
 
 
 def map_of(features):
@@ -101,8 +101,7 @@ def classify_twice(
     """
     inside = activation if heads_apart else None
     logits = {
-        name: classify(vectors, classes, inside, dropout_rate, name)
-        for name, vectors in ((load.HEAD, x), (SECOND, second))
+        name: classify(vectors, classes, inside, dropout_rate, name) for name, vectors in ((FIRST, x), (SECOND, second))
     }
     if heads_apart:
         return logits
@@ -110,6 +109,22 @@ def classify_twice(
     if keras.activations.get(activation) is keras.activations.linear:
         return mean
     return keras.layers.Activation(activation, dtype=precise(), name=f"{load.HEAD}_activation")(mean)
+
+
+def apart(model: keras.Model) -> keras.Model | None:
+    """A model that gives the logits of each of two heads, `{"head": …, "head_dist": …}`, and no mean of them.
+
+    Args:
+        model: a functional model with the mean of both as its output; it shares all layers and weights.
+
+    Returns:
+        The model; `None` if `model` has not two heads and one output.
+    """
+    if not isinstance(getattr(model, "output", None), keras.KerasTensor):
+        return None
+    found = {names.local(layer.name): layer for layer in model.layers if isinstance(layer, keras.layers.Dense)}
+    both = {name: found[name].output for name in (FIRST, SECOND) if name in found}
+    return keras.Model(model.inputs[0], both) if len(both) == 2 and len(model.inputs) == 1 else None
 
 
 def precise() -> str:

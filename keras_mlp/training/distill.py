@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_mlp import heads
 from keras_mlp.classifiers import EXCLUSIVE, Output
 
 # Temperature and share of the teacher where none are given. The half of "hard" is equation 3's of DeiT; 3 and 0.1 are
@@ -87,6 +88,8 @@ class _Lesson:
     teacher: Any
     preprocess: Callable | None
     output: Output
+    apart: Any
+    """The student with the logits of each of its two heads, if it has two."""
 
     def logits(self, images):
         """The teacher's output in inference mode; no gradient passes."""
@@ -99,14 +102,16 @@ class Distiller(keras.Model):
     """A student, with a teacher beside it while it trains: it is compiled and trained as the student itself would be.
 
     Its loss in training is `(1 - share) * loss + share * teacher_loss`, the first the one it is compiled with and the
-    second `TeacherLoss`; weights of examples hold for both. Evaluation knows nothing of the teacher. Layers, weights
-    and outputs are the student's own, and `save` writes the student: a file without a trace of the teacher. Teacher and
-    student see the same images, augmented and mixed in the same way (Beyer et al., Knowledge distillation: a good
-    teacher is patient and consistent, 2022).
+    second `TeacherLoss`; weights of examples hold for both. Of a student with two heads, as LeViT has them, the first
+    learns from the labels alone and the second from the teacher alone. Evaluation knows nothing of the teacher. Layers,
+    weights and outputs are the student's own, and `save` writes the student: a file without a trace of the teacher.
+    Teacher and student see the same images, augmented and mixed in the same way (Beyer et al., Knowledge distillation:
+    a good teacher is patient and consistent, 2022).
 
     Args:
         student: a classifier of images, functional or sequential: of classes that exclude each other, of two classes
-            with one unit, or multi-label, as its activation and the loss that it is compiled with tell.
+            with one unit, or multi-label, as its activation and the loss that it is compiled with tell. If it has two
+            heads, its output is the mean of both.
         teacher: another one, of the same classes in the same order. It is left as it is: nothing of it is trained and
             its statistics stay.
         kind: what the student learns from it: "hard" for its decisions, "soft" for its probabilities.
@@ -151,7 +156,7 @@ class Distiller(keras.Model):
         if not 0 <= self.share <= 1:
             raise ValueError(f"`share` should be in 0–1. Received: {share}")
         teacher_output = teacher_output or Output.of(teacher)
-        self.lesson = _Lesson(student, teacher, preprocess, teacher_output)
+        self.lesson = _Lesson(student, teacher, preprocess, teacher_output, heads.apart(student))
         self.given = output
         for name, found in (("student", output or Output.of(student)), ("teacher", teacher_output)):
             try:
@@ -173,12 +178,29 @@ class Distiller(keras.Model):
             )
         self.teacher_loss = TeacherLoss(self.teacher_loss.kind, self.teacher_loss.temperature, exclusive)
 
+    def call(self, inputs, training=None, mask=None):
+        if training and self.lesson.apart:
+            return self.lesson.apart(inputs, training=True)
+        return super().call(inputs, training=training, mask=mask)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
-            return loss
-        student = self.student_output.logits(y_pred)
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if isinstance(y_pred, dict):
+            own, student = self._activated(y_pred[heads.FIRST]), y_pred[heads.SECOND]
+        else:
+            own, student = y_pred, self.student_output.logits(y_pred)
+        loss = super().compute_loss(x, y, own, sample_weight, training)
         return (1 - self.share) * loss + self.share * self.teacher_loss(self.lesson.logits(x), student, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(y_pred, dict):
+            y_pred = self._activated(sum(y_pred.values()) / 2)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _activated(self, logits):
+        """What the student would give for these logits."""
+        return keras.activations.get(self.student_output.activation)(logits)
 
     @property
     def plain(self):

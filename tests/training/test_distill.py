@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from keras_mlp import heads
 from keras_mlp.classifiers import Output
 from keras_mlp.training import distill, train
 from keras_mlp.training.distill import Distiller, TeacherLoss
@@ -173,3 +174,52 @@ def test_a_run_with_a_teacher_goes_on_exactly_and_leaves_plain_students(digits, 
     for old, new in zip(whole, student.get_weights(), strict=True):
         np.testing.assert_allclose(old, new, atol=1e-6)
     assert int(student.optimizer.iterations) == 2 * digits().steps
+
+
+def two_headed(activation=None, shape=(8, 8, 1), classes=10, seed=0):
+    """A linear student with a head for the labels and one for the teacher."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(shape)
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(inputs, heads.classify_twice(x, x, classes, activation))
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_of_two_heads_one_learns_from_the_labels_and_the_other_from_the_teacher(activation):
+    student, teacher = two_headed(activation), classifier(seed=2)
+    taught = teacher.predict(images(), verbose=0).argmax(-1)
+    labels = (taught + 1) % 10
+    distiller = Distiller(student, teacher)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=not activation)
+    distiller.compile(keras.optimizers.Adam(0.03), loss, metrics=["accuracy"])
+    given = np.tile(images(), (30, 1, 1, 1)), np.eye(10)[np.tile(labels, 30)]
+    history = distiller.fit(*given, batch_size=64, shuffle=False, verbose=0).history
+    found = {name: np.argmax(logits, -1) for name, logits in heads.apart(student)(images()).items()}
+    assert np.mean(found["head"] == labels) > 0.7 and np.mean(found["head_dist"] == taught) > 0.7
+    assert 0 < history["accuracy"][0] < 1
+    assert distiller.predict(images(2), verbose=0).shape == (2, 10)
+    expected = loss(np.eye(10)[labels], student(images()))
+    evaluated = distiller.evaluate(images(), np.eye(10)[labels], 256, verbose=0)
+    assert evaluated[0] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_losses_of_two_heads_are_mixed_by_the_share():
+    student, teacher = two_headed("softmax"), classifier(seed=2)
+    for layer in (student.get_layer("head"), student.get_layer("head_dist")):
+        layer.kernel.assign(np.random.default_rng(len(layer.name)).normal(size=layer.kernel.shape))
+    labels, weights = np.eye(10)[np.arange(256) % 10], np.arange(256) % 3.0
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    distiller = Distiller(student, teacher, "soft", temperature=2.0, share=0.3)
+    distiller.compile("sgd", loss)
+    both = distiller(images(), training=True)
+    own = loss(labels, ops.softmax(both["head"]), weights)
+    taught = TeacherLoss("soft", 2.0)(teacher(images()), both["head_dist"], weights)
+    found = distiller.compute_loss(images(), labels, both, weights)
+    assert float(found) == pytest.approx(0.7 * float(own) + 0.3 * float(taught), rel=1e-5)
+
+
+def test_a_model_of_one_head_or_with_both_apart_is_left_as_it_is():
+    assert heads.apart(classifier()) is None
+    inputs = keras.Input((4,))
+    assert heads.apart(keras.Model(inputs, heads.classify_twice(inputs, inputs, 3, None, heads_apart=True))) is None

@@ -3,6 +3,7 @@
 from keras_mlp import binary, tasks, zoo
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
+from keras_mlp.families.active_mlp import *
 from keras_mlp.families.as_mlp import *
 from keras_mlp.families.bimlp import *
 from keras_mlp.families.ccs_mlp import *

@@ -13,8 +13,7 @@ from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.layers import (
     CycleShift,
-    Dense,
-    SplitAttention,
+    axial_branches,
     layer_norm,
     mixing_block,
     overlapping_patches,
@@ -59,14 +58,8 @@ family = Family(
 
 def cycle_mixing(x, use_bias, activation, name):
     """Section 3.3: Cycle FC along the width and the height and a plain linear layer, joined and projected."""
-    linear = dict(kernel_initializer=_NORMAL)
-    branches = []
-    for side in ("width", "height"):
-        y = CycleShift(side, 3, name=f"{name}_along_{side}")(x)
-        branches.append(Dense(x.shape[-1], **linear, name=f"{name}_{side}")(y))
-    branches.append(Dense(x.shape[-1], use_bias=use_bias, **linear, name=f"{name}_channels")(x))
-    y = SplitAttention(activation, **linear, name=f"{name}_reweight")(branches)
-    return Dense(x.shape[-1], **linear, name=f"{name}_proj")(y)
+    moved = [CycleShift(side, 3, name=f"{name}_along_{side}")(x) for side in ("width", "height")]
+    return axial_branches(x, *moved, use_bias, activation, _NORMAL, name)
 
 
 @family.builder

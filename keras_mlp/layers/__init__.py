@@ -16,7 +16,7 @@ from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_dept
 from keras_mlp.layers.resizing import AdaptiveAveragePooling, Resize, resized
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
 from keras_mlp.layers.shifts import AxialShift, CycleShift, PixelShift
-from keras_mlp.layers.split_attention import SplitAttention
+from keras_mlp.layers.split_attention import SplitAttention, axial_branches
 from keras_mlp.layers.stages import mixing_block, overlapping_patches, padded_conv, stages, whole_patches
 from keras_mlp.layers.token_mixing import AxisDense, TokenDense, TokenMLP
 from keras_mlp.layers.token_sequence import SequenceSplit, SequenceToMap, TokenSequence
@@ -56,6 +56,7 @@ __all__ = [
     "WindowMerge",
     "WindowPartition",
     "attend",
+    "axial_branches",
     "batch_norm",
     "channel_mlp",
     "drop_path_rates",

@@ -54,3 +54,31 @@ class SplitAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+def axial_branches(x, along_width, along_height, use_bias, activation, kernel_initializer, name):
+    """Linear layers of a map and of what comes of it along either axis, joined by split attention and projected.
+
+    They are the layers NAME_width, NAME_height and NAME_channels, NAME_reweight and NAME_proj.
+
+    Source: Chen et al. 2021 (CycleMLP), section 3.3.
+
+    Args:
+        x: map `(batch, height, width, channels)`.
+        along_width, along_height: tensors of its shape.
+        use_bias: whether the linear layer of the map itself has a bias; those along the axes do.
+        activation: of split attention.
+        kernel_initializer: of all linear layers.
+        name: prefix of the layers' names.
+
+    Returns:
+        A map of the same shape.
+    """
+    linear, dim = dict(kernel_initializer=kernel_initializer), x.shape[-1]
+    branches = [
+        Dense(dim, **linear, name=f"{name}_width")(along_width),
+        Dense(dim, **linear, name=f"{name}_height")(along_height),
+        Dense(dim, use_bias=use_bias, **linear, name=f"{name}_channels")(x),
+    ]
+    y = SplitAttention(activation, **linear, name=f"{name}_reweight")(branches)
+    return Dense(dim, **linear, name=f"{name}_proj")(y)

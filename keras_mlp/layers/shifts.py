@@ -100,48 +100,65 @@ class CycleShift(_Shift):
         return sum(window(-d) * ops.convert_to_tensor(offset == d, x.dtype) for d in range(-half, half + 1))
 
 
+_MOVES = {"up": (1, -1), "down": (1, 1), "left": (2, -1), "right": (2, 1)}
+"""For each way to move the axis, and whether to larger or to smaller indices."""
+
+
 @registered
 class PixelShift(keras.layers.Layer):
-    """Four groups of channels moved by one position, each to another side; the other channels stay.
+    """Groups of channels moved by one position, each its own way; the other channels stay.
 
-        y[h, w] = x[h, w + 1] in the first group, x[h, w - 1] in the second, x[h + 1, w] in the third, x[h - 1, w] in
-        the fourth, and x[h, w] in the channels after them
+        y[h, w] = x[h + 1, w] in a group that moves "up", x[h - 1, w] in one that moves "down", x[h, w + 1] in one that
+        moves "left", x[h, w - 1] in one that moves "right", and x[h, w] in the channels after all groups
 
-    A group has `channels // parts` channels. Zeros come in at the border. Where a group would have no channel, nothing
-    moves.
+    A group has `channels // parts` channels. Where it would have none, nothing moves.
 
-    Source: Wang et al. 2022 (ShiftViT), https://arxiv.org/abs/2201.10801.
+    Source: Wang et al. 2022 (ShiftViT), https://arxiv.org/abs/2201.10801, whose moves are the default. With four parts,
+    "replicate" and other orders it is the spatial shift of Yu et al. 2021 (S²-MLP), https://arxiv.org/abs/2106.07477.
 
     Args:
-        parts: into how many parts the channels are cut, of which the first four move; at least 4.
+        parts: into how many parts the channels are cut; at least one for each move.
+        moves: how the first groups move, one after another.
+        border: what comes in at the border: "zeros", or "replicate" for what was there.
 
     Input shape: `(batch, height, width, channels)`; height and width may be unknown.
     Output shape: the same.
 
     Raises:
-        ValueError: `parts` is less than 4.
+        ValueError: `moves` has others than these four, `parts` is less than their number, or `border` is neither.
     """
 
-    def __init__(self, parts, **kwargs):
-        if parts < 4:
-            raise ValueError(f"`parts` must be at least 4, one for each side. Received: parts={parts!r}")
+    def __init__(self, parts, moves=("left", "right", "up", "down"), border="zeros", **kwargs):
+        if not set(moves) <= set(_MOVES):
+            raise ValueError(f"`moves` must be some of {sorted(_MOVES)}. Received: moves={moves!r}")
+        if parts < max(len(moves), 1):
+            raise ValueError(
+                f"`parts` must be at least {max(len(moves), 1)}, one for each move. Received: parts={parts!r}"
+            )
+        if border not in ("zeros", "replicate"):
+            raise ValueError(f'`border` must be "zeros" or "replicate". Received: border={border!r}')
         super().__init__(**kwargs)
-        self.parts = parts
+        self.parts, self.moves, self.border = parts, tuple(moves), border
 
     def call(self, x):
-        group, channels = x.shape[-1] // self.parts, x.shape[-1]
-        if not group:
+        group, channels, moving = x.shape[-1] // self.parts, x.shape[-1], len(self.moves)
+        if not group or not moving:
             return x
-        moved = []
-        for i, (axis, step) in enumerate(((2, 1), (2, -1), (1, 1), (1, -1))):
-            length = ops.shape(x)[axis] - 1
-            kept = part(x, {axis: (max(step, 0), length), 3: (i * group, group)})
+        groups = [self._moved(x, *_MOVES[move], (i * group, group)) for i, move in enumerate(self.moves)]
+        if channels > moving * group:
+            groups.append(part(x, {3: (moving * group, channels - moving * group)}))
+        return ops.concatenate(groups, axis=-1)
+
+    def _moved(self, x, axis, step, channels):
+        """Some of the channels, moved by `step`, 1 or -1, along an axis."""
+        length = ops.shape(x)[axis]
+        kept = part(x, {axis: (max(-step, 0), length - 1), 3: channels})
+        if self.border == "zeros":
             pads = [(0, 0)] * 4
-            pads[axis] = (max(-step, 0), max(step, 0))
-            moved.append(ops.pad(kept, pads))
-        if channels > 4 * group:
-            moved.append(part(x, {3: (4 * group, channels - 4 * group)}))
-        return ops.concatenate(moved, axis=-1)
+            pads[axis] = (max(step, 0), max(-step, 0))
+            return ops.pad(kept, pads)
+        edge = part(x, {axis: (0 if step > 0 else length - 1, 1), 3: channels})
+        return ops.concatenate([edge, kept] if step > 0 else [kept, edge], axis)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -154,4 +171,5 @@ def _moved(layer, scale, shift, shape):
 
 @fusing.carries.answer(PixelShift)
 def _moved_by_one(layer, scale, shift, shape):
-    return (scale, shift) if shape[-1] < layer.parts or not np.any(shift) else None
+    still = shape[-1] < layer.parts or not layer.moves
+    return (scale, shift) if still or layer.border == "replicate" or not np.any(shift) else None

@@ -23,20 +23,40 @@ class SplitAttention(Composite):
         activation: of the MLP, e.g. "gelu" (exact).
         reduction: the MLP's hidden width is `channels // reduction`.
         kernel_initializer: of both linear layers.
+        use_bias: whether they have a bias.
+        pooling: "mean" over the positions, or their "sum".
+        branch_major: whether the second layer gives all channels of the first branch, then those of the next, and not
+            all branches of the first channel, then those of the next, as in the weights that ViP's authors published.
 
     Input shape: a list of maps `(batch, height, width, channels)`, or of videos `(batch, frames, height, …)`.
     Output shape: that of one of them.
+
+    Raises:
+        ValueError: `pooling` is neither.
     """
 
-    def __init__(self, activation="gelu", reduction=4, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        activation="gelu",
+        reduction=4,
+        kernel_initializer="glorot_uniform",
+        use_bias=True,
+        pooling="mean",
+        branch_major=False,
+        **kwargs,
+    ):
+        if pooling not in ("mean", "sum"):
+            raise ValueError(f'`pooling` must be "mean" or "sum". Received: pooling={pooling!r}')
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
         self.reduction = reduction
         self.kernel_initializer = initializers.own(kernel_initializer)
+        self.use_bias, self.pooling, self.branch_major = use_bias, pooling, branch_major
 
     def build(self, input_shape):
         branches, channels = len(input_shape), input_shape[0][-1]
-        hidden, dense = channels // self.reduction, dict(kernel_initializer=self.kernel_initializer)
+        hidden = channels // self.reduction
+        dense = dict(use_bias=self.use_bias, kernel_initializer=self.kernel_initializer)
         self.fc1 = self.sublayer(
             Dense, hidden, activation=self.activation, **dense, name="fc1", input_shape=(None, channels)
         )
@@ -46,11 +66,16 @@ class SplitAttention(Composite):
     def call(self, maps):
         # The mean of a sum is the sum of means, which are small.
         channels, axes = maps[0].shape[-1], tuple(range(1, len(maps[0].shape) - 1))
-        average = sum(ops.mean(x, axis=axes) for x in maps)
-        # In the published weights the branch is the fast index.
-        weights = ops.softmax(ops.reshape(self.fc2(self.fc1(average)), (-1, channels, len(maps))), axis=-1)
+        pool = ops.mean if self.pooling == "mean" else ops.sum
+        scores = self.fc2(self.fc1(sum(pool(x, axis=axes) for x in maps)))
+        if self.branch_major:
+            weights = ops.softmax(ops.reshape(scores, (-1, len(maps), channels)), axis=1)
+            of_branch = [weights[:, i] for i in range(len(maps))]
+        else:
+            weights = ops.softmax(ops.reshape(scores, (-1, channels, len(maps))), axis=-1)
+            of_branch = [weights[..., i] for i in range(len(maps))]
         # Axes are added last: TFLite slices no more than five.
-        return sum(x * ops.expand_dims(weights[..., i], axes) for i, x in enumerate(maps))
+        return sum(x * ops.expand_dims(w, axes) for x, w in zip(maps, of_branch, strict=True))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]

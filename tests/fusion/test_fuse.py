@@ -160,6 +160,13 @@ def test_a_shift_does_not_pass_zeros_at_a_border(padding):
     assert difference(model, fused, images(model)) < 1e-9
 
 
+def test_a_shift_that_keeps_its_border_carries_what_is_added():
+    model = network((5, 5, 4), layers.BatchNormalization(), PixelShift(4, border="replicate"), layers.Conv2D(3, 1))
+    fused = keras_mlp.fuse(model)
+    assert kinds(fused) == kinds(model)[1:]
+    assert difference(model, fused, images(model)) < 1e-9
+
+
 def test_all_that_read_a_norm_take_it_up_or_none():
     def read_by(last):
         source = keras.Input((5, 5, 4), dtype="float64")

@@ -58,12 +58,12 @@ EXAMPLES = {
     layers.MapAttention: dict(heads=2, scale=0.5),
     layers.RelativeAttention: dict(heads=2, kernel_initializer="lecun_normal"),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
-    layers.SplitAttention: dict(activation="gelu_tanh", reduction=2, kernel_initializer="lecun_normal"),
+    layers.SplitAttention: dict(reduction=2, kernel_initializer="lecun_normal", pooling="sum", branch_major=True),
     g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
     layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
-    layers.PixelShift: dict(parts=4),
+    layers.PixelShift: dict(parts=4, moves=("down", "left", "up"), border="replicate"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
     layers.SequenceSplit: dict(tokens=2),
@@ -305,18 +305,22 @@ def test_self_attention_is_its_equation(shape):
         layers.SelfAttention(4)(inputs)
 
 
-def test_split_attention_is_its_equation():
+@pytest.mark.parametrize("pooling, branch_major", [("mean", False), ("sum", True)])
+def test_split_attention_is_its_equation(pooling, branch_major):
     """Untrained it may weigh as it likes; with the MLP's second layer at zero, all branches count alike."""
-    layer = layers.SplitAttention(dtype="float64")
+    layer = layers.SplitAttention(pooling=pooling, branch_major=branch_major, dtype="float64")
     maps = list(np.random.RandomState(0).standard_normal((3, 2, 4, 5, 8)))
     answer = np.asarray(layer(maps))
     w1, b1, w2, b2 = layer.get_weights()
-    scores = np.asarray(layers.gelu(sum(maps).mean(axis=(1, 2)) @ w1 + b1)) @ w2 + b2
-    weights = np.exp(scores.reshape(2, 8, 3))
+    scores = np.asarray(layers.gelu(getattr(np, pooling)(sum(maps), axis=(1, 2)) @ w1 + b1)) @ w2 + b2
+    weights = np.exp(scores.reshape(2, 3, 8).swapaxes(1, 2) if branch_major else scores.reshape(2, 8, 3))
     weights /= weights.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(answer, np.einsum("nbhwc,bcn->bhwc", maps, weights), atol=1e-12)
     layer.set_weights([w1, b1, 0 * w2, 0 * b2])
     np.testing.assert_allclose(layer(maps), sum(maps) / 3, atol=1e-12)
+    assert len(layers.SplitAttention(use_bias=False)(maps).shape) == 4
+    with pytest.raises(ValueError, match="Received: pooling='max'"):
+        layers.SplitAttention(pooling="max")
 
 
 @pytest.mark.parametrize("shape", [(None, None, None, 3), (None, 4, None, 3), (None, 16, 3)])
@@ -477,20 +481,35 @@ def test_cycle_shift_reads_the_channels_in_turn_further_on(side, axis):
             np.testing.assert_array_equal(answer, expected)
 
 
-def test_pixel_shift_moves_each_group_to_its_side():
+@pytest.mark.parametrize("border, pad", [("zeros", "constant"), ("replicate", "edge")])
+@pytest.mark.parametrize("moves", [("left", "right", "up", "down"), ("down", "up", "right", "left"), ("up",), ()])
+def test_pixel_shift_moves_each_group_to_its_side(moves, border, pad):
     """Group by group against the definition, at known sizes and unknown ones, and on maps of one row or column."""
+    sides = {"left": (0, 1), "right": (0, -1), "up": (1, 0), "down": (-1, 0)}
     for size, channels, parts in (((4, 6), 11, 5), ((1, 3), 8, 4), ((5, 1), 9, 4), ((3, 3), 3, 4)):
         x = np.random.RandomState(0).standard_normal((2, *size, channels)).astype("float32")
         expected, group = x.copy(), channels // parts
-        for i, (rows, columns) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0))):
-            moved = np.pad(x[..., i * group : (i + 1) * group], ((0, 0), (1, 1), (1, 1), (0, 0)))
+        for i, (rows, columns) in enumerate(sides[move] for move in moves):
+            moved = np.pad(x[..., i * group : (i + 1) * group], ((0, 0), (1, 1), (1, 1), (0, 0)), pad)
             moved = moved[:, 1 + rows : 1 + rows + size[0], 1 + columns : 1 + columns + size[1]]
             expected[..., i * group : (i + 1) * group] = moved
         for shape in (x.shape[1:], (None, None, channels)):
-            inputs = keras.Input(shape)
-            np.testing.assert_array_equal(keras.Model(inputs, layers.PixelShift(parts)(inputs))(x), expected)
-    with pytest.raises(ValueError, match="at least 4.*parts=3"):
-        layers.PixelShift(3)
+            inputs, layer = keras.Input(shape), layers.PixelShift(parts, moves, border)
+            np.testing.assert_array_equal(keras.Model(inputs, layer(inputs))(x), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(parts=3), "at least 4.*parts=3"),
+        (dict(parts=0, moves=()), "at least 1.*parts=0"),
+        (dict(parts=4, moves=("up", "on")), r"\['down', 'left', 'right', 'up'\].*moves=\('up', 'on'\)"),
+        (dict(parts=4, border="circular"), "border='circular'"),
+    ],
+)
+def test_pixel_shift_names_what_it_does_not_know(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        layers.PixelShift(**wrong)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -500,11 +519,20 @@ def test_pixel_shift_moves_each_group_to_its_side():
         layers.AxialShift("height", 3),
         layers.CycleShift("width", 3),
         layers.PixelShift(5),
+        layers.PixelShift(5, border="replicate"),
         hire_mlp.RegionPartition("width", 4, shift=2),
         hire_mlp.RegionPartition("height", 4, shift=1, shift_border="zeros", border="replicate"),
         lambda x: hire_mlp.RegionMerge("height", 2, shift=2)([x, tf.repeat(x, 2, axis=1)[:, :-1]]),
     ],
-    ids=["axial", "cycle", "pixel", "regions around the border", "regions of a continued map", "merge"],
+    ids=[
+        "axial",
+        "cycle",
+        "pixel",
+        "pixel with its border",
+        "regions around the border",
+        "regions of a continued map",
+        "merge",
+    ],
 )
 def test_gradients_of_shifts_and_regions_have_no_strided_slices(layer, known):
     """TensorFlow is several times slower at the gradient of a strided slice; and `w · L z = (Lᵀ w) · z`."""

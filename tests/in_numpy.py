@@ -19,6 +19,9 @@ class Network:
         config: its builder's arguments.
     """
 
+    epsilon = 1e-6
+    """Of layer norm."""
+
     def __init__(self, state, config):
         self.state = {name: np.asarray(value, "float64") for name, value in state.items()}
         self.config = config
@@ -37,9 +40,13 @@ class Network:
     def linear(self, x, name):
         return x @ self.state[f"{name}/kernel"] + self.state[f"{name}/bias"]
 
+    def mlp(self, x, name):
+        """`name` has a place for the number of the layer."""
+        return self.linear(gelu(self.linear(x, name.format(1))), name.format(2))
+
     def norm(self, x, name):
         d = x - x.mean(axis=-1, keepdims=True)
-        scale = self.state[f"{name}/gamma"] / np.sqrt((d * d).mean(axis=-1, keepdims=True) + 1e-6)
+        scale = self.state[f"{name}/gamma"] / np.sqrt((d * d).mean(axis=-1, keepdims=True) + self.epsilon)
         return d * scale + self.state[f"{name}/beta"]
 
 

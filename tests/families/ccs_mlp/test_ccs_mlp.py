@@ -4,7 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
-from in_numpy import Network, gelu
+from in_numpy import Network
 
 import keras_mlp
 from keras_mlp.analysis import cost
@@ -19,8 +19,7 @@ class Reference(Network):
         x = self.patches(image)
         for i in range(self.config["depth"]):
             x = x + self.mix(self.norm(x, f"blocks_{i}_norm1"), self.state[f"blocks_{i}_token_mixing/kernel"])
-            y = gelu(self.linear(self.norm(x, f"blocks_{i}_norm2"), f"blocks_{i}_channel_mixing_fc1"))
-            x = x + self.linear(y, f"blocks_{i}_channel_mixing_fc2")
+            x = x + self.mlp(self.norm(x, f"blocks_{i}_norm2"), f"blocks_{i}_channel_mixing_fc{{}}")
         return self.linear(self.norm(x, "norm").mean(axis=0), "head")
 
     def mix(self, x, kernel):

@@ -51,9 +51,6 @@ class Reference(Network):
                 taken[expert] += 1
         return y
 
-    def mlp(self, x, name):
-        return self.linear(gelu(self.linear(x, name.format(1))), name.format(2))
-
 
 def test_the_network_is_the_one_that_is_written_down_here():
     keras.config.set_dtype_policy("float64")

@@ -29,6 +29,7 @@ from keras_mlp.families.posmlp import *
 from keras_mlp.families.raft_mlp import *
 from keras_mlp.families.repmlpnet import *
 from keras_mlp.families.res_mlp import *
+from keras_mlp.families.s2_mlp import *
 from keras_mlp.families.sequencer2d import *
 from keras_mlp.families.shift_vit import *
 from keras_mlp.families.smlp import *

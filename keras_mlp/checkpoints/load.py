@@ -274,6 +274,8 @@ def _fit(model, layer, variable, array, input_size):
     if not array.size:
         return array, array.shape
     axes = resample.axes_of(layer, variable)
+    if axes and not layer.follows_input:
+        input_size = None
     if axes and array.ndim > len(axes):  # a linear layer that is published as a convolution of one pixel
         array = array.squeeze()
     # Grids of other proportions can have as many positions: only the size they were trained at tells them apart.

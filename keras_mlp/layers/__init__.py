@@ -2,6 +2,7 @@
 
 from keras_mlp.layers.activations import Activation, GatedLinearUnit, gelu, gelu_tanh
 from keras_mlp.layers.attention import MapAttention, RelativeAttention, SelfAttention, attend, split_heads
+from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
@@ -32,6 +33,7 @@ __all__ = [
     "Affine",
     "AxialShift",
     "AxisDense",
+    "BicubicResize",
     "Composite",
     "CycleShift",
     "Dense",

@@ -11,8 +11,11 @@ class GridLayer(Composite):
     that `keras_mlp.resize` and `load_checkpoint` can resample them to another grid (`checkpoints/resample.py`).
 
     Attributes:
-        grid: `(height, width)` of the input that the layer was built for; of a video, `(frames, height, width)`.
+        grid: `(height, width)` of the input that the layer was built for; of a video, `(frames, height, width)`; or what
+            `grid_of` makes of it.
         takes_videos: whether the input may be a video.
+        follows_input: whether the grid grows with the model's input. Where it does not, the size of the images that a
+            checkpoint was trained on says nothing of its grid.
         grid_axes: `{path of a weight inside the layer: what each of its axes runs over}`, where an axis is "in" (the
             grid's positions as input), "out" (the positions as output), "height in", "height out", "width in" or
             "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
@@ -30,9 +33,14 @@ class GridLayer(Composite):
     grid_axes: dict[str, tuple[str | None, ...]] = {}
     in_front = 0
     takes_videos = False
+    follows_input = True
 
     def build(self, input_shape):
+        self.grid = self.grid_of(input_shape)
+        super().build(input_shape)
+
+    def grid_of(self, input_shape) -> tuple[int, ...]:
+        """The grid for an input: its height and width, unless a layer has the positions of something else."""
         reason = f"{self.__class__.__name__} mixes the positions of a fixed grid"
         check_known(input_shape, reason, self.takes_videos)
-        self.grid = tuple(input_shape[1:-1])
-        super().build(input_shape)
+        return tuple(input_shape[1:-1])

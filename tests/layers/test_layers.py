@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, lit, ms_mlp, raft_mlp, sequencer2d
+from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, lit, ms_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
-from keras_mlp.layers import activations, configs, products
+from keras_mlp.layers import activations, configs, products, windows
 
 
 def public_layers():
@@ -46,7 +46,7 @@ EXAMPLES = {
     layers.AxisDense: dict(side="height", bias_initializer="random_normal"),
     binary.BinaryAggregation: dict(side="width", size=3, inputs=2, activation_levels="binary", gradient="bireal"),
     binary.BinaryDense: dict(units=5, kernel_initializer="lecun_normal", kernel_constraint=binary.ClipWeights(0.5)),
-    raft_mlp.BicubicResize: dict(size=(5, 20)),
+    layers.BicubicResize: dict(size=(5, 20)),
     binary.ChannelBias: dict(),
     layers.LayerScale: dict(initial_scale=0.5),
     ms_mlp.MixShift: dict(shifts=(-1, 2), kernel_sizes=(1, 3)),
@@ -365,6 +365,20 @@ def test_patches_that_are_not_square_name_the_side_that_does_not_fit():
 
 def test_patch_embedding_takes_unknown_sizes():
     assert layers.PatchEmbedding(8, 4)(keras.Input((None, None, 3))).shape == (None, None, None, 8)
+
+
+@pytest.mark.parametrize("size", [3, (2, 3), (6, 1), (6, 9)])
+def test_windows_need_not_be_square_and_lead_back_to_the_map(size):
+    x, (rows, columns) = (
+        np.random.RandomState(0).standard_normal((2, 6, 9, 4)),
+        size if isinstance(size, tuple) else (3, 3),
+    )
+    cut = np.asarray(windows.cut_windows(x, size))
+    first = [
+        x[:, i : i + rows, j : j + columns].reshape(2, -1, 4) for i in range(0, 6, rows) for j in range(0, 9, columns)
+    ]
+    np.testing.assert_array_equal(cut, np.stack(first, axis=1))
+    np.testing.assert_array_equal(windows.join_windows(cut, size, 6, 9), x)
 
 
 def test_stochastic_depth_drops_samples_whole_and_keeps_the_mean():

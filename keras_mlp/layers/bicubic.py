@@ -6,20 +6,28 @@ from keras import ops
 
 from keras_mlp.layers import fusing
 from keras_mlp.layers.configs import registered
+from keras_mlp.layers.normalization import at_least_float32
 from keras_mlp.layers.sizes import check_known
 
 
-def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `target` positions the four of `source` that it reads, and their weights: both `(4, target)`."""
-    at = (np.arange(target) + 0.5) * source / target - 0.5
-    left = np.floor(at)
-    offsets = np.arange(-1, 3)[:, None]
-    distance = np.abs(at - left - offsets)
+def _taps(source, target: int, dtype):
+    """For each of `target` positions the four of `source` that it reads, and their weights: both four of `(target,)`.
+
+    Where only the graph knows `source`, the graph computes them, in the precision `dtype`.
+    """
+    numbers, at, offsets = np, np.arange(target) + 0.5, np.arange(-1, 3)[:, None]
+    if not isinstance(source, int):
+        numbers = ops
+        source, at, offsets = (ops.cast(values, dtype) for values in (source, at, offsets))
+    at = at * source / target - 0.5
+    left = numbers.floor(at)
+    distance = numbers.abs(at - left - offsets)
     a = -0.75
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    weights = np.where(distance <= 1, near, far)
-    return np.clip(left + offsets, 0, source - 1).astype("int32"), weights
+    weights = numbers.where(distance <= 1, near, far)
+    positions = ops.cast(numbers.clip(left + offsets, 0, source - 1), "int32")
+    return ([values[i] for i in range(4)] for values in (positions, weights))
 
 
 @registered
@@ -37,7 +45,7 @@ class BicubicResize(keras.layers.Layer):
         multiple: instead of `size`, the next multiple of this many positions on both sides.
 
     Call arguments:
-        x: map `(batch, height, width, channels)` of known height and width.
+        x: map `(batch, height, width, channels)`. Its height and width are known, unless `size` is given.
         like: a map whose size the result has, where neither `size` nor `multiple` is given.
 
     Raises:
@@ -52,7 +60,8 @@ class BicubicResize(keras.layers.Layer):
         self.multiple = multiple
 
     def _target(self, shape, like):
-        check_known(shape, f"{self.__class__.__name__} resizes features")
+        if self.size is None:
+            check_known(shape, f"{self.__class__.__name__} resizes features")
         if (like is None) == (self.size is None and self.multiple is None):
             raise ValueError("The layer is called with a map that the result is to be like, or has a size, not both.")
         if like is not None:
@@ -63,7 +72,7 @@ class BicubicResize(keras.layers.Layer):
         target = self._target(x.shape, None if like is None else like.shape)
         for axis, side in zip((1, 2), target, strict=True):
             if x.shape[axis] != side:
-                positions, weights = _taps(x.shape[axis], side)
+                positions, weights = _taps(ops.shape(x)[axis], side, at_least_float32(self.compute_dtype))
                 shape = (side, 1, 1) if axis == 1 else (side, 1)
                 x = sum(
                     ops.take(x, index, axis=axis) * ops.cast(np.reshape(weight, shape), self.compute_dtype)

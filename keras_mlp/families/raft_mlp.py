@@ -11,9 +11,18 @@ import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe
-from keras_mlp.families.raft_mlp.bicubic import BicubicResize
 from keras_mlp.family import Family
-from keras_mlp.layers import Composite, Dense, LayerNormalization, TokenMLP, activations, channel_mlp, fusing, residual
+from keras_mlp.layers import (
+    BicubicResize,
+    Composite,
+    Dense,
+    LayerNormalization,
+    TokenMLP,
+    activations,
+    channel_mlp,
+    fusing,
+    residual,
+)
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_known, check_side

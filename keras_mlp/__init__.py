@@ -14,6 +14,7 @@ from keras_mlp.families.cycle_mlp import *
 from keras_mlp.families.deit import *
 from keras_mlp.families.dyna_mixer import *
 from keras_mlp.families.g_mlp import *
+from keras_mlp.families.gc_vit import *
 from keras_mlp.families.gfnet import *
 from keras_mlp.families.hat_net import *
 from keras_mlp.families.hire_mlp import *

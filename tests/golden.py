@@ -138,8 +138,9 @@ def small(name: str) -> Case:
 
 @functools.cache
 def tiny():
-    """All small cases, "tiny" first."""
-    return [load(path) for path in sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem)]
+    """All small cases of models with a classifier, "tiny" first."""
+    found = map(load, sorted(ROOT.glob("*/tiny*.json"), key=lambda path: path.stem))
+    return [case for case in found if vars(case).get("kind") != "features"]
 
 
 def chosen(cases, quick, *marks):
@@ -203,7 +204,7 @@ def arguments(case: Case):
 
 
 def compute(case: Case) -> dict:
-    """What ours computes of a case of heads, segmentors or detectors: its stored fields, each under its own key.
+    """What ours computes of a case of heads, backbones, segmentors or detectors: its stored fields by their keys.
 
     Works for configurations that are not among the cases too.
     """

@@ -99,11 +99,13 @@ def _forward(graph, call, scale, shift):
             if after is None or not graph.free(after):
                 return None
             # Inputs of which only the size matters may be scaled as they like.
-            matter = [taken for i, taken in enumerate(after.inputs) if i not in (after.draft.ask(fusing.sizes) or ())]
-            if not any(taken is tensor for taken in matter):
+            sizes = after.draft.ask(fusing.sizes) or ()
+            here = [i for i, taken in enumerate(after.inputs) if taken is tensor and i not in sizes]
+            if not here:
                 continue
             maps = after.draft.ask(fusing.reads)
-            if len(matter) != 1:
+            apart = (*sizes, *((maps and after.draft.ask(fusing.beside)) or ()))
+            if len(here) != 1 or here != [i for i in range(len(after.inputs)) if i not in apart]:
                 return None
             if maps:
                 weights = after.draft.weights

@@ -10,6 +10,7 @@ from keras_mlp.layers.global_filter import GlobalFilter, filtered, spectrum
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
+from keras_mlp.layers.pooling import PaddedMaxPooling
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
 from keras_mlp.layers.relative_positions import relative_bias, relative_index
@@ -43,6 +44,7 @@ __all__ = [
     "LayerNormalization",
     "LayerScale",
     "MapAttention",
+    "PaddedMaxPooling",
     "PatchEmbedding",
     "PixelShift",
     "PositionEmbedding",

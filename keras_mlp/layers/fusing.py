@@ -10,6 +10,7 @@ answer is left as it is, which is never wrong.
     carries     channels that are scaled and shifted at the input are scaled and shifted so at the output
     idle        the layer does nothing in inference
     sizes       these inputs matter by their size alone
+    beside      these inputs do not go through the maps of `reads`; all else does
     plus        the same layer, whose output has that of another layer on the same input added to it
     then        the same layer, joined with a dense layer after it
     simpler     one layer or several that compute the same at less cost
@@ -151,6 +152,7 @@ writes = Question("(layer) -> `Linear`")
 carries = Question("(layer, scale, shift, shape of the input) -> (scale, shift)")
 idle = Question("(layer) -> whether it is")
 sizes = Question("(layer) -> positions of such inputs among the layer's tensors")
+beside = Question("(layer) -> positions of such inputs among the layer's tensors")
 plus = Question("(layer, weights, other or `None` for the input itself, its weights, shape of the input) -> weights")
 then = Question("(layer, weights, what follows, its weights) -> (weights, settings)")
 simpler = Question("(layer, weights, shape of the input) -> list of (layer, weights) that follow each other")

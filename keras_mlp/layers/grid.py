@@ -11,8 +11,8 @@ class GridLayer(Composite):
     that `keras_mlp.resize` and `load_checkpoint` can resample them to another grid (`checkpoints/resample.py`).
 
     Attributes:
-        grid: `(height, width)` of the input that the layer was built for; of a video, `(frames, height, width)`; or what
-            `grid_of` makes of it.
+        grid: `(height, width)` of the input that the layer was built for; of a video, `(frames, height, width)`. A
+            layer whose positions are those of something else says so by `grid_of`.
         takes_videos: whether the input may be a video.
         follows_input: whether the grid grows with the model's input. Where it does not, the size of the images that a
             checkpoint was trained on says nothing of its grid.

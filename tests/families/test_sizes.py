@@ -170,6 +170,8 @@ def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
             (256, 256),
             "its window, 7. Received: height=256. The nearest that work: 224 and 448",
         ),
+        ("gc_vit_xxtiny", (None, None), "static `input_shape`"),
+        ("gc_vit_xxtiny", (224, 240), "multiples of 32. Received: width=240. The nearest that work: 224 and 256"),
         ("spach_conv_xxs", (100, 96), "height=100. The nearest that work: 96 and 112"),
     ],
 )

@@ -53,6 +53,7 @@ EXAMPLES = {
     experts.MixtureOfExperts: dict(
         hidden_dim=6, num_experts=3, k=2, items="channels", images_per_group=2, bias_initializer="random_normal"
     ),
+    layers.PaddedMaxPooling: dict(size=5, stride=3),
     layers.PositionEmbedding: dict(),
     binary.RPReLU: dict(),
     layers.MapAttention: dict(heads=2, scale=0.5),
@@ -365,6 +366,24 @@ def test_patches_that_are_not_square_name_the_side_that_does_not_fit():
 
 def test_patch_embedding_takes_unknown_sizes():
     assert layers.PatchEmbedding(8, 4)(keras.Input((None, None, 3))).shape == (None, None, None, 8)
+
+
+@pytest.mark.parametrize("size, stride", [(3, 2), (3, 1), (5, 3), (1, 2)])
+def test_maxima_at_the_border_are_those_of_what_lies_inside(size, stride):
+    """On maps of odd and of even size, known and unknown."""
+    x, half = np.random.RandomState(0).standard_normal((2, 7, 6, 3)) - 5, size // 2
+    rows, columns = range(0, 7, stride), range(0, 6, stride)
+    around = [
+        [x[:, max(i - half, 0) : i + half + 1, max(j - half, 0) : j + half + 1].max((1, 2)) for j in columns]
+        for i in rows
+    ]
+    expected = np.moveaxis(around, 2, 0)
+    for shape in ((7, 6, 3), (None, None, 3)):
+        inputs = keras.Input(shape, dtype="float64")
+        pooled = layers.PaddedMaxPooling(size, stride, dtype="float64")(inputs)
+        np.testing.assert_array_equal(keras.Model(inputs, pooled)(x), expected)
+    with pytest.raises(ValueError, match="odd number. Received: size=4"):
+        layers.PaddedMaxPooling(4)
 
 
 @pytest.mark.parametrize("size", [3, (2, 3), (6, 1), (6, 9)])

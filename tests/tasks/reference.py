@@ -11,7 +11,7 @@ from keras_mlp.tasks import inference, metrics, segmenter, semantic_fpn, upernet
 
 def compute(case) -> dict:
     """The fields of a case that ours can compute, by their keys."""
-    kind = {"head": of_head, "segmentation": of_segmenter, "loss": of_loss}[case.kind]
+    kind = {"head": of_head, "segmentation": of_segmenter, "loss": of_loss, "features": of_features}[case.kind]
     return kind(case)
 
 
@@ -50,6 +50,12 @@ def of_head(case):
     model = keras.Model(inputs, x)
     keras_mlp.load_checkpoint(model, state)
     return {"logits": sampled(case, [model(maps, training=False)])}
+
+
+def of_features(case):
+    """Backbones for detection and segmentation, whose pyramids have a norm for each level."""
+    model = golden.reference(case.family).features(case)
+    return {"logits": sampled(case, model(case.images(), training=False))}
 
 
 def labels(case):

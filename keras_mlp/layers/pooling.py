@@ -1,0 +1,41 @@
+"""Pooling as PyTorch pads it."""
+
+import keras
+from keras import ops
+
+from keras_mlp.layers.configs import registered
+
+
+@registered
+class PaddedMaxPooling(keras.layers.Layer):
+    """The maximum of square windows that stand around every `stride`-th position, and reach over the border.
+
+    What lies outside does not count. PyTorch pads with minus infinity for that, on all four sides; Keras' "same" stands
+    the windows elsewhere on maps of even size. Here the positions next to the border are repeated outside of it, where
+    every window has them in it already, so that integers do as well.
+
+    Args:
+        size: side of a window in positions, odd.
+        stride: distance of the windows.
+
+    Input shape: `(batch, height, width, channels)`; height and width may be unknown.
+    Output shape: `(batch, ceil(height / stride), ceil(width / stride), channels)`.
+
+    Raises:
+        ValueError: `size` is even or not positive.
+    """
+
+    def __init__(self, size=3, stride=2, **kwargs):
+        super().__init__(**kwargs)
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"`size` of padded windows must be a positive odd number. Received: size={size}")
+        self.size, self.stride = size, stride
+
+    def call(self, x):
+        around = (self.size // 2, self.size // 2)
+        x = ops.pad(x, ((0, 0), around, around, (0, 0)), mode="symmetric")
+        return ops.max_pool(x, self.size, self.stride, padding="valid", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, channels = input_shape
+        return (batch, *(side and -(-side // self.stride) for side in sides), channels)

@@ -22,7 +22,7 @@ def _tokens_back(y, x):
     return ops.reshape(ops.swapaxes(y, 1, 2), (-1, *x.shape[1:]))
 
 
-class _AlongTokens(GridLayer):
+class AlongTokens(GridLayer):
     """Base of the layers that apply dense layers to the tokens of each channel.
 
     Args:
@@ -56,7 +56,7 @@ class _AlongTokens(GridLayer):
 
 
 @registered
-class TokenMLP(_AlongTokens):
+class TokenMLP(AlongTokens):
     """MLP along the tokens, shared by all channels.
 
     With the map `x` read as tokens `X` of shape `(S, C)`, `S = height * width` in row-major order, channel by channel
@@ -117,7 +117,7 @@ class TokenMLP(_AlongTokens):
 
 
 @registered
-class TokenDense(_AlongTokens):
+class TokenDense(AlongTokens):
     """One linear layer along the tokens, shared by all channels.
 
     With the map `x` read as tokens `X` of shape `(S, C)`, `S = height * width` in row-major order: `Y = W X + b`, where
@@ -149,7 +149,7 @@ class TokenDense(_AlongTokens):
 
 
 @registered
-class AxisDense(_AlongTokens):
+class AxisDense(AlongTokens):
     """One linear layer along the height or the width, shared by all columns or rows and all segments of the channels.
 
     The channels are cut into `segments` of `S = channels / segments` neighbours. For `side="width"`, each row of each

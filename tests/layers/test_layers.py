@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, g_mlp, hire_mlp, levit, lit, ms_mlp, sequencer2d
+from keras_mlp.families import as_mlp, feed_forward, g_mlp, hire_mlp, levit, lit, ms_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -67,8 +67,12 @@ EXAMPLES = {
     layers.PixelShift: dict(parts=4, moves=("down", "left", "up"), border="replicate"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),
     layers.GatedLinearUnit: dict(activation="gelu_tanh"),
+    feed_forward.NormedSequenceMLP: dict(
+        hidden_dim=6, activation="gelu_tanh", epsilon=1e-5, dropout_rate=0.1, kernel_initializer="lecun_normal"
+    ),
     layers.SequenceSplit: dict(tokens=2),
     layers.SequenceToMap: dict(),
+    feed_forward.SequenceWithTable: dict(size=(3, 5)),
     layers.TokenSequence: dict(tokens=("class_token", "distillation_token"), interpolation="linear"),
     layers.TokenMLP: dict(
         gated=True, hidden_dim=6, activation="gelu_tanh", dropout_rate=0.1, kernel_initializer="lecun_normal"
@@ -92,8 +96,9 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = [x, np.concatenate([x, 2 * x], axis=-1)[:, ::2]] if cls is layers.MapAttention else x
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
-    if cls in (layers.SequenceToMap, layers.SequenceSplit):
-        x = [np.concatenate([x[:, 0, :2], x.reshape(2, 96, 4)], axis=1), x]
+    in_front = {layers.SequenceToMap: 2, layers.SequenceSplit: 2, feed_forward.NormedSequenceMLP: 1}
+    if cls in in_front:
+        x = [np.concatenate([x[:, 0, : in_front[cls]], x.reshape(2, 96, 4)], axis=1), x]
     x = x.reshape(2, 8, 12, 2, 2) if cls in (perceptrons.ChannelPerceptron, perceptrons.LocalPerceptron) else x
     x = [x[:, ::2, ::2, :3], x] if cls is levit.DistanceAttention else x
     x = x.reshape(2, 96, 4) if cls is experts.MixtureOfExperts else x

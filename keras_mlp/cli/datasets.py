@@ -35,6 +35,13 @@ def load(name: str, split: str, **options):
         return data.load(name, split, **options)
 
 
+def load_masks(name: str, split: str, data_dir=None, **options):
+    """`keras_mlp.tasks.load`; no data set with masks is tensorflow-datasets' yet."""
+    from keras_mlp import tasks
+
+    return tasks.load(name, split, **options)
+
+
 def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max_pixels: int = MAX_PIXELS):
     """`keras_mlp.training.data.check.check`."""
     from keras_mlp.training.data.check import check

@@ -13,7 +13,19 @@ from absl import flags as absl_flags
 
 from keras_mlp.cli import console
 
-COMMANDS = ("list", "info", "predict", "train", "pretrain", "evaluate", "export", "benchmark", "convert", "demo")
+COMMANDS = (
+    "list",
+    "info",
+    "predict",
+    "segment",
+    "train",
+    "pretrain",
+    "evaluate",
+    "export",
+    "benchmark",
+    "convert",
+    "demo",
+)
 PROGRAM = "keras-mlp"
 
 

@@ -38,3 +38,18 @@ def scenes() -> SegmentationRecipe:
         gradient_clip_norm=1.0,
         precision="float32",
     )
+
+
+def finetune() -> SegmentationRecipe:
+    """Return a recipe for fine-tuning a backbone's published weights on images with masks."""
+    return SegmentationRecipe(
+        source="common practice for fine-tuning segmenters with AdamW, not from a paper",
+        learning_rate=1e-4,
+        batch_size=16,
+        epochs=40,
+        warmup_epochs=1,
+        schedule="poly",
+        final_learning_rate=1e-6,
+        weight_decay=0.01,
+        drop_path_rate=0.1,
+    )

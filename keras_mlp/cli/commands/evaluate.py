@@ -7,6 +7,9 @@ output is not a terminal, one JSON object is written.
 
 A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
 
+A segmenter is measured on images with masks (`keras-mlp train --help`): by mean intersection over union, the mean
+accuracy of the classes, and the share of right pixels.
+
 Classes are found by their names where the model knows them. The data set may have them in any order, and may have only
 some of them.
 """
@@ -42,6 +45,10 @@ def run(flags, arguments):
 
     console.only(arguments)
     console.require(flags, "model", "dataset")
+    if models.is_file(flags.model) and flags.model.endswith(".keras"):
+        model = models.open_model(flags.model, None, flags.image_size)
+        if _is_segmenter(model):
+            return _evaluate_segmenter(flags, model)
     classifier = models.open_classifier(
         flags.model, flags.weights, flags.image_size, flags.batch_size, flags.multi_label
     )
@@ -94,6 +101,35 @@ def run(flags, arguments):
         called = {measure.key: measure.title for measure in Classification.measures} | {"top5": "top-5"}
         shares = ", ".join(f"{called.get(name, name)} {100 * result[name]:.2f} %" for name in list(result)[1:])
         print(f"{shares} of {count} images of {flags.dataset} ({flags.split})")
+
+
+def _is_segmenter(model) -> bool:
+    from keras_mlp.tasks.objective import logits_of
+
+    logits = logits_of(model) if isinstance(model.output, dict) and "logits" in model.output else model.output
+    return not isinstance(logits, dict) and len(logits.shape) == 4
+
+
+def _evaluate_segmenter(flags, model):
+    from keras_mlp import tasks
+
+    *size, channels = models.input_shape(model)
+    options = dict(image_size=size, channels=channels, batch_size=flags.batch_size, max_pixels=flags.max_pixels)
+    data = datasets.load_masks(flags.dataset, flags.split, **options)
+    known = [name for _, name in models.class_names(flags.model, None, len(data.classes))]
+    if known != data.classes and known != list(map(str, range(len(known)))):
+        raise ValueError(f"The classes of {flags.dataset} are not those in classes.txt beside {flags.model}.")
+    scores = tasks.evaluate(model, data, verbose=int(console.for_a_person()))
+    if flags.json or not console.for_a_person():
+        by_class = {
+            name: None if np.isnan(iou) else float(iou) for name, iou in zip(data.classes, scores["IoU"], strict=True)
+        }
+        shares = {name: scores[name] for name in ("mIoU", "mAcc", "aAcc")}
+        return console.print_json({"images": data.examples, **shares, "IoU": by_class})
+    told = ", ".join(f"{name} {100 * scores[name]:.2f} %" for name in ("mIoU", "mAcc", "aAcc"))
+    print(f"{told} of {data.examples} images of {flags.dataset} ({flags.split})")
+    rows = [(name, f"{100 * iou:.1f} %") for name, iou in zip(data.classes, scores["IoU"], strict=True)]
+    print(console.table(rows, align="<>", indent="  "))
 
 
 def _multi_label(flags, classifier) -> bool:

@@ -10,6 +10,10 @@ table labels.csv in UTF-8. Its first line is "file,CLASS,CLASS,...", and the oth
 fifth image is for evaluation, unless the folder has the folders train and test with a table each. The best epoch is
 that of the highest mean average precision. The model ends in sigmoids.
 
+--task=segmentation trains a segmenter: a backbone, --model, with the head --segmenter. --dataset is then "scenes", for
+handwritten digits on textured ground, or a folder with images/, masks/ and classes.txt. A mask is a PNG of the numbers
+of the classes, 255 where there is none. The best epoch is that of the highest mean intersection over union.
+
 --strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
 that all see. The commands are in docs/scaling.md.
 """
@@ -24,11 +28,15 @@ from absl import flags as absl_flags
 from keras_mlp.cli import console, datasets, models
 
 ARGUMENTS = ""
-RECIPES = ("published", "finetune", "finetune_paper", "digits")
+RECIPES = ("published", "finetune", "finetune_paper", "digits", "scenes")
+TASKS = ("classification", "segmentation")
+SEGMENTERS = ("upernet", "semantic_fpn", "setr_naive", "setr_pup", "setr_mla")
 # What decides the result beside the recipe: a run goes on with the same only.
 SETTINGS = ("model", "config", "weights", "new_head", "dataset", "split", "validation", "seed")
 # And with a teacher, these.
 TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
+# And of a segmenter, these.
+SEGMENTING = ("task", "segmenter", "segmenter_config", "auxiliary")
 SHARING = ("strategy", "addresses", "rank", "tpu")
 DISTILLATIONS = ("hard", "soft")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -44,6 +52,18 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_string(
         "config", "", 'Arguments of the model\'s builder, as "patch_size=4,dim=96,depth=6".', flag_values=flags
+    )
+    absl_flags.DEFINE_enum("task", "classification", TASKS, "What to learn.", flag_values=flags)
+    absl_flags.DEFINE_enum(
+        "segmenter",
+        "upernet",
+        SEGMENTERS,
+        "Head of a segmenter; setr ones are for ViT and Mixer.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string("segmenter_config", "", 'Arguments of the head, as "channels=256".', flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "auxiliary", True, "Whether a segmenter has a second head, whose loss helps the backbone.", flag_values=flags
     )
     absl_flags.DEFINE_string(
         "weights", None, "What to start from: a published tag, or the path of a checkpoint.", flag_values=flags
@@ -89,8 +109,8 @@ def define_flags(flags):
         "recipe",
         None,
         RECIPES,
-        "Training recipe: published is the model's own. By default digits for that data set, else finetune with "
-        "--weights and published without.",
+        "Training recipe: published is the model's own. By default digits or scenes for that data set, else finetune "
+        "with --weights and for segmenters, and published without.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -160,7 +180,7 @@ def define_flags(flags):
 def run(flags, arguments):
     import keras
 
-    from keras_mlp.training import distribution, objectives
+    from keras_mlp.training import distribution
     from keras_mlp.training.train import fit
 
     console.only(arguments)
@@ -169,16 +189,15 @@ def run(flags, arguments):
         raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
-    recipe = _recipe(flags, published)
-    objective = objectives.of(recipe, flags.multi_label)
+    task = (_Segmentation if flags.task == "segmentation" else _Classification)(flags, published)
+    recipe, objective = task.recipe, task.objective
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
         _find_teacher(flags.teacher)
     size = shape[:2]
+    splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
     if flags.check_data:
-        splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
-        reports = datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
-        print(*reports, sep="\n", flush=True)
+        print(*task.check_data(splits), sep="\n", flush=True)
     options = dict(
         image_size=size,
         channels=shape[-1],
@@ -186,26 +205,15 @@ def run(flags, arguments):
         seed=flags.seed,
         data_dir=flags.data_dir,
         broken_share=flags.broken_share,
-        multi_label=flags.multi_label,
         max_pixels=flags.max_pixels,
     )
     with workers.chief_first():  # who may have to prepare the data
-        shared = dict(recipe=recipe, worker=(workers.rank, workers.size))
-        train = datasets.load(flags.dataset, flags.split, **shared, **options)
-        validation = None if flags.validation == "none" else datasets.load(flags.dataset, flags.validation, **options)
+        train = task.load(flags.split, recipe=recipe, worker=(workers.rank, workers.size), **options)
+        validation = None if flags.validation == "none" else task.load(flags.validation, **options)
     keras.utils.set_random_seed(flags.seed)
     with workers.scope():
-        model = build(
-            flags,
-            recipe,
-            shape,
-            new_head=flags.new_head,
-            classes=len(train.classes),
-            classifier_activation=objective.activation(recipe),
-        )
-        model = _with_teacher(flags, model, train.classes)
-    names = SETTINGS + (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
-    settings = {name: flags[name].value for name in names} | {"image_size": list(size)}
+        model = task.build(shape, train.classes)
+    settings = {name: flags[name].value for name in SETTINGS + task.settings} | {"image_size": list(size)}
     history = fit(
         model,
         train,
@@ -226,6 +234,69 @@ def run(flags, arguments):
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
     measured = f"{score.title} {score.text(values[epoch])}"
     print(f"{flags.output}/best.keras: {measured} of {data}, in epoch {epoch + 1} of {len(values)}")
+
+
+class _Classification:
+    """What training a classifier does otherwise than training a segmenter."""
+
+    def __init__(self, flags, published):
+        from keras_mlp.training import objectives
+
+        self.flags = flags
+        self.recipe = _recipe(flags, published)
+        self.objective = objectives.of(self.recipe, flags.multi_label)
+        self.settings = (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
+
+    def check_data(self, splits):
+        flags = self.flags
+        return datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
+
+    def load(self, split, **options):
+        return datasets.load(self.flags.dataset, split, multi_label=self.flags.multi_label, **options)
+
+    def build(self, shape, classes):
+        ends = dict(classes=len(classes), classifier_activation=self.objective.activation(self.recipe))
+        model = build(self.flags, self.recipe, shape, new_head=self.flags.new_head, **ends)
+        return _with_teacher(self.flags, model, classes)
+
+
+class _Segmentation:
+    """The same of a segmenter."""
+
+    settings = SEGMENTING
+
+    def __init__(self, flags, published):
+        from keras_mlp.tasks import Segmentation, recipes
+
+        for name in ("teacher", "multi_label"):
+            if flags[name].value:
+                raise console.UsageError(f"--{name} is for classifiers, not for --task=segmentation")
+        self.flags = flags
+        name = flags.recipe or ("scenes" if flags.dataset == "scenes" else "finetune")
+        if name not in ("scenes", "finetune"):
+            raise console.UsageError(f"--recipe is scenes or finetune for segmenters. Received: {name}")
+        self.recipe = changed(flags, recipes.scenes() if name == "scenes" else recipes.finetune())
+        self.objective = Segmentation()
+
+    def check_data(self, splits):
+        from keras_mlp.tasks import check
+
+        return [check.described(self.flags.dataset, split) for split in splits]
+
+    def load(self, split, **options):
+        return datasets.load_masks(self.flags.dataset, split, **options)
+
+    def build(self, shape, classes):
+        from keras_mlp import tasks
+
+        heads = (tasks.UPerNet, tasks.SemanticFPN, tasks.SETRNaive, tasks.SETRPUP, tasks.SETRMLA)
+        head = dict(zip(SEGMENTERS, heads, strict=True))[self.flags.segmenter]
+        backbone = build(self.flags, self.recipe, shape, include_top=False)
+        options = {"auxiliary": self.flags.auxiliary} | _pairs("segmenter_config", self.flags.segmenter_config)
+        try:
+            return head(backbone, len(classes), **options)
+        except TypeError as error:
+            raise console.UsageError(f"--segmenter_config: {error}") from error
 
 
 def described(flags):

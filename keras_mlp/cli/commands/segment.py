@@ -1,0 +1,119 @@
+"""Tell the classes of the pixels of image files, and of the images in folders.
+
+OUTPUT gets for each image NAME.png, the image with its classes in colours and a legend, and NAME_labels.png, the
+numbers of the classes as a PNG with a palette, both at the image's own size. Images of any size are taken. A model of
+one input size looks at larger ones in windows.
+
+When the output is not a terminal, one JSON object a line is written: {"file": ..., "classes": {"name": share, ...}},
+the shares of the pixels, largest first.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags as absl_flags
+
+from keras_mlp.cli import console, datasets, images, models
+from keras_mlp.files import atomic_path
+from keras_mlp.walking import readable
+
+ARGUMENTS = "IMAGE_OR_FOLDER..."
+
+
+def define_flags(flags):
+    absl_flags.DEFINE_string("model", None, "A .keras file of a segmenter. Required.", flag_values=flags)
+    absl_flags.DEFINE_string("output", None, "Folder for the pictures. Required.", flag_values=flags)
+    absl_flags.DEFINE_list(
+        "window", None, "Side in pixels, or height and width, of windows to look at one by one.", flag_values=flags
+    )
+    absl_flags.DEFINE_integer(
+        "stride",
+        None,
+        "Distance of the windows; by default two thirds of their side.",
+        lower_bound=1,
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list("scales", ["1"], "Factors on the image's size, as 0.75,1,1.25.", flag_values=flags)
+    absl_flags.DEFINE_bool("flip", False, "Look at the mirrored image, too.", flag_values=flags)
+    datasets.define_max_pixels(flags)
+    absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
+
+
+def run(flags, arguments):
+    from keras_mlp import tasks
+    from keras_mlp.tasks.objective import logits_of
+
+    console.require(flags, "model", "output")
+    if not arguments:
+        raise console.UsageError("which images? Name files or folders")
+    try:
+        scales = tuple(map(float, flags.scales))
+    except ValueError:
+        raise console.UsageError(f"--scales are numbers. Received: {','.join(flags.scales)}") from None
+    model = models.open_model(flags.model, None)
+    if len(logits_of(model).shape) != 4:
+        raise ValueError(f"{flags.model} is no segmenter: it gives {logits_of(model).shape}, not a map of classes.")
+    names = [name for _, name in models.class_names(flags.model, None, logits_of(model).shape[-1])]
+    files = images.find(arguments)
+    if not files:
+        raise ValueError(f"There are no files in {' '.join(arguments)}.")
+    options = dict(window=models.parse_size(flags.window), stride=flags.stride, scales=scales, flip=flags.flip)
+    output = pathlib.Path(flags.output)
+    output.mkdir(parents=True, exist_ok=True)
+    failed, taken = 0, set()
+    for file in console.progress(files, "Segmenting", total=len(files)):
+        try:
+            pixels = images.decode(file, flags.max_pixels)
+        except (OSError, ValueError) as error:
+            console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
+            failed += 1
+            continue
+        pixels = _with_channels(pixels, model.inputs[0].shape[-1])
+        labels = tasks.segment(model, pixels, **options)
+        stem = _free(file.stem, taken)
+        _save(tasks.draw(pixels, labels, names), output / f"{stem}.png")
+        _save(_as_palette(labels), output / f"{stem}_labels.png")
+        shares = np.bincount(labels.reshape(-1), minlength=len(names)) / labels.size
+        _print(file, {names[i]: float(shares[i]) for i in np.argsort(-shares) if shares[i]}, flags)
+    if failed:
+        console.error(f"{failed} of {len(files)} files could not be read")
+        return 1
+
+
+def _with_channels(pixels, channels):
+    from keras_mlp.training.data import images as decoded
+
+    return decoded.with_channels(pixels, channels).numpy()
+
+
+def _free(stem, taken) -> str:
+    """A name that no other image of this call has."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name
+
+
+def _as_palette(labels):
+    from PIL import Image
+
+    from keras_mlp.tasks.evaluation import colours
+
+    picture = Image.fromarray(labels.astype("uint8"), "P")
+    picture.putpalette(colours().reshape(-1).tolist())
+    return picture
+
+
+def _save(picture, path):
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _print(file, shares, flags):
+    if flags.json or not console.for_a_person():
+        console.print_json({"file": str(file), "classes": {name: round(share, 6) for name, share in shares.items()}})
+        return
+    print(readable(file))
+    print(console.table([(f"{100 * share:.1f} %", name) for name, share in shares.items()], align=">", indent="  "))

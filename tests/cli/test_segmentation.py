@@ -1,0 +1,77 @@
+"""Segmenters on the command line: trained, measured, used on photos, exported."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MODEL = ("--model=as_mlp", "--config=patch_size=2,dim=6,depths=(1,1),shift_size=3", "--image_size=32")
+HEAD = ("--segmenter=semantic_fpn", "--segmenter_config=neck_channels=8,channels=8,auxiliary_channels=8")
+TRAIN = ("train", "--task=segmentation", *MODEL, *HEAD, "--batch_size=4", "--epochs=2", "--warmup_epochs=0")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Bright squares on dark ground."""
+    random = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for i in range(15):
+        pixels, mask = random.integers(0, 60, (40, 50, 3), "uint8"), np.zeros((40, 50), "uint8")
+        top, left = random.integers(0, (20, 30))
+        pixels[top : top + 20, left : left + 20] += 150
+        mask[top : top + 20, left : left + 20] = 1
+        Image.fromarray(pixels).save(tmp_path / "data" / "images" / f"{i}.png")
+        Image.fromarray(mask).save(tmp_path / "data" / "masks" / f"{i}.png")
+    (tmp_path / "data" / "classes.txt").write_text("ground\nsquare\n")
+    return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_path):
+    run = tmp_path / "run"
+    words = (*TRAIN, f"--dataset={photos}", "--learning_rate=0.02", "--epochs=40", "--precision=float32")
+    words += ("--change=random_scale=None,photometric_distortion=False",)
+    trained = command(*words, "--check_data", f"--output={run}")
+    assert trained.code == 0, trained.err
+    assert "| square | " in trained.out and "best.keras: mIoU" in trained.out
+    assert (run / "classes.txt").read_text() == "ground\nsquare\n"
+    other = command(*words, "--noauxiliary", f"--output={run}")
+    assert other.code == 1 and "auxiliary: True, now False" in other.err
+
+    measured = command("evaluate", f"--model={run / 'best.keras'}", f"--dataset={photos}")
+    assert measured.code == 0, measured.err
+    (scores,) = measured.rows
+    assert scores["images"] == 3 and set(scores["IoU"]) == {"ground", "square"} and scores["mIoU"] > 0.6
+
+    (tmp_path / "photos").mkdir()
+    picture = np.zeros((70, 45, 3), "uint8")
+    picture[:35] = 200
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(picture).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    found = command("segment", f"--model={run / 'best.keras'}", f"--output={out}", tmp_path / "photos", "--flip")
+    assert found.code == 1 and "broken.png" in found.err and "1 of 3 files" in found.err
+    assert len(found.rows) == 2 and all(sum(row["classes"].values()) == pytest.approx(1) for row in found.rows)
+    assert {file.name for file in out.iterdir()} == {"a.png", "a_labels.png", "b.png", "b_labels.png"}
+    labels = np.asarray(Image.open(out / "a_labels.png"))
+    assert labels.shape == (70, 45) and labels[:30].mean() > labels[40:].mean()
+
+    words = (f"--output={tmp_path / 'a.tflite'}", f"--representative={photos / 'images'}")
+    exported = command("export", f"--model={run / 'best.keras'}", *words)
+    assert exported.code == 0, exported.err
+
+
+def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):
+    def refused(*words, code, match):
+        outcome = command(*words)
+        assert outcome.code == code and match in outcome.err, outcome.err
+
+    words = (*TRAIN, f"--dataset={photos}", f"--output={tmp_path / 'run'}")
+    refused(*words, "--multi_label", code=2, match="--multi_label is for classifiers")
+    refused(*words, "--recipe=digits", code=2, match="--recipe is scenes or finetune for segmenters")
+    refused(*words, "--segmenter_config=colours=3", code=2, match="--segmenter_config: ")
+    refused(*words[:-2], "--dataset=nowhere", words[-1], code=1, match="nowhere")
+    refused("segment", f"--model={tiny}", f"--output={tmp_path}", tmp_path, code=1, match="is no segmenter")
+    refused("segment", f"--model={tiny}", f"--output={tmp_path}", code=2, match="which images?")
+    assert not (tmp_path / "run").exists()

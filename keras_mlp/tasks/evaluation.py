@@ -52,7 +52,7 @@ def draw(image, labels, names=None, share: float = 0.55):
     Raises:
         ValueError: the labels are not of the image's size.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     image, labels = np.asarray(image), np.asarray(labels)
     if image.ndim != 3 or image.shape[:2] != labels.shape:
@@ -63,17 +63,25 @@ def draw(image, labels, names=None, share: float = 0.55):
     picture = Image.fromarray(np.rint(mixed).astype("uint8"))
     if names is None:
         return picture
-    present, row = [int(label) for label in np.unique(labels[known])], 16
-    font_width = max([7 * len(names[label]) for label in present], default=0)
-    height = max(picture.height, row * len(present) + 4)
-    whole = Image.new("RGB", (picture.width + font_width + 34, height), "white")
+    legend = legend_of([int(label) for label in np.unique(labels[known])], names)
+    whole = Image.new("RGB", (picture.width + legend.width, max(picture.height, legend.height)), "white")
     whole.paste(picture, (0, 0))
-    pen = ImageDraw.Draw(whole)
-    for i, label in enumerate(present):
-        top, left = row * i + 4, picture.width + 8
-        pen.rectangle((left, top, left + 12, top + 10), fill=tuple(map(int, colours()[label])))
-        pen.text((left + 18, top - 1), names[label], fill="black")
+    whole.paste(legend, (picture.width, 0))
     return whole
+
+
+def legend_of(labels, names):
+    """A picture of the colours of some classes with their names, a `PIL.Image.Image`."""
+    from PIL import Image, ImageDraw
+
+    row, width = 16, 34 + max([7 * len(names[label]) for label in labels], default=0)
+    picture = Image.new("RGB", (width, row * len(labels) + 4), "white")
+    pen = ImageDraw.Draw(picture)
+    for i, label in enumerate(labels):
+        top = row * i + 4
+        pen.rectangle((8, top, 20, top + 10), fill=tuple(map(int, colours()[label])))
+        pen.text((26, top - 1), names[label], fill="black")
+    return picture
 
 
 def colours() -> np.ndarray:

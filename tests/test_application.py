@@ -139,7 +139,7 @@ LISTS = [(family, argument) for family in zoo.FAMILIES.values() for argument in 
 @pytest.mark.parametrize("family, argument", LISTS, ids=[f"{family.name}-{argument}" for family, argument in LISTS])
 def test_lists_that_do_not_fit_the_stages_are_refused_by_name(family, argument):
     build = family.builders[family.name]
-    defaults = {parameter.name: parameter.default for parameter in family.architecture}
+    defaults = {parameter.name: parameter.default for parameter in (*family.architecture, *family.options)}
     stages = next(len(defaults[name]) for name in family.per_stage if defaults[name])
     given = {name: defaults[name] or (1,) * stages for name in family.per_stage}
     for wrong in (3, "twice", ()):

@@ -131,7 +131,7 @@ def _norm(name):
 def stem(x, dim, patch_window, patch_stride):
     """Patches that reach into their neighbours, of videos over several frames."""
     zeros = tuple(side // 2 for side in patch_window)
-    return padded_conv(x, dim, patch_window, patch_stride, zeros, "stem", kernel_initializer=_NORMAL)
+    return padded_conv(x, dim, patch_window, patch_stride, zeros, "stem", kernel_initializer=_NORMAL.clone())
 
 
 def window(axes, kernel, stride):
@@ -350,6 +350,7 @@ _LICENCE = "Apache-2.0 (repository); weights not stated separately"
 _PUBLIC, _DRIVE = "https://dl.fbaipublicfiles.com", "https://drive.google.com/file/d"
 _FINE = f"{_PUBLIC}/pyslowfast/model_zoo/mvitv2/pysf_video_models"
 _SQUEEZED = "Its kernels may have an axis for one frame, which is left out."
+_MIDDLES = "The authors round the middle of each part of the video otherwise, by one frame at most."
 _DEPTH = (
     "The zoo names the configuration MVIT_B_32x3_CONV, which builds 24 blocks; whether the file holds 24 or 16 was not "
     "checked."
@@ -372,8 +373,8 @@ def _video(model, tag, url, data, top1, source, preprocessing, classes=400, layo
     )  # fmt: skip
 
 
-def _v2(model, tag, file, data, top1, preprocessing, classes=400):
-    return _video(model, tag, f"{_FINE}/MViTv2_{file}.pyth", data, top1, _V2_README, preprocessing, classes)
+def _v2(model, tag, file, data, top1, preprocessing, classes=400, **more):
+    return _video(model, tag, f"{_FINE}/MViTv2_{file}.pyth", data, top1, _V2_README, preprocessing, classes, **more)
 
 
 _400, _600, _SSV2 = "Kinetics-400", "Kinetics-600", "Kinetics-400, then Something-Something V2"
@@ -393,7 +394,7 @@ video.publish(
     _video("mvit_video_b24_32x3", "k400", f"{_PUBLIC}/pyslowfast/model_zoo/mvit/k400.pyth", _400, 80.4, _ZOO, _KINETICS[3], note=_DEPTH),
     _video("mvit_video_b24_32x3", "k600", f"{_PUBLIC}/pyslowfast/model_zoo/mvit/k600.pyth", _600, 83.9, _ZOO, _KINETICS[3], 600, note=_DEPTH),
     _v2("mvit_video_v2_s16x4", "k400", "S_16x4_k400_f302660347", _400, 81.0, _KINETICS[4]),
-    _v2("mvit_video_v2_s16x4", "ssv2", "S_16x4_ssv2_f308341823", _SSV2, 68.2, _SOMETHING, 174),
+    _v2("mvit_video_v2_s16x4", "ssv2", "S_16x4_ssv2_f308341823", _SSV2, 68.2, _SOMETHING, 174, note=_MIDDLES),
     _v2("mvit_video_v2_b32x3", "k400", "B_32x3_k400_f304025456", _400, 82.9, _KINETICS[3]),
-    _v2("mvit_video_v2_b32x3", "ssv2", "B_32x3_ssv2_f305803282", _SSV2, 70.5, _SOMETHING, 174),
+    _v2("mvit_video_v2_b32x3", "ssv2", "B_32x3_ssv2_f305803282", _SSV2, 70.5, _SOMETHING, 174, note=_MIDDLES),
 )  # fmt: skip

@@ -341,9 +341,10 @@ MViTVideoV2B32x3 = video.variant(
 )  # fmt: skip
 
 
-for _family in (family, video):
-    _family.layout("slowfast", convention="torch", names=SLOWFAST)
-    _family.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
+family.layout("slowfast", convention="torch", names=SLOWFAST)
+family.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
+video.layout("slowfast", convention="torch", names=SLOWFAST)
+video.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
 
 
 _LICENCE = "Apache-2.0 (repository); weights not stated separately"
@@ -389,7 +390,7 @@ family.publish(
 )  # fmt: skip
 video.publish(
     _video("mvit_video_b16x4", "k400_slowfast", f"{_DRIVE}/194gJinVejq6A1FmySNKQ8vAN5-FOY-QL/view", _400, 78.4, _ZOO, _KINETICS[4], by_hand=True),
-    _video("mvit_video_b16x4", "k400_pytorchvideo", f"{_PUBLIC}/pytorchvideo/model_zoo/kinetics/MVIT_B_16x4.pyth", _400, 78.85, _TORCH, _KINETICS[4], layout="pytorchvideo"),
+    _video("mvit_video_b16x4", "k400", f"{_PUBLIC}/pytorchvideo/model_zoo/kinetics/MVIT_B_16x4.pyth", _400, 78.85, _TORCH, _KINETICS[4], layout="pytorchvideo"),
     _video("mvit_video_b32x3", "k400", f"{_PUBLIC}/pytorchvideo/model_zoo/kinetics/MVIT_B_32x3_f294077834.pyth", _400, 80.3, _TORCH, _KINETICS[3], layout="pytorchvideo"),
     _video("mvit_video_b24_32x3", "k400", f"{_PUBLIC}/pyslowfast/model_zoo/mvit/k400.pyth", _400, 80.4, _ZOO, _KINETICS[3], note=_DEPTH),
     _video("mvit_video_b24_32x3", "k600", f"{_PUBLIC}/pyslowfast/model_zoo/mvit/k600.pyth", _600, 83.9, _ZOO, _KINETICS[3], 600, note=_DEPTH),

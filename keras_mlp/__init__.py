@@ -7,6 +7,7 @@ from keras_mlp.families.active_mlp import *
 from keras_mlp.families.as_mlp import *
 from keras_mlp.families.bimlp import *
 from keras_mlp.families.ccs_mlp import *
+from keras_mlp.families.cmt import *
 from keras_mlp.families.conv_mixer import *
 from keras_mlp.families.conv_mlp import *
 from keras_mlp.families.convnext import *

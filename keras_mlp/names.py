@@ -7,7 +7,8 @@ The name of a layer tells where in the network it is:
     down_s…                             between two stages, where the height and width are halved or the width changes
     norm, level_s_…                     after the last block
     head…                               the classifier; head_dist, a second one, which learns from a teacher; head_norm
-                                        and head_dist_norm, the norms before them of families that average first
+                                        and head_dist_norm, the norms before them of families that average first;
+                                        head_projection, a linear layer before the average
 
 What follows the numbers says what the layer does, such as "stages_0_1_token_mixing". A `layer_prefix` stands before all
 of it, with a dot between: "left.stem". Names are part of what is saved: weights are loaded, learning rates fall and
@@ -19,8 +20,10 @@ import re
 
 HEAD_NORM = "head_norm"
 """The norm between the average and the classifier: learnt with the backbone, though a model without a head has none."""
+HEAD_PROJECTION = "head_projection"
+"""A linear layer between the map and the average, which makes it wider; learnt with the backbone as the norm is."""
 
-_HEAD_NORMS = re.compile(r"head(?:_.*)?_norm")
+_WITH_BACKBONE = re.compile(rf"head(?:_.*)?_norm|{HEAD_PROJECTION}")
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -53,9 +56,9 @@ def local(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def is_head_norm(name: str) -> bool:
-    """Whether a layer is a norm between the average and a classifier."""
-    return _HEAD_NORMS.fullmatch(local(name)) is not None
+def goes_with_backbone(name: str) -> bool:
+    """Whether a layer of the head is none of its classifiers: a norm or a projection before one."""
+    return _WITH_BACKBONE.fullmatch(local(name)) is not None
 
 
 @dataclasses.dataclass(frozen=True)

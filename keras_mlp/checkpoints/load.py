@@ -264,8 +264,8 @@ def _of_head(name: str) -> bool:
 
 
 def _of_classifier(name: str) -> bool:
-    """Whether it is of the head, and not of a norm in it, which goes with the backbone."""
-    return _of_head(name) and not names.is_head_norm(name.partition("/")[0])
+    """Whether it is of the head, and not of what goes with the backbone in it."""
+    return _of_head(name) and not names.goes_with_backbone(name.partition("/")[0])
 
 
 def _fit(model, layer, variable, array, input_size):
@@ -287,7 +287,8 @@ def _fit(model, layer, variable, array, input_size):
         if others and grid:
             if grid == layer.grid:
                 return array, None
-            return resample.resample(array, axes, grid, layer.grid, layer.in_front), "resampled"
+            moved = resample.resample(array, axes, grid, layer.grid, layer.in_front, layer.reduction)
+            return moved, "resampled"
         if others and input_size is None:
             return array, f"{array.shape} (no square grid: pass `input_size`, its height and width)"
     elif [n for n in array.shape if n != 1] == [n for n in shape if n != 1]:
@@ -312,7 +313,7 @@ _MOST_TIMES, _MANY = 16, 4096
 def _source_grid(model, layer, shape, shape_here, axes, input_size):
     """The grid that a layer had where the checkpoint was trained, or `None` if the weight's shape does not tell."""
 
-    here, found = resample.lengths(layer.grid), {}
+    here, found = resample.lengths(layer.grid, layer.reduction), {}
     for n, n_here, over in zip(shape, shape_here, axes, strict=True):
         if over:
             side = over.rpartition(" ")[0]
@@ -322,7 +323,7 @@ def _source_grid(model, layer, shape, shape_here, axes, input_size):
                 return None
 
     def fits(grid):
-        return all(resample.lengths(grid)[side] == n for side, n in found.items())
+        return all(resample.lengths(grid, layer.reduction)[side] == n for side, n in found.items())
 
     *frames, height, width = layer.grid
     frames = [_side(found, "frames", n) for n in frames]

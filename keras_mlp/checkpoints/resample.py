@@ -113,7 +113,7 @@ def _along(matrix, weight, axis) -> np.ndarray:
     return carried.reshape(*before, -1, *after)
 
 
-def _matrix(over, old, new) -> np.ndarray:
+def _matrix(over, old, new, reduction) -> np.ndarray:
     """The matrix that carries an axis over that runs over `over`, from the grid `old` to the grid `new`."""
     side, _, direction = over.rpartition(" ")
     if direction == "spectrum":
@@ -121,7 +121,7 @@ def _matrix(over, old, new) -> np.ndarray:
     if direction in ("embedding", "linear"):
         along = _linear if direction == "linear" else functools.partial(_cubic, corners=False)
         signed = side.replace("distances", "offsets")
-        sides = zip(*(_sides(signed, grid) for grid in (old, new)), strict=True)
+        sides = zip(*(_sides(signed, grid, reduction) for grid in (old, new)), strict=True)
         matrices = [along(*pair) for pair in sides]
         return functools.reduce(np.kron, map(_without_sign, matrices) if signed != side else matrices)
     up, down = carry_over(old, new, side)
@@ -138,19 +138,25 @@ _SIDES = {
 """Which sides of a grid are meant by what stands before "embedding", "linear", "offsets" and "distances"."""
 
 
-def _sides(over: str, grid: tuple[int, ...]) -> list[int]:
+def _sides(over: str, grid: tuple[int, ...], reduction: int) -> list[int]:
     """How many vectors lie along each side of a grid that an axis runs over, the slowest first."""
+    if over == "reduced":
+        return [n // reduction for n in grid]
     name = over.removesuffix("offsets").removesuffix("distances").rstrip()
     return [2 * n - 1 if over.endswith("offsets") else n for n in grid[_SIDES[name]]]
 
 
-def lengths(grid: tuple[int, ...]) -> dict[str, int]:
+def lengths(grid: tuple[int, ...], reduction: int = 1) -> dict[str, int]:
     """How long an axis is on a grid, by what stands in `GridLayer.grid_axes` before its last word."""
     kinds = [f"{name} {kind}".strip() for name in _SIDES for kind in ("", "offsets", "distances")]
-    return {kind: math.prod(_sides(kind, grid)) for kind in kinds} | {"half width": grid[-1] // 2 + 1}
+    return {kind: math.prod(_sides(kind, grid, reduction)) for kind in (*kinds, "reduced")} | {
+        "half width": grid[-1] // 2 + 1
+    }
 
 
-def resample(weight, axes, old: tuple[int, ...], new: tuple[int, ...], in_front: int = 0) -> np.ndarray:
+def resample(
+    weight, axes, old: tuple[int, ...], new: tuple[int, ...], in_front: int = 0, reduction: int = 1
+) -> np.ndarray:
     """Carry `weight` over from the grid `old` to the grid `new`.
 
     Args:
@@ -158,6 +164,7 @@ def resample(weight, axes, old: tuple[int, ...], new: tuple[int, ...], in_front:
         axes: what each of its axes runs over (`GridLayer.grid_axes`).
         old, new: `(height, width)`, or of a video `(frames, height, width)`.
         in_front: how many tokens stand before the positions (`GridLayer.in_front`); they stay as they are.
+        reduction: how many positions of a side are one of the reduced grid (`GridLayer.reduction`).
 
     Returns:
         Array of the same number of axes, in the dtype of `weight`.
@@ -166,7 +173,7 @@ def resample(weight, axes, old: tuple[int, ...], new: tuple[int, ...], in_front:
     for axis, over in enumerate(axes):
         if over is not None:
             first, rest = np.split(result, [in_front], axis=axis)
-            result = np.concatenate([first, _along(_matrix(over, old, new), rest, axis)], axis=axis)
+            result = np.concatenate([first, _along(_matrix(over, old, new, reduction), rest, axis)], axis=axis)
     return result.astype(np.asarray(weight).dtype)
 
 
@@ -215,7 +222,7 @@ class Resizer(Copier):
                             f"Layer {old.name!r} was quantised by Keras: {target.path!r} holds steps, which cannot be "
                             "resampled to another grid. Resize the model first, then quantise it."
                         )
-                    array = resample(array, axes, one.grid, other.grid, other.in_front)
+                    array = resample(array, axes, one.grid, other.grid, other.in_front, other.reduction)
                     break  # layers inside this one may say the same
             if array.shape != tuple(target.shape):
                 raise ValueError(

@@ -21,17 +21,21 @@ class GridLayer(Composite):
             "width out" (the positions of one side), "embedding" (the positions, of vectors that are interpolated),
             "height spectrum" or "half width spectrum" (the frequencies of one side, of the width those up to half of
             it), "offsets embedding" (the offsets between two positions, `2 n - 1` of a side of `n`, of vectors that
-            are interpolated), "distances embedding" (the same without their signs, `n` of a side of `n`), or `None`
-            (something else). Before "embedding" may stand "image" (the positions of one frame) or one side, "frames",
-            "height" or "width", or what lies along it, as "height offsets". "linear" in place of "embedding"
-            interpolates the vectors linearly and not by cubic convolution. An axis may be longer than the positions by
-            a factor, where each position has several numbers, one after the other.
+            are interpolated), "distances embedding" (the same without their signs, `n` of a side of `n`), "reduced
+            embedding" (the positions of the grid whose sides are `reduction` times shorter), or `None` (something
+            else). Before "embedding" may stand "image" (the positions of one frame) or one side, "frames", "height" or
+            "width", or what lies along it, as "height offsets". "linear" in place of "embedding" interpolates the
+            vectors linearly and not by cubic convolution. An axis may be longer than the positions by a factor, where
+            each position has several numbers, one after the other.
         in_front: how many tokens stand before the positions on each axis that runs over the grid, such as one class
             token. What belongs to them does not depend on the grid.
+        reduction: how many positions of a side of the grid are one of the reduced grid, such as that of attention's
+            keys.
     """
 
     grid_axes: dict[str, tuple[str | None, ...]] = {}
     in_front = 0
+    reduction = 1
     takes_videos = False
     follows_input = True
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mlp import layers
-from keras_mlp.families import as_mlp, feed_forward, g_mlp, hire_mlp, levit, lit, ms_mlp, sequencer2d
+from keras_mlp.families import as_mlp, cmt, feed_forward, g_mlp, hire_mlp, levit, lit, ms_mlp, sequencer2d
 from keras_mlp.families.bimlp import binary
 from keras_mlp.families.repmlpnet import perceptrons
 from keras_mlp.families.sparse_mlp import experts
@@ -58,6 +58,7 @@ EXAMPLES = {
     binary.RPReLU: dict(),
     layers.MapAttention: dict(heads=2, scale=0.5),
     layers.RelativeAttention: dict(heads=2, kernel_initializer="lecun_normal"),
+    cmt.PairPositions: dict(heads=2, reduction=4),
     layers.SelfAttention: dict(scale=0.5, heads=2, qkv_bias=False, kernel_initializer="lecun_normal"),
     layers.SplitAttention: dict(reduction=2, kernel_initializer="lecun_normal", pooling="sum", branch_major=True),
     g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),

@@ -52,7 +52,8 @@ def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
                 f"of the model itself. Received: {model!r}"
             )
         return keras.Model(source, feature_pyramid(call.operation, final_norm)(*call.arguments.args), name=name)
-    maps = [call for call in calls if _is_map(call, source) and (final_norm or not _is_after_blocks(call.operation))]
+    maps = [call for call in calls if _is_map(call, source) and not _is_of_head(call.operation)]
+    maps = [call for call in maps if final_norm or not _is_after_blocks(call.operation)]
     if not maps:
         raise ValueError(
             f"`model` must pass through maps, of as many axes as its input. None of its {len(model.layers)} layers "
@@ -80,6 +81,12 @@ def _is_map(call, source) -> bool:
     """Whether `call` gives a tensor of as many axes as the images, alone or in front of smaller ones."""
     first, *others = (len(output.shape) for output in call.outputs)
     return first == len(source.shape) and all(axes < first for axes in others)
+
+
+def _is_of_head(layer) -> bool:
+    """Whether a layer or operation is of the classifier, which may begin with a map of its own."""
+    place = names.parse(layer.name)
+    return place is not None and place.part == "head"
 
 
 def _is_after_blocks(layer) -> bool:

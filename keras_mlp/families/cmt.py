@@ -22,6 +22,7 @@ from keras_mlp.layers import (
     GridLayer,
     MapAttention,
     PatchEmbedding,
+    activations,
     batch_norm,
     drop_path_rates,
     fusing,
@@ -251,7 +252,7 @@ def CMT(
     """
     check_known(x.shape, "CMT has numbers for the pairs of positions of a fixed grid")
     check(dims, heads, qk_ratio, reductions, x.shape[1:3])
-    activation = activation or "gelu"
+    activation = activations.get(activation or "gelu")
     x = stem(x, stem_dim, activation)
     for stage, (dim, rates) in enumerate(zip(dims, drop_path_rates(drop_path_rate, depths), strict=True)):
         name = f"down_{stage}" if stage else "stem"

@@ -98,9 +98,10 @@ def check(given, published):
 
 
 def check_rates(config):
-    """Refuse rates of dropout and stochastic depth outside [0, 1), among a builder's options by name."""
+    """Refuse rates of dropout, stochastic depth and the like outside [0, 1), among a builder's options by name."""
     for rate in (name for name in config if name.endswith("_rate")):
-        if not 0 <= config[rate] < 1:
+        rates = config[rate] if isinstance(config[rate], list | tuple) else [config[rate]]
+        if not all(0 <= one < 1 for one in rates):
             raise ValueError(f"`{rate}` must be in [0, 1). Received: {rate}={config[rate]!r}")
 
 

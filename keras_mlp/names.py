@@ -6,6 +6,8 @@ The name of a layer tells where in the network it is:
     blocks_i…, stages_s_i…, levels_s_i… block `i`, of stage `s` where a family numbers them by stage
     down_s…                             between two stages, where the height and width are halved or the width changes
     norm, level_s_…                     after the last block
+    predictors_i_…                      in front of a block, where a network that goes on from some of its positions
+                                        alone chooses them: new beside the backbone, as what is of a task
     head…                               the classifier; head_dist, a second one, which learns from a teacher; head_norm
                                         and head_dist_norm, the norms before them of families that average first;
                                         head_projection, a linear layer before the average
@@ -80,7 +82,7 @@ _PLACES = (
     (re.compile(r"(?:stages|levels)_(\d+)_(\d+)(?:_.*)?"), "block"),
     (re.compile(r"down_(\d+)(?:_.*)?"), "down"),
     (re.compile(r"norm|level_\d+_.*"), "top"),
-    (re.compile(r"(?:neck|decoder|auxiliary)_.*"), "task"),
+    (re.compile(r"(?:neck|decoder|auxiliary|predictors_\d+)_.*"), "task"),
     (re.compile(r"head(?:_.*)?"), "head"),
 )
 

@@ -173,18 +173,17 @@ _BLOCK = (
 )
 _HEAD = (("norm", "head_norm"), ("head", "head"))
 
-family.layout(
-    "convnext",
-    convention="torch",
-    names=(
-        ("downsample_layers.0.0", "stem"),
-        ("downsample_layers.0.1", "stem_norm"),
-        ("downsample_layers.{}.0", "down_{}_norm"),
-        ("downsample_layers.{}.1", "down_{}"),
-        *((f"stages.{{}}.{{}}.{theirs}", f"stages_{{}}_{{}}_{ours}") for theirs, ours in _BLOCK),
-        *_HEAD,
-    ),
+TORCH = (
+    ("downsample_layers.0.0", "stem"),
+    ("downsample_layers.0.1", "stem_norm"),
+    ("downsample_layers.{}.0", "down_{}_norm"),
+    ("downsample_layers.{}.1", "down_{}"),
+    *((f"stages.{{}}.{{}}.{theirs}", f"stages_{{}}_{{}}_{ours}") for theirs, ours in _BLOCK),
+    *_HEAD,
 )
+"""The authors' names, which networks with these blocks share."""
+
+family.layout("convnext", convention="torch", names=TORCH)
 family.layout(
     "isotropic",
     convention="torch",

@@ -17,7 +17,7 @@ __all__ = ["DeiT", "DeiTTi", "DeiTS", "DeiTB", "DeiTTiDistilled", "DeiTSDistille
 _IMAGENET = Preprocessing(crop_pct=0.875, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 # The patches keep the default of PyTorch's convolutions.
-_START = Start(initializers.VarianceScaling(1 / 3, "fan_in", "uniform"), _NORMAL, _NORMAL)
+START = Start(initializers.VarianceScaling(1 / 3, "fan_in", "uniform"), _NORMAL, _NORMAL)
 
 
 def head(features, classes: int, activation, *, heads_apart=False):
@@ -94,8 +94,8 @@ def DeiT(
         dropout_rate: dropout after the position embedding, after attention and after each linear layer of the MLPs.
     """
     tokens = ("class_token", "distillation_token") if distilled else ("class_token",)
-    x, patches = token_sequence(x, patch_size, dim, tokens, dropout_rate, _START)
-    x = encoder(x, depth, heads, mlp_ratio, activation, drop_path_rate, dropout_rate, start=_START)
+    x, patches = token_sequence(x, patch_size, dim, tokens, dropout_rate, START)
+    x = encoder(x, depth, heads, mlp_ratio, activation, drop_path_rate, dropout_rate, start=START)
     return taken_apart(layer_norm("norm", epsilon=1e-6)(x), tokens, patches)
 
 

@@ -20,6 +20,7 @@ from keras_mlp.heads import average_and_classify, classify_token
 from keras_mlp.layers import (
     LayerScale,
     PatchEmbedding,
+    Rescaling,
     SelfAttention,
     SequenceSplit,
     SequenceToMap,
@@ -87,20 +88,37 @@ family = Family(
 
 
 def vit_block(
-    x, heads, mlp_ratio, activation, drop_path_rate, dropout_rate, name, qkv_bias=True, layer_scale=None, start=FLAX
+    x,
+    heads,
+    mlp_ratio,
+    activation,
+    drop_path_rate,
+    dropout_rate,
+    name,
+    qkv_bias=True,
+    layer_scale=None,
+    start=FLAX,
+    norm=_norm,
+    attention=SelfAttention,
+    branch_scale=1.0,
 ):
-    """Attention, then the channel MLP, each on the normalised input and added to it (equations 2 and 3)."""
+    """Attention, then the channel MLP, each on the normalised input and added to it (equations 2 and 3).
+
+    `branch_scale` is a factor on both branches, as LV-ViT has it.
+    """
 
     def added(x, y, number):
         y = LayerScale(layer_scale, name=f"{name}_scale{number}")(y) if layer_scale else y
+        if branch_scale != 1:
+            y = Rescaling(branch_scale, name=f"{name}_scale{number}")(y)
         return residual(x, y, drop_path_rate, name, number)
 
-    y = _norm(f"{name}_norm1")(x)
-    y = SelfAttention(heads, qkv_bias, start.attention, name=f"{name}_attention")(y)
+    y = norm(f"{name}_norm1")(x)
+    y = attention(heads, qkv_bias, start.attention, name=f"{name}_attention")(y)
     if dropout_rate:
         y = layers.Dropout(dropout_rate, name=f"{name}_attention_drop")(y)
     x = added(x, y, 1)
-    y = _norm(f"{name}_norm2")(x)
+    y = norm(f"{name}_norm2")(x)
     hidden = int(mlp_ratio * x.shape[-1])
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=start.mlp)
     return added(x, y, 2)

@@ -14,7 +14,7 @@ from keras_mlp.layers.relative_positions import relative_bias
 from keras_mlp.layers.windows import check_whole, cut_windows, join_windows
 
 
-def attend(q, k, v, scale: float | None = None, bias=None):
+def attend(q, k, v, scale: float | None = None, bias=None, softmax=None):
     """`softmax(scale * q k^T + bias) v`, head by head.
 
     Args:
@@ -24,6 +24,7 @@ def attend(q, k, v, scale: float | None = None, bias=None):
         scale: factor on the products of queries and keys; `None` for `1 / sqrt(depth)`.
         bias: tensor to add to the products, which broadcasts to `(groups, heads, n, m)`, or a function of the products;
             `None` for nothing.
+        softmax: what makes weights of the sums, along the last axis, in place of the softmax.
 
     Returns:
         The heads' results beside each other, `(groups, n, heads * depth of values)`.
@@ -34,7 +35,8 @@ def attend(q, k, v, scale: float | None = None, bias=None):
     scores = ops.matmul(q * (depth**-0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
     if bias is not None:
         scores = bias(scores) if callable(bias) else scores + bias
-    y = ops.swapaxes(ops.matmul(ops.softmax(scores, axis=-1), v), 1, 2)
+    weights = softmax(scores) if softmax else ops.softmax(scores, axis=-1)
+    y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
     return ops.reshape(y, (-1, n, heads * v.shape[-1]) if n is not None else (*ops.shape(y)[:2], heads * v.shape[-1]))
 
 
@@ -94,11 +96,14 @@ class SelfAttention(Composite):
         super().build(input_shape)
 
     def call(self, x):
+        return self._attended(x)
+
+    def _attended(self, x, softmax=None):
         *sides, channels = x.shape[1:]
         known = None not in sides
         positions = (-1, math.prod(sides)) if known else (ops.shape(x)[0], -1)
         qkv = ops.reshape(self.qkv(x), (*positions, 3 * channels))
-        y = attend(*split_heads(qkv, self.heads, 3), self.scale, self._bias())
+        y = attend(*split_heads(qkv, self.heads, 3), self.scale, self._bias(), softmax)
         return self.proj(ops.reshape(y, (-1, *sides, channels) if known else ops.shape(x)))
 
     def _bias(self):

@@ -14,6 +14,7 @@ from keras_mlp.families.convnext import *
 from keras_mlp.families.cycle_mlp import *
 from keras_mlp.families.deit import *
 from keras_mlp.families.dyna_mixer import *
+from keras_mlp.families.dynamic_vit import *
 from keras_mlp.families.feed_forward import *
 from keras_mlp.families.g_mlp import *
 from keras_mlp.families.gc_vit import *

@@ -1,0 +1,121 @@
+"""DynamicViT: what is chosen, the training form, and what becomes of tokens that were dropped."""
+
+import golden
+import keras
+import numpy as np
+import pytest
+
+import keras_mlp
+
+KINDS = ("deit", "lvvit", "convnext", "swin")
+SMALL = dict(patch_size=4, dims=(8,), depths=(3,), heads=(2,), pruning=(1, 2), input_shape=(16, 16, 3), classes=3)
+
+
+def choices(model):
+    return [layer for layer in model.layers if layer.name.endswith("_choice")]
+
+
+def without_noise(model):
+    """The model whose decisions in training are those of the larger score, its statistics at rest."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    for layer in choices(model):
+        layer.noise = False
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_training_form_decides_and_computes_like_the_reference(kind):
+    """Masks, policy attention and both streams, with the decisions of each stage and what they come to in the end."""
+    keras.config.set_dtype_policy("float64")
+    case = golden.load(f"dynamic_vit/_train_tiny_{kind}.json")
+    model = without_noise(golden.build(case))
+    sequences = kind in ("deit", "lvvit")
+    outputs = {i: layer.output[1 if sequences else 2] for i, layer in enumerate(choices(model))}
+    outputs["logits"] = model.get_layer("head").output
+    outputs["features"] = {
+        "deit": lambda: model.get_layer("map").output[0],
+        "lvvit": lambda: model.get_layer("head_auxiliary").output,
+        "convnext": lambda: model.get_layer("head_norm")(model.get_layer("avg_pool").input),
+        "swin": lambda: model.get_layer("norm").output,
+    }[kind]()
+    found = keras.Model(model.input, outputs)(case.images(), training=True)
+    assert case.error(found.pop("logits")) < 1e-6
+    features = np.asarray(found.pop("features"))
+    means, wanted = features.mean(tuple(range(1, features.ndim - 1))), np.asarray(case.features_token_mean)
+    np.testing.assert_allclose(means, wanted, atol=1e-6 * wanted.std())
+    for i, mask in found.items():
+        kept = np.asarray(mask).reshape(len(mask), -1)[:, 1 if sequences else 0 :]
+        np.testing.assert_array_equal(np.round(kept), case.keep[i])
+    rates = case.config.get("token_ratio") or case.config["sparse_ratio"]
+    weight = 2 if sequences else 10
+    lost = sum(np.mean((np.mean(keep, 1) - rate) ** 2) for keep, rate in zip(case.keep, rates, strict=True))
+    np.testing.assert_allclose(float(sum(model.losses)), weight * lost / len(rates), rtol=1e-6)
+
+
+def test_draws_keep_a_token_as_often_as_its_score_says():
+    keras.utils.set_random_seed(0)
+    layer = keras_mlp.families.dynamic_vit.choices.ChoosePositions(ratio=0.5)
+    scores = np.log(np.broadcast_to(np.array([0.8, 0.2], "float32"), (4, 50, 50, 2)))
+    mask = np.asarray(layer(scores, training=True)[2])
+    assert set(np.unique(np.round(mask, 5))) == {0.0, 1.0}
+    assert abs(mask.mean() - 0.8) < 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_many_tokens_go_on_as_in_the_reference(kind):
+    case = golden.load(f"dynamic_vit/tiny_{kind}.json")
+    model = golden.build(case, load=False)
+    if kind in ("deit", "lvvit"):
+        found = [layer.output[0].shape[1] - 1 for layer in choices(model)]
+    else:
+        paths = [layer for layer in model.layers if layer.name.endswith("_split")]
+        found = [layer.output[0].shape[1] for layer in paths]
+    assert found == case.config["kept_tokens"]
+
+
+def test_a_dropped_token_stays_in_its_place_with_the_value_that_it_had():
+    case = golden.load("dynamic_vit/tiny_deit.json")
+    model = golden.build(case)
+    first = choices(model)[0]
+    outputs = [model.get_layer("map").output[0], model.get_layer("blocks_0_add2").output, first.output[2]]
+    map_, before, places = (np.asarray(x) for x in keras.Model(model.input, outputs)(case.images()))
+    normed = np.asarray(model.get_layer("norm")(before))[:, 1:]
+    flat = map_.reshape(2, 196, -1)
+    for image in range(2):
+        dropped, kept = places[image, 137:], places[image, :67]
+        np.testing.assert_allclose(flat[image, dropped], normed[image, dropped], atol=1e-5)
+        assert np.abs(flat[image, kept] - normed[image, kept]).max(-1).min() > 0.01
+    assert sorted(places[0]) == list(range(196))
+
+
+def test_weights_fit_every_rate():
+    case = golden.load("dynamic_vit/tiny_deit.json")
+    builder, arguments = golden.arguments(case)
+    models = [builder(**arguments | {"keep_rate": rate}, classes=10) for rate in (0.5, 0.9)]
+    for model in models:
+        keras_mlp.load_checkpoint(model, case.state_dict(), family="dynamic_vit")
+    kept = [[layer.output[0].shape[1] - 1 for layer in choices(model)] for model in models]
+    assert kept == [[98, 49, 24], [176, 158, 142]]
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(kind="vit"), r"`kind` must be one of \('deit', .*Received: kind='vit'"),
+        (dict(keep_rate=0.0), r"between 0 and 1.*Received: keep_rate=0.0"),
+        (dict(keep_rate=(0.5,)), r"a list of 2 such numbers. Received: keep_rate=\(0.5,\)"),
+        (dict(keep_rate=(0.5, 0.6)), r"not more than there are.*keeps 9 of the 8"),
+        (dict(keep_rate=0.1), r"must leave tokens.*keeps 0 of the 1"),
+        (dict(heads=None), r"`heads` must have one value for each stage.*Received: heads=None"),
+        (dict(pruning=(1, 3)), r"from 0 to 2. Received: pruning=\(1, 3\)"),
+        (dict(pruning=(2, 1)), r"rising numbers of blocks"),
+        (dict(kind="swin"), r"`dims` must have at least three values.*Received: dims=\(8,\)"),
+        (dict(dims=(8, 8), depths=(1, 1), heads=(1, 1)), r'one value where kind is "deit"'),
+        (dict(input_shape=(None, None, 3)), r"DynamicViT's tokens have places on a fixed grid"),
+    ],
+)
+def test_wrong_values_are_named(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        keras_mlp.DynamicViT(**SMALL | wrong, **({"include_top": False} if "input_shape" in wrong else {}))

@@ -2,7 +2,7 @@
 
 import keras_mlp
 
-DIGITS = {"deit": {"patch_size": 4, "dim": 64, "depth": 4, "heads": 4, "mlp_ratio": 2, "distilled": True}}
+DIGITS = {"deit": {"patch_size": 4, "dim": 64, "depth": 2, "heads": 8, "mlp_ratio": 2, "distilled": True}}
 """For each family of these cases a small configuration that reads the digits, of 16 pixels a side."""
 
 ANY_SIZE = False

@@ -325,7 +325,7 @@ def check(case, seed, copies):
     keras.tree.map_structure(np.testing.assert_array_equal, model.get_weights(), kept)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, golden.SLOW))
 def test_a_copy_of_a_random_model_computes_like_it(family):
     """Of each family one random model, of which one kind of copy is made; the kinds take turns."""
     seed = sorted(FAMILIES).index(family)

@@ -77,7 +77,7 @@ def test_classes_that_are_nowhere_are_no_part_of_the_mean():
         metrics.confusion([0, 3], [0, 1], 3)
 
 
-@pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("name", ["upernet", pytest.param("semantic_fpn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", golden.chosen(STAGED, ("as_mlp",), golden.SLOW))
 def test_every_kind_of_backbone_is_trained_saved_and_exported_as_a_segmenter(case, name, tmp_path):
     model = SEGMENTERS[name](backbone(case, dtype="mixed_bfloat16"), 3, auxiliary=True, **NARROW)

@@ -32,7 +32,7 @@ def loaded(split, recipe=None):
     return tasks.load(source, split, image_size=32, batch_size=4, recipe=recipe)
 
 
-@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("auxiliary", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_segmenter_is_trained_into_a_folder_and_measured(auxiliary, tmp_path):
     model, test = segmenter(auxiliary), loaded("test")
     objective = tasks.Segmentation()
@@ -56,6 +56,7 @@ def test_a_segmenter_is_trained_into_a_folder_and_measured(auxiliary, tmp_path):
         )  # Keras weighs a smaller last batch otherwise in the parts
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_comes_to_the_same_weights(tmp_path):
     class Crash(Exception):
         pass

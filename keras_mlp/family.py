@@ -67,7 +67,7 @@ class Family:
         per_stage: which arguments of its builder hold one value for each stage.
         head: what follows the trunk with `include_top=True` (see `heads.py`).
         level_norm: the norm of each map in the authors' detectors and segmentors, a function that makes a layer of its
-            name; `None` where they have none.
+            name, or "last" for one like the network's last norm; `None` where they have none.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Family:
         recipe: cards.Recipe | None = None,
         per_stage: tuple[str, ...] = (),
         head: Callable = average_and_classify,
-        level_norm: Callable | None = None,
+        level_norm: Callable | str | None = None,
     ):
         self.name, self.title, self.paper = name, title, paper
         self.default_shape, self.classes, self.best = default_shape, classes, best

@@ -37,6 +37,7 @@ family = Family(
     "convnext",
     title="ConvNeXt",
     paper=Paper("A ConvNet for the 2020s", "Liu et al.", 2022, "https://arxiv.org/abs/2201.03545"),
+    level_norm=_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="facebookresearch/ConvNeXt, TRAINING.md and main.py's defaults: ConvNeXt-T on ImageNet-1k. Other variants "
@@ -183,7 +184,8 @@ TORCH = (
 )
 """The authors' names, which networks with these blocks share."""
 
-family.layout("convnext", convention="torch", names=TORCH)
+# Backbones of detectors and segmentors have a norm for each map.
+family.layout("convnext", convention="torch", names=(*TORCH, ("norm{}", "level_{}_norm")))
 family.layout(
     "isotropic",
     convention="torch",

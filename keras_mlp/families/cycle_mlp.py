@@ -36,6 +36,7 @@ family = Family(
         2021,
         "https://arxiv.org/abs/2107.10224",
     ),
+    level_norm=layer_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="ShoufaChen/CycleMLP, main.py's defaults; the variants' own rates of stochastic depth are not there",
@@ -152,6 +153,7 @@ family.layout(
         ("network.{}.{}.mlp.fc{}", "stages_{}_{}_channel_mixing_fc{}"),
         ("network.{}.proj", "down_{}"),
         ("norm", "norm"),
+        *((f"norm{2 * level}", f"level_{level}_norm") for level in range(4)),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
     ignored=("network.{}.{}.attn.sfc_h.offset", "network.{}.{}.attn.sfc_w.offset"),

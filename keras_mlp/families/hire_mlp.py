@@ -38,6 +38,7 @@ family = Family(
     paper=Paper(
         "Hire-MLP: Vision MLP via Hierarchical Rearrangement", "Guo et al.", 2021, "https://arxiv.org/abs/2108.13341"
     ),
+    level_norm=batch_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="ggjy/Hire-Wave-MLP.pytorch, the README's commands (Tiny: batch 2048 and no stochastic depth, Base: 0.2)",
@@ -349,6 +350,7 @@ family.layout(
         ("network.{}.proj", "down_{}"),
         ("network.{}.norm", "down_{}_norm"),
         ("norm", "norm"),
+        *((f"norm{2 * level}", f"level_{level}_norm") for level in range(4)),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
 )

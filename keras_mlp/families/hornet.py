@@ -54,6 +54,7 @@ family = Family(
         2022,
         "https://arxiv.org/abs/2207.14284",
     ),
+    level_norm=_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="raoyongming/HorNet, TRAINING.md: HorNet-T 7x7 on ImageNet-1k (gradients are clipped at 1 with GF, at 5 in S "
@@ -321,6 +322,7 @@ family.layout(
         ("downsample_layers.{}.0", "down_{}_norm"),
         ("downsample_layers.{}.1", "down_{}"),
         *(("stages.{}.{}." + theirs, "stages_{}_{}_" + ours, *how) for theirs, ours, *how in _BLOCK),
+        ("norm{}", "level_{}_norm"),  # backbones of detectors and segmentors
         ("norm", "head_norm"),
         ("head", "head"),
     ),

@@ -51,6 +51,7 @@ family = Family(
     paper=Paper(
         "MetaFormer is Actually What You Need for Vision", "Yu et al.", 2021, "https://arxiv.org/abs/2111.11418"
     ),
+    level_norm=image_norm,
     preprocessing=_SMALL,
     recipe=Recipe(
         source="sail-sg/poolformer, the README and train.py's defaults: S12 and S24. Larger variants have higher rates "
@@ -276,6 +277,7 @@ family.layout(
         ("network.{}.{}.mlp.fc{}", "stages_{}_{}_channel_mixing_fc{}"),
         ("network.{}.proj", "down_{}"),
         ("norm", "norm"),
+        *((f"norm{2 * level}", f"level_{level}_norm") for level in range(4)),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
 )

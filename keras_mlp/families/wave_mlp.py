@@ -38,6 +38,7 @@ family = Family(
     paper=Paper(
         "An Image Patch is a Wave: Phase-Aware Vision MLP", "Tang et al.", 2021, "https://arxiv.org/abs/2111.12294"
     ),
+    level_norm="last",
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="huawei-noah/Efficient-AI-Backbones, wavemlp_pytorch, the README's commands",
@@ -238,6 +239,7 @@ family.layout(
         ("network.{}.proj", "down_{}"),
         ("network.{}.norm", "down_{}_norm"),
         ("norm", "norm"),
+        *((f"norm{2 * level}", f"level_{level}_norm") for level in range(4)),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
 )

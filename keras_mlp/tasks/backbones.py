@@ -1,5 +1,7 @@
 """What a head on top of a backbone reads: one map a level, each with a norm of its own where the authors put one."""
 
+import functools
+
 import keras
 
 from keras_mlp import copying, names, zoo
@@ -21,14 +23,15 @@ def levels(backbone: keras.Model, level_norm="published") -> dict:
     Args:
         backbone: a model of the zoo without its top.
         level_norm: the norm of each map, a function that makes a layer of its name; `None` for none, where the last map
-            leaves the backbone's final norm. "published" for what the authors of the family have in their detectors
-            and segmentors, which a backbone's name tells. Norms are called "level_0_norm" and so on.
+            leaves the backbone's final norm. "last" for norms like that final one. "published" for what the authors of
+            the family have in their detectors and segmentors, which a backbone's name tells. Norms are called
+            "level_0_norm" and so on.
 
     Returns:
         `{"P2": tensor, …}`, tensors of the backbone's graph.
 
     Raises:
-        ValueError: the backbone ends in its classifier.
+        ValueError: the backbone ends in its classifier, or has no last norm that others could be like.
     """
     if len(backbone.output_shape) != 4:
         raise ValueError(
@@ -40,8 +43,30 @@ def levels(backbone: keras.Model, level_norm="published") -> dict:
         level_norm = family.level_norm if family else None
     if level_norm is None:
         return feature_pyramid(backbone).output
+    if level_norm == "last":
+        level_norm = functools.partial(_like, last_norm(backbone))
     maps = feature_pyramid(backbone, final_norm=False).output
     return {name: level_norm(f"level_{i}_norm")(x) for i, (name, x) in enumerate(maps.items())}
+
+
+def last_norm(backbone: keras.Model) -> keras.layers.Layer:
+    """The norm after a backbone's last block.
+
+    Raises:
+        ValueError: there is none, as in a backbone whose norms are fused into its other layers.
+    """
+    for layer in backbone.layers:
+        if names.local(layer.name) == "norm":
+            return layer
+    raise ValueError(
+        f"{backbone.name} has no norm after its last block, which those of its maps could be like. Give `level_norm` "
+        "as a function that makes a layer of its name, or as None."
+    )
+
+
+def _like(layer, name):
+    """A new layer of the same settings."""
+    return type(layer).from_config(layer.get_config() | {"name": name})
 
 
 def blocks(backbone: keras.Model, numbers) -> list:

@@ -54,6 +54,7 @@ family = Family(
     "gcvit",
     title="GC ViT",
     paper=Paper("Global Context Vision Transformers", "Hatamizadeh et al.", 2022, "https://arxiv.org/abs/2206.09959"),
+    level_norm=layer_norm,
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="NVlabs/GCVit, configs/ and train.py's defaults: GC ViT-T on ImageNet-1k. The last 10 epochs stay at the "
@@ -347,9 +348,7 @@ family.layout(
         *_unit("levels.{}.q_global_gen.to_q_global.{}.conv", "stages_{}_0_query_{}", **_AUTHORS),
         *_block("levels.{}.blocks.{}", "gamma{}", "relative_position_bias_table"),
         ("norm", "norm"),
-        # The backbone for detection has a norm for each level of its pyramid, of which the last is the network's.
-        ("norm3", "norm"),
-        ("norm{}", "level_{}_norm"),
+        ("norm{}", "level_{}_norm"),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
     ignored=("levels.{}.blocks.{}.attn.relative_position_index",),

@@ -4,7 +4,6 @@ import golden
 import keras
 
 import keras_mlp
-from keras_mlp.layers import LayerNormalization
 
 DIGITS = {
     "gcvit": {"dim": 32, "depths": (2, 2), "heads": (2, 4), "window_ratios": (8, 8)},
@@ -47,10 +46,10 @@ def translate(case):
 
 def features(case, **options):
     """The backbone for detection of a case, loaded: its maps, each with its norm."""
+    from keras_mlp.tasks import backbones
+
     builder, arguments = golden.arguments(case)
-    levels = keras_mlp.feature_pyramid(builder(**arguments | options, include_top=False))
-    *finer, last = levels.output.values()
-    normed = [LayerNormalization(epsilon=1e-5, name=f"level_{i}_norm")(x) for i, x in enumerate(finer)]
-    model = keras.Model(levels.input, [*normed, last])
+    backbone = builder(**arguments | options, include_top=False)
+    model = keras.Model(backbone.input, list(backbones.levels(backbone).values()))
     keras_mlp.load_checkpoint(model, case.state_dict())
     return model

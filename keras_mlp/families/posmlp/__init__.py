@@ -14,6 +14,7 @@ from keras import initializers, layers
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.families.posmlp.gates import ChunkedSpatialGating, PositionalSpatialGating
 from keras_mlp.family import Family
+from keras_mlp.heads import classify, map_of, pooled, precise
 from keras_mlp.layers import (
     Activation,
     Dense,
@@ -34,6 +35,25 @@ __all__ = ["PosMLP", "PosMLPT", "PosMLPS", "PosMLPB"]
 
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
+_POOLINGS = ("avg", "max", "avgmax", "catavgmax")
+
+
+def head(features, classes, activation, *, head_pooling="avg"):
+    """A number for each channel of the map, and one dense layer.
+
+    Args:
+        head_pooling: what the classifier sees of each channel: its average over the positions ("avg"), its maximum
+            ("max"), the mean of both ("avgmax"), or both side by side ("catavgmax"). Published models have the first.
+    """
+    if head_pooling not in _POOLINGS:
+        raise ValueError(f"`head_pooling` must be one of {_POOLINGS}. Received: head_pooling={head_pooling!r}")
+    kinds = [kind for kind in ("avg", "max") if kind in head_pooling]
+    x, *others = [pooled(map_of(features), kind, precise()) for kind in kinds]
+    if others:
+        join = layers.Concatenate if head_pooling == "catavgmax" else layers.Average
+        x = join(dtype=precise(), name="head_pool")([x, *others])
+    return classify(x, classes, activation)
+
 
 family = Family(
     "posmlp",
@@ -60,6 +80,7 @@ family = Family(
         ema_decay=0.99992,
     ),
     per_stage=("dims", "depths", "windows", "groups", "mlp_ratios"),
+    head=head,
 )
 
 

@@ -36,6 +36,7 @@ def translate(case):
         token_weight=encoding == "relative" and not config["pos_only"],
         stem={"ConvPatchEmbed": "conv", "PatchEmbed": "patch"}[config["stem"]],
         stem_norm=norms[config["stem_norm"]],
+        head_pooling=config.get("global_pool", "avg"),
         depthwise_downsampling=config["depth_conv"],
         downsampling_norm=norms[config["downsample_norm"]],
         activation=golden.activation(config.get("act_layer")),

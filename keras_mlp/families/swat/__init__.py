@@ -9,6 +9,7 @@ the segment slowest.
 from keras import layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
+from keras_mlp.families.g_mlp import g_mlp_block
 from keras_mlp.families.mlp_mixer import mixer_block
 from keras_mlp.families.res_mlp import res_mlp_block
 from keras_mlp.families.swat.structured import (
@@ -18,6 +19,7 @@ from keras_mlp.families.swat.structured import (
     StructuredTokenMixing,
 )
 from keras_mlp.family import Family
+from keras_mlp.heads import average_and_classify, classify, map_of, pooled, precise
 from keras_mlp.layers import (
     TOKEN_NORMS,
     Activation,
@@ -47,7 +49,23 @@ __all__ = [
 ]
 
 _IMAGENET = Preprocessing(crop_pct=0.9, interpolation="bicubic")
-KINDS = ("mixer", "resmlp", "deit", "swin")
+KINDS = ("mixer", "resmlp", "deit", "swin", "gmlp")
+
+
+def head(features, classes, activation, *, representation_size=None):
+    """The average over the positions, a dense layer with tanh where there is one, and one dense layer.
+
+    Args:
+        representation_size: width of a dense layer with tanh before the classifier; `None` for no such layer, as in all
+            models of the paper. The authors' code has it for "deit" only.
+    """
+    if representation_size is None:
+        return average_and_classify(features, classes, activation)
+    x = pooled(map_of(features), "avg", precise())
+    before = dict(activation="tanh", kernel_initializer="lecun_normal", dtype=precise())
+    x = layers.Dense(representation_size, **before, name="head_pre_logits")(x)
+    return classify(x, classes, activation)
+
 
 family = Family(
     "swat",
@@ -74,6 +92,7 @@ family = Family(
         ema_decay=0.99992,
     ),
     per_stage=("depths", "heads", "token_kernels", "channel_kernels"),
+    head=head,
 )
 
 
@@ -179,7 +198,8 @@ def SWAT(
     """SWAT of any size. The width of a token is `segments * sub_grid ** 2`.
 
     Args:
-        kind: whose blocks: "mixer" (MLP-Mixer), "resmlp", "deit" or "swin".
+        kind: whose blocks: "mixer" (MLP-Mixer), "resmlp", "deit" or "swin"; or "gmlp" for gMLP's own blocks, without
+            convolutions, on structured tokens. The authors' code has the last, no model of the paper.
         segments: number of channels of a token's sub-grid; "swin" halves it from stage to stage.
         sub_grid: side of a token's sub-grid; "swin" doubles it from stage to stage. The height and width must be
             multiples of `2 * stem_patch * sub_grid`, for "swin" also of what its windows and stages need.
@@ -219,7 +239,12 @@ def SWAT(
         raise ValueError(f'`heads` must have one value for each stage where kind is "{kind}". Received: heads=None')
     if kind == "deit" and stem_norm:
         raise ValueError(f'There are no norms in the stem where kind is "deit". Received: stem_norm={stem_norm!r}')
-    if kind in ("deit", "swin") and plain_blocks:
+    if kind == "gmlp" and int(mlp_ratio * segments * sub_grid**2) % 2:
+        raise ValueError(
+            "The hidden width of gMLP's blocks must be even to be halved. Received: "
+            f"mlp_ratio={mlp_ratio!r} for tokens of width {segments * sub_grid**2}"
+        )
+    if kind not in ("mixer", "resmlp") and plain_blocks:
         raise ValueError(
             f'`plain_blocks` are those of "mixer" and "resmlp". Received: plain_blocks=True, kind="{kind}"'
         )
@@ -238,6 +263,9 @@ def SWAT(
         for i, rate in enumerate(rates):
             name = f"stages_{stage}_{i}"
             hidden_dim = int(mlp_ratio * dim)
+            if kind == "gmlp":
+                x = g_mlp_block(x, hidden_dim, norm, activation, rate, dropout_rate, name)
+                continue
             if plain_blocks:
                 if kind == "mixer":
                     tokens_dim = token_dim or dim // 2
@@ -356,7 +384,31 @@ family.layout(
         ("norm", "norm"),
         ("norm.alpha", "norm/alpha"),
         ("norm.beta", "norm/beta"),
+        ("pre_logits.fc", "head_pre_logits"),
         ("head", "head"),
     ),
     ignored=("layers.{}.blocks.{}.attn.relative_position_index", "layers.{}.blocks.{}.attn_mask"),
+)
+# Blocks of gMLP have an MLP of the same name and two layers.
+family.layout(
+    "gmlp",
+    convention="torch",
+    names=(
+        ("stem.proj21", "stem_conv"),
+        ("stem.proj22", "stem"),
+        *(
+            (f"{theirs}{part}", f"{ours}{part.replace('.', '/')}")
+            for theirs, ours in (
+                ("stem.norm2", "stem_conv_norm"),
+                ("stem.norm", "stem_norm"),
+                ("blocks.{}.norm", "stages_0_{}_norm"),
+                ("norm", "norm"),
+            )
+            for part in ("", ".alpha", ".beta")
+        ),
+        ("blocks.{}.mlp_channels.fc{}", "stages_0_{}_fc{}"),
+        ("blocks.{}.mlp_channels.gate.norm", "stages_0_{}_gate/norm"),
+        ("blocks.{}.mlp_channels.gate.proj", "stages_0_{}_gate/proj/fc"),
+        ("head", "head"),
+    ),
 )

@@ -20,9 +20,13 @@ def translate(case):
     options = dict(norm=norm, plain_blocks=config.get("block_layer") in ("MixerBlock", "ResBlock"))
     if "act_layer" in config:
         options |= dict(activation=golden.activation(config["act_layer"]), stem_activation="gelu")
+    if "representation_size" in config:
+        options["representation_size"] = config["representation_size"]
     options |= dict(stem_norm=config.get("patch_norm", config.get("stem_norm")), position_embedding=config.get("ape"))
     arguments = dict(kind=kind, segments=stem["c"], sub_grid=stem["p"], stem_dim=stem["dim"], stem_patch=stem["k2"])
-    if kind == "mixer":
+    if config.get("block_layer") == "SpatialGatingBlock":
+        arguments["kind"] = "gmlp"
+    elif kind == "mixer":
         token_ratio, ratio = config["mlp_ratio"]
         kernels = dict(token_kernels=[constants["ks1"]], channel_kernels=[constants["ks2"]])
         arguments |= kernels | dict(token_dim=int(token_ratio * config["embed_dim"]), mlp_ratio=ratio)

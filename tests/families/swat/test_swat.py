@@ -35,3 +35,20 @@ def test_attention_without_a_bias_of_qkv_is_that_with_a_bias_of_zero(kind):
     again = keras.models.clone_model(without)
     again.set_weights(without.get_weights())
     np.testing.assert_array_equal(again(images), without(images))
+
+
+def test_blocks_of_gmlp_halve_their_width_and_are_plain_already():
+    arguments = dict(kind="gmlp", segments=1, sub_grid=1, depths=(1,), input_shape=(4, 4, 3))
+    with pytest.raises(ValueError, match="must be even to be halved. Received: mlp_ratio=3 for tokens of width 1"):
+        keras_mlp.SWAT(**arguments, mlp_ratio=3)
+    with pytest.raises(ValueError, match='Received: plain_blocks=True, kind="gmlp"'):
+        keras_mlp.SWAT(**arguments, plain_blocks=True)
+
+
+def test_a_representation_is_of_the_head():
+    options = SMALL["deit"] | dict(input_shape=(16, 16, 3), classes=5)
+    with_top = {variable.path for variable in keras_mlp.SWAT(**options, representation_size=7).weights}
+    names = {path.split("/")[-2] for path in with_top}
+    assert {"head_pre_logits", "head"} <= names
+    plain = keras_mlp.SWAT(**options, include_top=False, representation_size=7)
+    assert not any("head" in layer.name for layer in plain.layers)

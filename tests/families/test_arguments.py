@@ -21,6 +21,7 @@ def test_a_norm_that_does_not_exist_is_named_with_those_that_do(builder):
         ("PosMLP", dict(gate="linear", chunks=0), r"`chunks` must be one of range\(1, 100\). Received: chunks=0"),
         ("PosMLP", dict(dims=(96, 128, 256, 512)), r"multiple of the one before. Received: dims=\(96, 128, 256, 512\)"),
         ("PosMLP", dict(gate="linear", biased_gates=-1), r"number of blocks or None. Received: biased_gates=-1"),
+        ("PosMLP", dict(head_pooling="mean"), r"`head_pooling` must be one of .*avgmax.*head_pooling='mean'"),
         (
             "PosMLP",
             dict(position_embedding=True, input_shape=(None, None, 3)),

@@ -3,7 +3,14 @@
 import keras_mlp
 
 DIGITS = {
-    "dynamic_vit": {"patch_size": 4, "dims": (64,), "depths": (4,), "heads": (4,), "mlp_ratio": 2, "pruning": (1, 2, 3)}
+    "dynamic_vit": {
+        "kind": "convnext",
+        "patch_size": 1,
+        "dims": (16, 32, 48),
+        "depths": (1, 1, 3),
+        "pruning": (1,),
+        "layer_scale": None,
+    }
 }
 """For each family of these cases a small configuration that reads the digits, of 16 pixels a side."""
 

@@ -19,7 +19,14 @@ from keras_mlp.zoo import FAMILIES
 CASES = [golden.small(name) for name in sorted(FAMILIES)]
 MORE = [
     golden.load(key + ".json")
-    for key in ("hornet/tiny_gf", "mlp_mixer/tiny_glu", "posmlp/tiny_sgu_chunks3", "swat/tiny_mixer")
+    for key in (
+        "dynamic_vit/tiny_deit",
+        "dynamic_vit/tiny_swin",
+        "hornet/tiny_gf",
+        "mlp_mixer/tiny_glu",
+        "posmlp/tiny_sgu_chunks3",
+        "swat/tiny_mixer",
+    )
 ]
 """Cases of layers that no family's small configuration has."""
 WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.Resize}

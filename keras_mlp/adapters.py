@@ -1,4 +1,4 @@
-"""What a layer has beside its weights: low-rank adapters (LoRA), quantisation by Keras, and what follows from them."""
+"""Layers beside their plain weights: low-rank adapters (LoRA), and quantisation by Keras."""
 
 import keras
 import numpy as np

@@ -153,7 +153,7 @@ def dropout(x, rate, name):
 
 
 def stem(x, dim, activation):
-    """Three convolutions, of which the first halves the height and width, each with activation and norm."""
+    """Three convolutions, each with activation and norm. The first halves the height and width."""
     for i in (1, 2, 3):
         x = padded_conv(x, dim, 3, 2 if i == 1 else 1, 1, f"stem_conv{i}", kernel_initializer=_HE.clone())
         x = batch_norm(f"stem_norm{i}")(Activation(activation, name=f"stem_act{i}")(x))

@@ -252,8 +252,8 @@ family.publish(
         Weights(
             f"ms_mlp_{size}", "imagenet1k", f"{_RELEASE}/msmlp_{size}_patch4/msmlp_{size}_patch4_ckpt_epoch299.pth",
             "pth", "ms_mlp", "ImageNet-1k", 1000, "MIT", preprocessing=_IMAGENET, scores=imagenet(top1, _SOURCE),
-            key="model", note="The whole state of the training, of which the weights are read. The address is the README's; "
-            "whether it still answers was not checked.",
+            key="model", note="The file holds the whole state of the training; its weights alone are read. The address is the "
+            "README's. Whether it is still served was not checked.",
         )
         for size, top1 in (("tiny", 82.1), ("small", 83.4), ("base", 83.8))
     )

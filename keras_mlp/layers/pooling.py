@@ -8,11 +8,11 @@ from keras_mlp.layers.configs import registered
 
 @registered
 class PaddedMaxPooling(keras.layers.Layer):
-    """The maximum of square windows that stand around every `stride`-th position, and reach over the border.
+    """The maximum of square windows around every `stride`-th position.
 
-    What lies outside does not count. PyTorch pads with minus infinity for that, on all four sides; Keras' "same" stands
-    the windows elsewhere on maps of even size. Here the positions next to the border are repeated outside of it, where
-    every window has them in it already, so that integers do as well.
+    Windows reach over the border, and positions outside of the map do not count. PyTorch pads with minus infinity on
+    all four sides. Keras' "same" places the windows elsewhere on maps of even size. Here the map is padded with
+    positions that the window holds already, which changes no maximum and works for integers, too.
 
     Args:
         size: side of a window in positions, odd.

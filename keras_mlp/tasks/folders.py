@@ -18,10 +18,10 @@ def folder(path, split: str) -> Source:
     """Find the images of one split of a folder, each with its mask.
 
     Args:
-        path: a folder with `images/` and `masks/` (or `annotations/`), in which a mask is called as its image but for
-            the suffix, `images/a/1.jpg` and `masks/a/1.png`. Both may have split folders: `images/train/1.jpg`,
-            `masks/train/1.png`. Without such every fifth image, drawn once and for all, is the test split. A file
-            `classes.txt` names the classes, a line each.
+        path: a folder with `images/`, `masks/` (or `annotations/`) and `classes.txt`. A mask has the name of its image
+            and the suffix ".png": `images/a/1.jpg` and `masks/a/1.png`. Both folders may have split folders:
+            `images/train/1.jpg` and `masks/train/1.png`. Without split folders every fifth image, drawn once and for
+            all, is the test split. `classes.txt` names the classes, one in each line.
         split: a split folder's name or another one for the same ("train" for "training"); without split folders
             "train", "test" or "all"; or "evaluation".
 

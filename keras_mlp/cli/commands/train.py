@@ -237,7 +237,7 @@ def run(flags, arguments):
 
 
 class _Classification:
-    """What training a classifier does otherwise than training a segmenter."""
+    """Recipe, data and model of `--task=classification`."""
 
     def __init__(self, flags, published):
         from keras_mlp.training import objectives
@@ -261,7 +261,7 @@ class _Classification:
 
 
 class _Segmentation:
-    """The same of a segmenter."""
+    """Recipe, data and model of `--task=segmentation`."""
 
     settings = SEGMENTING
 

@@ -143,8 +143,8 @@ def DynamicViT(
     Args:
         kind: whose blocks: "deit", "lvvit", "convnext" or "swin". "convnext" takes images of any size.
         patch_size: side of a patch in pixels; for "lvvit" even.
-        dims: width of each stage; "deit" and "lvvit" have one, "convnext" and "swin" at least three, of which the
-            third makes choices.
+        dims: width of each stage. "deit" and "lvvit" have one stage. "convnext" and "swin" have at least three, and
+            the third makes choices.
         depths: number of blocks of each stage.
         heads: number of attention heads of each stage; not for "convnext".
         mlp_ratio: hidden width of the MLPs, in multiples of the tokens' width; "convnext" always has 4.

@@ -13,7 +13,7 @@ class token, which is not pooled.
 from keras import initializers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
-from keras_mlp.families.mvit.layers import EPSILON, PooledTokens, PoolingAttention, PositionedTokens
+from keras_mlp.families.mvit.layers import EPSILON, PooledTokens, PoolingAttention, PositionedTokens, window
 from keras_mlp.families.mvit.names import PYTORCHVIDEO, SLOWFAST
 from keras_mlp.family import Family
 from keras_mlp.heads import average_and_classify, classify
@@ -132,15 +132,6 @@ def stem(x, dim, patch_window, patch_stride):
     """Patches that reach into their neighbours, of videos over several frames."""
     zeros = tuple(side // 2 for side in patch_window)
     return padded_conv(x, dim, patch_window, patch_stride, zeros, "stem", kernel_initializer=_NORMAL.clone())
-
-
-def window(axes, kernel, stride):
-    """Length of the window that pools along each axis of a map; `None` where none is needed."""
-    if kernel is None:
-        kernel, frames = stride + (stride > 1), 1
-    else:
-        frames = kernel
-    return (*[frames] * (axes - 2), kernel, kernel) if max(kernel, stride) > 1 else None
 
 
 def mvit_block(x, like, dim, out_dim, in_attention, stride, stage, mlp_ratio, drop_path_rate, name, **attention):

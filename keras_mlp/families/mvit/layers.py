@@ -77,6 +77,15 @@ def depthwise(x, kernel, stride):
     return _windows(x, (1, *window)[-3], border, convolved, operator.add, "constant")
 
 
+def window(axes, kernel, stride):
+    """Length of the window that pools along each axis of a map; `None` where none is needed."""
+    if kernel is None:
+        kernel, frames = stride + (stride > 1), 1
+    else:
+        frames = kernel
+    return (*[frames] * (axes - 2), kernel, kernel) if max(kernel, stride) > 1 else None
+
+
 @registered
 class PositionedTokens(GridLayer):
     """A map as a sequence of tokens: a class token in front, then the positions, each with its embedding.
@@ -173,7 +182,7 @@ class PooledTokens(keras.layers.Layer):
         pool = functools.partial(
             ops.max_pool, pool_size=self.stride + 1, strides=self.stride, padding="valid", data_format="channels_last"
         )
-        # What is mirrored at the border is in the window already. The lowest number there would be in the way of int8.
+        # The border is mirrored, which changes no maximum. Minus infinity there would spoil the range of int8.
         y = _windows(x, 1, [(self.stride + 1) // 2] * 2, lambda x, _: pool(x), ops.maximum, "symmetric")
         pooled = ops.reshape(y, (-1, math.prod(y.shape[1:-1]), channels))
         return ops.concatenate([tokens[:, :in_front], pooled], axis=1) if in_front else pooled, y

@@ -23,7 +23,7 @@ def documented(function) -> tuple[str, dict[str, str]]:
     return text.strip(), {entry.partition(":")[0]: textwrap.dedent("    " + entry).rstrip() for entry in entries}
 
 
-def docstring(signature, text, arguments, paper, checkpoints=None) -> str:
+def docstring(signature, text, arguments, paper, checkpoints=None, returns: str = _RETURNS) -> str:
     """The documentation of a builder, its arguments in the order of its signature.
 
     Args:
@@ -32,13 +32,14 @@ def docstring(signature, text, arguments, paper, checkpoints=None) -> str:
         arguments: the documentation of each argument, by name.
         paper: where the family was published.
         checkpoints: published weights by tag; `None` for a builder that has none of its own.
+        returns: what it returns and raises.
     """
     parts = [text, f"Source: {paper}."]
     if checkpoints is not None:
         rows = [_described(tag, weights) for tag, weights in checkpoints.items()]
         parts.append("Published weights:" + ("".join(rows) if rows else " none."))
     listed = "\n".join(arguments[name] for name in signature.parameters)
-    parts += ["Args:\n" + textwrap.indent(listed, "    "), _RETURNS]
+    parts += ["Args:\n" + textwrap.indent(listed, "    "), returns]
     return "\n\n".join(parts)
 
 

@@ -1,10 +1,13 @@
 """From the maps of a backbone to the logits of each pixel: what all segmenters share."""
 
+import inspect
 from collections.abc import Callable
 
 import keras
 from keras import layers
 
+from keras_mlp import arguments, documentation
+from keras_mlp.cards import Paper
 from keras_mlp.checkpoints import load
 from keras_mlp.heads import precise
 from keras_mlp.layers import Activation, Resize, batch_norm, precision
@@ -93,25 +96,75 @@ def on_levels(backbone, head: Callable, classes, auxiliary, auxiliary_channels, 
     return outputs
 
 
-def build(backbone: keras.Model, make: Callable, classes: int, *, weights, new_head: bool, name: str) -> keras.Model:
-    """A segmenter.
+def shared(
+    backbone,
+    classes,
+    *,
+    auxiliary=False,
+    level_norm="published",
+    dropout_rate=0.1,
+    weights=None,
+    new_head=False,
+    name=None,
+):
+    """The arguments that segmenters share: only the signature and this documentation are used.
 
     Args:
         backbone: a model of the zoo without its top.
-        make: gives the logits at whatever size, `{"logits": map, "auxiliary": map, …}`; called under the backbone's
-            dtype policy.
-        classes: number of classes.
-        weights: path of a checkpoint, or `None`.
-        new_head: whether the classifiers start fresh.
+        classes: number of classes, at least 2.
+        auxiliary: whether the model has further outputs for training, of heads on earlier maps.
+        level_norm: the norm of each of the backbone's maps: "published" for that of the family's authors, `None`, or a
+            function that makes a layer of its name.
+        dropout_rate: dropout before the classifiers.
+        weights: path of a checkpoint, such as the authors' `.pth`.
+        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
         name: name of the model.
-
-    Returns:
-        A functional model of the backbone's input to logits `(batch, height, width, classes)` at the images' size, or
-        where there are several, to a dictionary of them.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
     """
+
+
+_RETURNS = """Returns:
+    A functional `keras.Model` from the backbone's input to logits `(batch, height, width, classes)` at the images'
+    size. With `auxiliary` it gives a dictionary, in which the decoder's logits are called "logits".
+
+Raises:
+    ValueError: an argument is wrong, or the weights do not fit; the message says what is allowed."""
+
+
+def builder(paper: Paper, name: str) -> Callable:
+    """Decorator: make a public builder of segmenters out of what makes the logits.
+
+    The decorated function is `(backbone, classes, *, options…) -> {"logits": map, "auxiliary…": map, …}`, maps of any
+    size. It is called under the backbone's dtype policy. The builder takes `weights`, `new_head` and `name` beside its
+    arguments, and its docstring tells of all.
+
+    Args:
+        paper: where the decoder was published.
+        name: name of its models by default.
+    """
+    own = [p for p in inspect.signature(shared).parameters.values() if p.name in ("weights", "new_head", "name")]
+
+    def decorate(make):
+        def build_segmenter(*args, **kwargs):
+            given = arguments.bind(build_segmenter, args, kwargs)
+            mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+            return _build(make, given, **mine)
+
+        parameters = [*inspect.signature(make).parameters.values(), *own[:-1], own[-1].replace(default=name)]
+        build_segmenter.__signature__ = inspect.Signature(parameters, return_annotation=keras.Model)
+        build_segmenter.__name__ = build_segmenter.__qualname__ = make.__name__
+        build_segmenter.__module__ = make.__module__
+        text, options = documentation.documented(make)
+        texts = documentation.documented(shared)[1] | options
+        build_segmenter.__doc__ = documentation.docstring(
+            build_segmenter.__signature__, text, texts, paper, returns=_RETURNS
+        )
+        return build_segmenter
+
+    return decorate
+
+
+def _build(make, given, weights, new_head, name) -> keras.Model:
+    backbone, classes = given["backbone"], given["classes"]
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
         raise ValueError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
     if weights is not None and not load.is_file(weights):
@@ -120,7 +173,7 @@ def build(backbone: keras.Model, make: Callable, classes: int, *, weights, new_h
     with precision.policy(backbones.policy_of(backbone)):
         outputs = {
             key: Resize(dtype=precise(), name=key.replace("logits", "resized"))([logits, image])
-            for key, logits in make().items()
+            for key, logits in make(**given).items()
         }
     model = keras.Model(image, outputs if len(outputs) > 1 else outputs["logits"], name=name)
     if weights is not None:

@@ -1,62 +1,43 @@
 """Semantic FPN: a feature pyramid, each level brought to the finest size by convolutions, and the sum classified."""
 
-import keras
 from keras import layers
 
+from keras_mlp.cards import Paper
 from keras_mlp.layers import Resize
 from keras_mlp.tasks import segmenter
 from keras_mlp.tasks.layouts import register
 from keras_mlp.tasks.segmenter import conv_unit
 
 
+@segmenter.builder(
+    Paper("Panoptic Feature Pyramid Networks", "Kirillov et al.", 2019, "https://arxiv.org/abs/1901.02446"),
+    "semantic_fpn",
+)
 def SemanticFPN(
-    backbone: keras.Model,
-    classes: int,
+    backbone,
+    classes,
     *,
-    neck_channels: int = 256,
-    channels: int = 128,
-    dropout_rate: float = 0.1,
-    auxiliary: bool = False,
-    auxiliary_channels: int = 256,
+    neck_channels=256,
+    channels=128,
+    dropout_rate=0.1,
+    auxiliary=False,
+    auxiliary_channels=256,
     level_norm="published",
-    weights=None,
-    new_head: bool = False,
-    name: str = "semantic_fpn",
-) -> keras.Model:
-    """A backbone of the zoo as a segmenter with the head of Semantic FPN.
-
-    Source: Kirillov et al. 2019, Panoptic Feature Pyramid Networks, https://arxiv.org/abs/1901.02446, in the form of
-    mmsegmentation's `FPN` and `FPNHead`.
+):
+    """A backbone in stages as a segmenter with Semantic FPN, in the form of mmsegmentation's `FPN` and `FPNHead`.
 
     Args:
-        backbone: a model of the zoo of several levels, without its top.
-        classes: number of classes, at least 2.
         neck_channels: width of the feature pyramid.
         channels: width of the head.
-        dropout_rate: dropout before the classifiers.
-        auxiliary: whether the model has a second output for training, of a small head on the last map but one.
+        auxiliary: whether the model has a second output for training, "auxiliary", of a small head on the last map but
+            one.
         auxiliary_channels: width of that head.
-        level_norm: the norm of each of the backbone's maps: "published" for that of the family's authors, `None`, or a
-            function that makes a layer of its name.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
-
-    Returns:
-        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
-        with `auxiliary` to `{"logits": …, "auxiliary": …}`.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
     """
 
-    def make():
-        def head(maps):
-            return semantic_fpn_head(feature_pyramid_network(maps, neck_channels), channels)
+    def head(maps):
+        return semantic_fpn_head(feature_pyramid_network(maps, neck_channels), channels)
 
-        return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
-
-    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
+    return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
 
 
 def feature_pyramid_network(maps, channels: int):

@@ -2,14 +2,11 @@
 
 The naive one classifies each patch and enlarges the result. PUP (progressive upsampling) doubles the map four times,
 each time after a convolution. MLA (multi-level aggregation) joins the outputs of four blocks.
-
-Source of all: Zheng et al. 2021, Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with
-Transformers, https://arxiv.org/abs/2012.15840, in the form of the authors' code.
 """
 
-import keras
 from keras import layers
 
+from keras_mlp.cards import Paper
 from keras_mlp.checkpoints import layouts
 from keras_mlp.checkpoints.layouts import Layout
 from keras_mlp.families.vit import TORCH
@@ -18,157 +15,86 @@ from keras_mlp.tasks import backbones, segmenter
 from keras_mlp.tasks.layouts import Joined
 from keras_mlp.tasks.segmenter import AUXILIARY_HEAD, classify_positions, conv_unit
 
+_PAPER = Paper(
+    "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers",
+    "Zheng et al.",
+    2021,
+    "https://arxiv.org/abs/2012.15840",
+)
 _NAIVE_BLOCKS = {24: (9, 14, 19), 12: (2, 5, 8)}
 _PUP_BLOCKS = {24: (9, 14, 19, 23), 12: (4, 7, 9, 11)}
 
 
-def SETRNaive(
-    backbone: keras.Model,
-    classes: int,
-    *,
-    block: int = -1,
-    channels: int = 256,
-    auxiliary: bool = False,
-    auxiliary_blocks: tuple[int, ...] | None = None,
-    weights=None,
-    new_head: bool = False,
-    name: str = "setr_naive",
-) -> keras.Model:
+@segmenter.builder(_PAPER, "setr_naive")
+def SETRNaive(backbone, classes, *, block=-1, channels=256, auxiliary=False, auxiliary_blocks=None):
     """A backbone of one level as a segmenter with SETR's naive decoder.
 
     Args:
-        backbone: a model of the zoo whose blocks are numbered through, such as `keras_mlp.ViT(final_norm=False)`,
-            without its top.
-        classes: number of classes, at least 2.
+        backbone: a model of the zoo without its top whose blocks are numbered through, such as
+            `keras_mlp.ViT(final_norm=False)`.
         block: the block whose output is decoded.
         channels: width of the decoder.
-        auxiliary: whether the model has further outputs for training, of heads like the decoder on earlier blocks.
-        auxiliary_blocks: these blocks. By default the published ones of 24 and 12 blocks, else those that end a
-            quarter.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
-
-    Returns:
-        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
-        with `auxiliary` to `{"logits": …, "auxiliary_0": …, …}`.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
+        auxiliary_blocks: the blocks of the further heads, which are like the decoder. By default the published ones of
+            24 and 12 blocks, else those that end a quarter.
     """
-
-    def make():
-        x, *earlier = _maps(backbone, block, auxiliary, auxiliary_blocks, _NAIVE_BLOCKS)
-        x = conv_unit(_norm("decoder_norm")(x), channels, 1, "decoder_0", use_bias=True)
-        return {"logits": classify_positions(x, classes)} | _auxiliary(earlier, channels, classes, 1, 1)
-
-    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
+    x, *earlier = _maps(backbone, block, auxiliary, auxiliary_blocks, _NAIVE_BLOCKS)
+    x = conv_unit(_norm("decoder_norm")(x), channels, 1, "decoder_0", use_bias=True)
+    return {"logits": classify_positions(x, classes)} | _auxiliary(earlier, channels, classes, 1, 1)
 
 
-def SETRPUP(
-    backbone: keras.Model,
-    classes: int,
-    *,
-    block: int = -1,
-    channels: int = 256,
-    auxiliary: bool = False,
-    auxiliary_blocks: tuple[int, ...] | None = None,
-    weights=None,
-    new_head: bool = False,
-    name: str = "setr_pup",
-) -> keras.Model:
+@segmenter.builder(_PAPER, "setr_pup")
+def SETRPUP(backbone, classes, *, block=-1, channels=256, auxiliary=False, auxiliary_blocks=None):
     """A backbone of one level as a segmenter with SETR's decoder of progressive upsampling.
 
     Args:
-        backbone: a model of the zoo whose blocks are numbered through, such as `keras_mlp.ViT(final_norm=False)`,
-            without its top.
-        classes: number of classes, at least 2.
+        backbone: a model of the zoo without its top whose blocks are numbered through, such as
+            `keras_mlp.ViT(final_norm=False)`.
         block: the block whose output is decoded.
         channels: width of the decoder.
-        auxiliary: whether the model has further outputs for training, of small heads on earlier blocks.
-        auxiliary_blocks: these blocks. By default the published ones of 24 and 12 blocks, else those that end a
-            quarter.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
-
-    Returns:
-        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
-        with `auxiliary` to `{"logits": …, "auxiliary_0": …, …}`.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
+        auxiliary_blocks: the blocks of the further heads, of one convolution each. By default the published ones of 24
+            and 12 blocks, else those that end a quarter.
     """
-
-    def make():
-        x, *earlier = _maps(backbone, block, auxiliary, auxiliary_blocks, _PUP_BLOCKS)
-        x = _norm("decoder_norm")(x)
-        for i in range(4):
-            x = conv_unit(x, channels, 3, f"decoder_{i}", use_bias=True)
-            if i < 3:
-                x = Resize(2, name=f"decoder_{i}_up")(x)
-        logits = Resize(2, name="head_up")(classify_positions(x, classes))
-        return {"logits": logits} | _auxiliary(earlier, channels, classes, 3, 4)
-
-    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
+    x, *earlier = _maps(backbone, block, auxiliary, auxiliary_blocks, _PUP_BLOCKS)
+    x = _norm("decoder_norm")(x)
+    for i in range(4):
+        x = conv_unit(x, channels, 3, f"decoder_{i}", use_bias=True)
+        if i < 3:
+            x = Resize(2, name=f"decoder_{i}_up")(x)
+    logits = Resize(2, name="head_up")(classify_positions(x, classes))
+    return {"logits": logits} | _auxiliary(earlier, channels, classes, 3, 4)
 
 
-def SETRMLA(
-    backbone: keras.Model,
-    classes: int,
-    *,
-    blocks: tuple[int, int, int, int] | None = None,
-    neck_channels: int = 256,
-    channels: int = 128,
-    auxiliary: bool = False,
-    weights=None,
-    new_head: bool = False,
-    name: str = "setr_mla",
-) -> keras.Model:
+@segmenter.builder(_PAPER, "setr_mla")
+def SETRMLA(backbone, classes, *, blocks=None, neck_channels=256, channels=128, auxiliary=False):
     """A backbone of one level as a segmenter with SETR's decoder of multi-level aggregation.
 
     Args:
-        backbone: a model of the zoo whose blocks are numbered through, without its top. The authors' is
+        backbone: a model of the zoo without its top whose blocks are numbered through. The authors' is
             `keras_mlp.ViT(class_token=False, final_norm=False)`.
-        classes: number of classes, at least 2.
         blocks: four blocks whose outputs are joined. By default those that end a quarter.
         neck_channels: width in which the four are added up.
         channels: width of each of the four in the decoder.
         auxiliary: whether the model has four further outputs for training, one of each sum.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
-
-    Returns:
-        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
-        with `auxiliary` to `{"logits": …, "auxiliary_0": …, …}`.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
     """
     if blocks is not None and len(blocks) != 4:
         raise ValueError(f"`blocks` must be four numbers of blocks. Received: blocks={blocks!r}")
-
-    def make():
-        maps = backbones.blocks(backbone, blocks or _quarters(backbone))
-        maps = [_norm(f"level_{i}_norm")(x) for i, x in enumerate(maps)]
-        sums = []
-        for i, x in reversed(list(enumerate(maps))):
-            x = conv_unit(x, neck_channels, 1, f"neck_lateral_{i}")
-            sums.insert(0, layers.Add(name=f"neck_top_down_{i}")([x, sums[0]]) if sums else x)
-        sums = [conv_unit(x, neck_channels, 3, f"neck_{i}") for i, x in enumerate(sums)]
-        decoded = []
-        for i, x in enumerate(sums):
-            for j in range(2):
-                x = conv_unit(x, channels, 3, f"decoder_{i}_{j}")
-            decoded.append(Resize(4, align_corners=True, name=f"decoder_{i}_up")(x))
-        joined = layers.Concatenate(name="decoder_concat")(decoded)
-        outputs = {"logits": classify_positions(joined, classes, kernel_size=3)}
-        for i, x in enumerate(sums if auxiliary else ()):
-            outputs[f"auxiliary_{i}"] = classify_positions(x, classes, name=f"{AUXILIARY_HEAD}_{i}", use_bias=False)
-        return outputs
-
-    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
+    maps = backbones.blocks(backbone, blocks or _quarters(backbone))
+    maps = [_norm(f"level_{i}_norm")(x) for i, x in enumerate(maps)]
+    sums = []
+    for i, x in reversed(list(enumerate(maps))):
+        x = conv_unit(x, neck_channels, 1, f"neck_lateral_{i}")
+        sums.insert(0, layers.Add(name=f"neck_top_down_{i}")([x, sums[0]]) if sums else x)
+    sums = [conv_unit(x, neck_channels, 3, f"neck_{i}") for i, x in enumerate(sums)]
+    decoded = []
+    for i, x in enumerate(sums):
+        for j in range(2):
+            x = conv_unit(x, channels, 3, f"decoder_{i}_{j}")
+        decoded.append(Resize(4, align_corners=True, name=f"decoder_{i}_up")(x))
+    joined = layers.Concatenate(name="decoder_concat")(decoded)
+    outputs = {"logits": classify_positions(joined, classes, kernel_size=3)}
+    for i, x in enumerate(sums if auxiliary else ()):
+        outputs[f"auxiliary_{i}"] = classify_positions(x, classes, name=f"{AUXILIARY_HEAD}_{i}", use_bias=False)
+    return outputs
 
 
 def _maps(backbone, block, auxiliary, auxiliary_blocks, published) -> list:

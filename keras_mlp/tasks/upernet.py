@@ -1,62 +1,45 @@
 """UPerNet: a pooling pyramid on the coarsest map, a feature pyramid over all, and one classifier of the sum of both."""
 
-import keras
 from keras import layers
 
+from keras_mlp.cards import Paper
 from keras_mlp.layers import AdaptiveAveragePooling, Resize
 from keras_mlp.tasks import segmenter
 from keras_mlp.tasks.layouts import register
 from keras_mlp.tasks.segmenter import conv_unit
 
 
+@segmenter.builder(
+    Paper(
+        "Unified Perceptual Parsing for Scene Understanding", "Xiao et al.", 2018, "https://arxiv.org/abs/1807.10221"
+    ),
+    "upernet",
+)
 def UPerNet(
-    backbone: keras.Model,
-    classes: int,
+    backbone,
+    classes,
     *,
-    channels: int = 512,
-    pool_sizes: tuple[int, ...] = (1, 2, 3, 6),
-    dropout_rate: float = 0.1,
-    auxiliary: bool = False,
-    auxiliary_channels: int = 256,
+    channels=512,
+    pool_sizes=(1, 2, 3, 6),
+    dropout_rate=0.1,
+    auxiliary=False,
+    auxiliary_channels=256,
     level_norm="published",
-    weights=None,
-    new_head: bool = False,
-    name: str = "upernet",
-) -> keras.Model:
-    """A backbone of the zoo as a segmenter with the head of UPerNet.
-
-    Source: Xiao et al. 2018, Unified Perceptual Parsing for Scene Understanding, https://arxiv.org/abs/1807.10221, in
-    the form of mmsegmentation's `UPerHead`.
+):
+    """A backbone in stages as a segmenter with the head of UPerNet, in the form of mmsegmentation's `UPerHead`.
 
     Args:
-        backbone: a model of the zoo of several levels, without its top.
-        classes: number of classes, at least 2.
         channels: width of the head.
         pool_sizes: parts a side of the averages of the coarsest map.
-        dropout_rate: dropout before the classifiers.
-        auxiliary: whether the model has a second output for training, of a small head on the last map but one.
+        auxiliary: whether the model has a second output for training, "auxiliary", of a small head on the last map but
+            one.
         auxiliary_channels: width of that head.
-        level_norm: the norm of each of the backbone's maps: "published" for that of the family's authors, `None`, or a
-            function that makes a layer of its name.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
-
-    Returns:
-        A functional model from the backbone's input to logits `(batch, height, width, classes)` at the images' size;
-        with `auxiliary` to `{"logits": …, "auxiliary": …}`.
-
-    Raises:
-        ValueError: an argument is wrong, or the weights do not fit.
     """
 
-    def make():
-        def head(maps):
-            return upernet_head(maps, channels, pool_sizes)
+    def head(maps):
+        return upernet_head(maps, channels, pool_sizes)
 
-        return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
-
-    return segmenter.build(backbone, make, classes, weights=weights, new_head=new_head, name=name)
+    return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
 
 
 def upernet_head(maps, channels: int, pool_sizes=(1, 2, 3, 6)):

@@ -20,12 +20,11 @@ that all see. The commands are in docs/scaling.md.
 
 import ast
 import dataclasses
-import pathlib
 import re
 
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, models
+from keras_mlp.cli import console, datasets, models, teacher
 
 ARGUMENTS = ""
 RECIPES = ("published", "finetune", "finetune_paper", "digits", "scenes")
@@ -193,7 +192,7 @@ def run(flags, arguments):
     recipe, objective = task.recipe, task.objective
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
-        _find_teacher(flags.teacher)
+        teacher.find(flags.teacher)
     size = shape[:2]
     splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
     if flags.check_data:
@@ -257,7 +256,7 @@ class _Classification:
     def build(self, shape, classes):
         ends = dict(classes=len(classes), classifier_activation=self.objective.activation(self.recipe))
         model = build(self.flags, self.recipe, shape, new_head=self.flags.new_head, **ends)
-        return _with_teacher(self.flags, model, classes)
+        return teacher.beside(self.flags, model, classes)
 
 
 class _Segmentation:
@@ -328,31 +327,6 @@ def build(flags, recipe, shape, **arguments):
     except TypeError as error:
         raise console.UsageError(f"--config: {error}") from error
     return rematerialize(model) if flags.remat else model
-
-
-def _find_teacher(teacher):
-    """Refuse a teacher that is not there, before any data are fetched."""
-    from keras_mlp import zoo
-
-    if not models.is_file(teacher):
-        models.find_weights(teacher, zoo.FAMILIES[zoo.model_card(teacher).family].best)
-    elif not pathlib.Path(teacher).is_file():
-        raise FileNotFoundError(f"There is no file {teacher}.")
-
-
-def _with_teacher(flags, model, classes):
-    """The model, or if it has a teacher the two together."""
-    if not flags.teacher:
-        return model
-    from keras_mlp.training.distill import Distiller
-
-    beside = pathlib.Path(flags.teacher).with_name("classes.txt")
-    known = models.is_file(flags.teacher) and beside.is_file()  # training has written it
-    if known and beside.read_text(encoding="utf-8").splitlines() != classes:
-        raise ValueError(f"The teacher's classes, {beside}, are not those of {flags.dataset}, or in another order.")
-    teacher = models.open_model(flags.teacher, None)
-    told = models.output_of(flags.teacher, teacher)
-    return Distiller(model, teacher, flags.distillation, flags.temperature, flags.teacher_share, teacher_output=told)
 
 
 def _recipe(flags, published):

@@ -16,7 +16,7 @@ from keras_mlp.layers.normalization import at_least_float32
 
 _POOLS = {"avg": "Average", "max": "Max"}
 FIRST, SECOND = load.HEAD, f"{load.HEAD}_dist"
-"""Names of the classifier, and of the second one of networks that have one, which learns from a teacher."""
+"""Names of the classifier, and of a second classifier that learns from a teacher."""
 
 
 def map_of(features):
@@ -31,7 +31,7 @@ def pooled(x, pooling: str, dtype):
 
 
 def classify(x, classes: int, activation, dropout_rate: float = 0.0, name: str = load.HEAD):
-    """One dense layer from zero, which computes at least in float32.
+    """One dense layer that starts from zero and computes at least in float32.
 
     Args:
         x: vectors `(batch, channels)`.

@@ -14,8 +14,8 @@ class Contender:
     Args:
         task: "inference" or "training".
         model: name in the zoo, e.g. "mlp_mixer_b16".
-        who: "keras_mlp", a peer ("timm", "kecam"), or a library whose matrix product is the measure ("tensorflow",
-            "torch").
+        who: "keras_mlp"; a peer: "timm", "kecam", "zeromodels", "keras_applications"; or a library whose matrix
+            product is the measure: "tensorflow", "torch".
         form: how it runs: "graph", "xla", "jax", "eager", "compiled"; "matmul" for a matrix product.
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.

@@ -18,7 +18,9 @@ from benchmarks.worker import Worker
 _MODELS = flags.DEFINE_list(
     "models", ["mlp_mixer_b16"], "Models of the zoo, by name; smallest and largest: of each family."
 )
-_PEERS = flags.DEFINE_list("peers", ["timm", "kecam"], "Libraries to compare with: timm, kecam. Empty for none.")
+_PEERS = flags.DEFINE_list(
+    "peers", [name for name in FORMS if name != "keras_mlp"], "Libraries to compare with. Empty for none."
+)
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
 _FORMS = flags.DEFINE_list(
     "forms", ["graph", "xla", "eager", "compiled"], "Ways of running to measure: graph, xla, jax, eager, compiled."
@@ -139,7 +141,7 @@ def _report(contenders, batches, rates, best, macs):
         turns = [turn / 1e9 for key in best if key[0] == precision for turn in best[key]]
         spread = f"{statistics.median(turns):.0f} GFLOP/s ({min(turns):.0f} to {max(turns):.0f})"
         print(f"peak, a product of square matrices in {precision}: {spread}")
-    line = "{:<10} {:<9} {:<9} {:>5} {:>9} {:>19} {:>6}"
+    line = "{:<18} {:<9} {:<9} {:>5} {:>9} {:>19} {:>6}"
     print(line.format("who", "form", "precision", "batch", "images/s", "slowest to fastest", "peak"))
     rows = []
     for batch in batches:

@@ -9,16 +9,17 @@ import operator
 from benchmarks import on_jax, on_tensorflow, on_torch
 from benchmarks.contender import Unavailable
 
-# Where the peers have our models: timm's name, and the builder in keras_cv_attention_models.
+# Where the peers have our models: timm's name, the builder in keras_cv_attention_models, the class in zeromodels whose
+# default configuration is the model, and the builder in keras.applications.
 PEERS = {
     "mlp_mixer_s32": {"timm": "mixer_s32_224", "kecam": "mlp_mixer.MLPMixerS32"},
     "mlp_mixer_s16": {"timm": "mixer_s16_224", "kecam": "mlp_mixer.MLPMixerS16"},
     "mlp_mixer_b32": {"timm": "mixer_b32_224", "kecam": "mlp_mixer.MLPMixerB32"},
-    "mlp_mixer_b16": {"timm": "mixer_b16_224", "kecam": "mlp_mixer.MLPMixerB16"},
+    "mlp_mixer_b16": {"timm": "mixer_b16_224", "kecam": "mlp_mixer.MLPMixerB16", "zeromodels": "mlp_mixer.MLPMixer"},
     "mlp_mixer_l32": {"timm": "mixer_l32_224", "kecam": "mlp_mixer.MLPMixerL32"},
     "mlp_mixer_l16": {"timm": "mixer_l16_224", "kecam": "mlp_mixer.MLPMixerL16"},
     "mlp_mixer_h14": {"kecam": "mlp_mixer.MLPMixerH14"},
-    "res_mlp_12": {"timm": "resmlp_12_224", "kecam": "mlp_family.ResMLP12"},
+    "res_mlp_12": {"timm": "resmlp_12_224", "kecam": "mlp_family.ResMLP12", "zeromodels": "resmlp.ResMLP"},
     "res_mlp_24": {"timm": "resmlp_24_224", "kecam": "mlp_family.ResMLP24"},
     "res_mlp_36": {"timm": "resmlp_36_224", "kecam": "mlp_family.ResMLP36"},
     "res_mlp_b24": {"timm": "resmlp_big_24_224", "kecam": "mlp_family.ResMLP_B24"},
@@ -29,10 +30,10 @@ PEERS = {
     "vit_s32": {"timm": "vit_small_patch32_224"},
     "vit_s16": {"timm": "vit_small_patch16_224"},
     "vit_b32": {"timm": "vit_base_patch32_224"},
-    "vit_b16": {"timm": "vit_base_patch16_224"},
+    "vit_b16": {"timm": "vit_base_patch16_224", "zeromodels": "vit.ViT"},
     "vit_l32": {"timm": "vit_large_patch32_224"},
     "vit_l16": {"timm": "vit_large_patch16_224"},
-    "deit_ti": {"timm": "deit_tiny_patch16_224"},
+    "deit_ti": {"timm": "deit_tiny_patch16_224", "zeromodels": "deit.DeiT"},
     "deit_s": {"timm": "deit_small_patch16_224"},
     "deit_b": {"timm": "deit_base_patch16_224"},
     "deit_ti_distilled": {"timm": "deit_tiny_distilled_patch16_224"},
@@ -55,30 +56,70 @@ PEERS = {
     "wave_mlp_s": {"kecam": "mlp_family.WaveMLP_S"},
     "wave_mlp_m": {"kecam": "mlp_family.WaveMLP_M"},
     "wave_mlp_b": {"kecam": "mlp_family.WaveMLP_B"},
-    "levit_128s": {"timm": "levit_128s"},
-    "levit_128": {"timm": "levit_128"},
-    "levit_192": {"timm": "levit_192"},
-    "levit_256": {"timm": "levit_256"},
-    "levit_384": {"timm": "levit_384"},
+    "levit_128s": {"timm": "levit_128s", "kecam": "levit.LeViT128S"},
+    "levit_128": {"timm": "levit_128", "kecam": "levit.LeViT128", "zeromodels": "levit.Levit"},
+    "levit_192": {"timm": "levit_192", "kecam": "levit.LeViT192"},
+    "levit_256": {"timm": "levit_256", "kecam": "levit.LeViT256"},
+    "levit_384": {"timm": "levit_384", "kecam": "levit.LeViT384"},
+    "convnext_tiny": {
+        "timm": "convnext_tiny",
+        "kecam": "convnext.ConvNeXtTiny",
+        "zeromodels": "convnext.ConvNeXt",
+        "keras_applications": "ConvNeXtTiny",
+    },
+    "convnext_small": {
+        "timm": "convnext_small",
+        "kecam": "convnext.ConvNeXtSmall",
+        "keras_applications": "ConvNeXtSmall",
+    },
+    "convnext_base": {
+        "timm": "convnext_base",
+        "kecam": "convnext.ConvNeXtBase",
+        "keras_applications": "ConvNeXtBase",
+    },
+    "convnext_large": {
+        "timm": "convnext_large",
+        "kecam": "convnext.ConvNeXtLarge",
+        "keras_applications": "ConvNeXtLarge",
+    },
+    "convnext_xlarge": {
+        "timm": "convnext_xlarge",
+        "kecam": "convnext.ConvNeXtXlarge",
+        "keras_applications": "ConvNeXtXLarge",
+    },
+    "sequencer2d_s": {"timm": "sequencer2d_s"},
+    "sequencer2d_m": {"timm": "sequencer2d_m"},
+    "sequencer2d_l": {"timm": "sequencer2d_l"},
+    "pool_former_s12": {"timm": "poolformer_s12", "zeromodels": "poolformer.PoolFormer"},
+    "pool_former_s24": {"timm": "poolformer_s24"},
+    "pool_former_s36": {"timm": "poolformer_s36"},
+    "pool_former_m36": {"timm": "poolformer_m36"},
+    "pool_former_m48": {"timm": "poolformer_m48"},
+    "conv_mixer_768_32": {"timm": "convmixer_768_32", "zeromodels": "convmixer.ConvMixer"},
+    "conv_mixer_1024_20": {"timm": "convmixer_1024_20_ks9_p14"},
+    "conv_mixer_1536_20": {"timm": "convmixer_1536_20"},
 }
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
-FORMS = {"keras_mlp": ("graph", "xla", "jax"), "timm": ("eager", "compiled"), "kecam": ("graph",)}
-PRECISIONS = {"keras_mlp": ("float32", "bfloat16"), "timm": ("float32", "bfloat16"), "kecam": ("float32",)}
+FORMS = {
+    "keras_mlp": ("graph", "xla", "jax"),
+    "timm": ("eager", "compiled"),
+    "kecam": ("graph",),
+    "zeromodels": ("graph", "xla"),
+    "keras_applications": ("graph", "xla"),
+}
+PRECISIONS = {who: ("float32",) if who == "kecam" else ("float32", "bfloat16") for who in FORMS}
 
 
 def keras_mlp(contender):
     if contender.form != "jax":
         tf = on_tensorflow.setup(contender.threads)
-    import keras
 
     import keras_mlp
     from keras_mlp.training import remat
 
-    training = contender.task == "training"
-    if training and contender.form == "jax":
+    if contender.task == "training" and contender.form == "jax":
         raise Unavailable("a training step is measured on TensorFlow only")
-    low = "mixed_bfloat16" if training else "bfloat16"  # training keeps its weights in float32, inference need not
     size = contender.image_size
     model = keras_mlp.create_model(
         contender.model,
@@ -86,15 +127,56 @@ def keras_mlp(contender):
         input_shape=size and (size, size, 3),
         classifier_activation=None,
         include_preprocessing=False,
-        dtype="float32" if contender.precision == "float32" else low,
+        dtype=_dtype(contender),
     )
     if contender.form == "jax":
         return on_jax.inference_step(model)
-    xla = contender.form == "xla"
-    if not training:
-        return on_tensorflow.inference_step(tf, model, jit_compile=xla)
     if contender.remat:
         remat.rematerialize(model)
+    return _keras_step(tf, model, contender)
+
+
+def zeromodels(contender):
+    name = _peer(contender)
+    tf = on_tensorflow.setup(contender.threads)
+    if importlib.util.find_spec("zeromodels") is None:
+        raise Unavailable("the package zeromodels is not installed")
+    import keras
+
+    module, network = name.split(".")
+    module = importlib.import_module(f"zeromodels.models.{module}")
+    size = {"image_size": contender.image_size} if contender.image_size else {}
+    keras.config.set_dtype_policy(_dtype(contender))
+    model = getattr(module, f"{network}ImageClassify")(getattr(module, f"{network}Config")(**size))
+    return _keras_step(tf, model, contender)
+
+
+def keras_applications(contender):
+    builder = _peer(contender)
+    tf = on_tensorflow.setup(contender.threads)
+    import keras
+
+    size = contender.image_size or 224
+    keras.config.set_dtype_policy(_dtype(contender))
+    model = getattr(keras.applications, builder)(
+        weights=None, classifier_activation=None, include_preprocessing=False, input_shape=(size, size, 3)
+    )
+    return _keras_step(tf, model, contender)
+
+
+def _dtype(contender):
+    """Training keeps its weights in float32, inference need not."""
+    low = "mixed_bfloat16" if contender.task == "training" else "bfloat16"
+    return "float32" if contender.precision == "float32" else low
+
+
+def _keras_step(tf, model, contender):
+    """The step of a Keras 3 model on TensorFlow."""
+    import keras
+
+    xla = contender.form == "xla"
+    if contender.task == "inference":
+        return on_tensorflow.inference_step(tf, model, jit_compile=xla)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), loss, jit_compile=xla)
     return on_tensorflow.training_step(tf, model)
@@ -173,6 +255,8 @@ LIBRARIES = {
     "keras_mlp": keras_mlp,
     "timm": timm,
     "kecam": kecam,
+    "zeromodels": zeromodels,
+    "keras_applications": keras_applications,
     "tensorflow": on_tensorflow.matmul,
     "torch": on_torch.matmul,
 }

@@ -15,6 +15,7 @@ import sys
 from absl import app, flags
 
 from benchmarks import tables
+from benchmarks.models import FORMS
 
 _JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.")
 _TABLE = flags.DEFINE_string("table", None, "File that --save of this command wrote, to draw it.")
@@ -31,7 +32,7 @@ def tell(rows) -> tables.Measured:
     """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
     import keras_mlp
 
-    forms = [("timm", "eager"), ("timm", "compiled"), ("kecam", "graph")]
+    forms = [(who, form) for who in FORMS if who != "keras_mlp" for form in FORMS[who]]
     forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
     table = tables.Table(
         *(("model", "<22"), ("precision", "<9"), ("batch", "d"), ("images/s", ".1f"), ("form", "<5")),
@@ -99,7 +100,7 @@ def draw(measured: tables.Measured, path):
     }
     figure, axes = pyplot.subplots(1, 3, figsize=(20, 7), sharey=True)
     for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
-        for who, mark in (("keras_mlp", "o"), ("timm", "x"), ("kecam", "+")):
+        for who, mark in zip(FORMS, "ox+1v", strict=True):
             drawn = [(value(cards[model]), rate, model) for model, rate in rates.get(who, {}).items()]
             drawn = [point for point in drawn if point[0] is not None]
             if not drawn:

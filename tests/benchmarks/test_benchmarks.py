@@ -47,7 +47,7 @@ def test_rows(task, batches, tmp_path):
 def test_mistakes_are_told_before_anything_starts(tmp_path):
     for arguments, message in (
         (["--batches=0"], "--batches must be positive integers"),
-        (["--peers=tim"], "--peers: 'tim' is not known. It takes: timm, kecam."),
+        (["--peers=tim"], "--peers: 'tim' is not known. It takes: timm, kecam, zeromodels, keras_applications."),
         (["--precisions=float8"], "--precisions: 'float8' is not known"),
         ([f"--json={tmp_path / 'missing' / 'rows.json'}"], "--json: there is no folder"),
         (["--models=mlp_mixer_b61"], "mlp_mixer_b61"),
@@ -71,7 +71,7 @@ def contender(**changes):
 
 
 def test_a_peer_without_the_model_says_so():
-    for who in ("timm", "kecam"):
+    for who in ("timm", "kecam", "zeromodels", "keras_applications"):
         with pytest.raises(Unavailable, match=r"does not have our_own_invention|is not installed"):
             Worker(contender(who=who, model="our_own_invention"))
 

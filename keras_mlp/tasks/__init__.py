@@ -1,15 +1,15 @@
 """Dense prediction on the backbones of the zoo: semantic segmentation."""
 
-from keras_mlp.tasks.data import load
-from keras_mlp.tasks.evaluation import draw, evaluate
-from keras_mlp.tasks.inference import segment
-from keras_mlp.tasks.losses import PixelCrossEntropy
-from keras_mlp.tasks.metrics import segmentation_scores
-from keras_mlp.tasks.objective import Segmentation
-from keras_mlp.tasks.recipes import SegmentationRecipe
-from keras_mlp.tasks.semantic_fpn import SemanticFPN
-from keras_mlp.tasks.setr import SETRMLA, SETRPUP, SETRNaive
-from keras_mlp.tasks.upernet import UPerNet
+from keras_mlp.tasks.segmentation.data import load
+from keras_mlp.tasks.segmentation.evaluation import draw, evaluate
+from keras_mlp.tasks.segmentation.inference import segment
+from keras_mlp.tasks.segmentation.losses import PixelCrossEntropy
+from keras_mlp.tasks.segmentation.metrics import segmentation_scores
+from keras_mlp.tasks.segmentation.objective import Segmentation
+from keras_mlp.tasks.segmentation.recipes import SegmentationRecipe
+from keras_mlp.tasks.segmentation.semantic_fpn import SemanticFPN
+from keras_mlp.tasks.segmentation.setr import SETRMLA, SETRPUP, SETRNaive
+from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
     "PixelCrossEntropy",

@@ -104,7 +104,7 @@ def run(flags, arguments):
 
 
 def _is_segmenter(model) -> bool:
-    from keras_mlp.tasks.objective import logits_of
+    from keras_mlp.tasks.segmentation.objective import logits_of
 
     logits = logits_of(model) if isinstance(model.output, dict) and "logits" in model.output else model.output
     return not isinstance(logits, dict) and len(logits.shape) == 4

@@ -41,7 +41,7 @@ def define_flags(flags):
 
 def run(flags, arguments):
     from keras_mlp import tasks
-    from keras_mlp.tasks.objective import logits_of
+    from keras_mlp.tasks.segmentation.objective import logits_of
 
     console.require(flags, "model", "output")
     if not arguments:
@@ -99,7 +99,7 @@ def _free(stem, taken) -> str:
 def _as_palette(labels):
     from PIL import Image
 
-    from keras_mlp.tasks.evaluation import colours
+    from keras_mlp.tasks.segmentation.evaluation import colours
 
     picture = Image.fromarray(labels.astype("uint8"), "P")
     picture.putpalette(colours().reshape(-1).tolist())

@@ -265,7 +265,8 @@ class _Segmentation:
     settings = SEGMENTING
 
     def __init__(self, flags, published):
-        from keras_mlp.tasks import Segmentation, recipes
+        from keras_mlp.tasks import Segmentation
+        from keras_mlp.tasks.segmentation import recipes
 
         for name in ("teacher", "multi_label"):
             if flags[name].value:
@@ -278,7 +279,7 @@ class _Segmentation:
         self.objective = Segmentation()
 
     def check_data(self, splits):
-        from keras_mlp.tasks import check
+        from keras_mlp.tasks.segmentation import check
 
         return [check.described(self.flags.dataset, split) for split in splits]
 

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from keras_mlp.tasks.losses import VOID
-from keras_mlp.tasks.metrics import confusion, segmentation_scores
-from keras_mlp.tasks.objective import Segmentation, logits_of
+from keras_mlp.tasks.segmentation.losses import VOID
+from keras_mlp.tasks.segmentation.metrics import confusion, segmentation_scores
+from keras_mlp.tasks.segmentation.objective import Segmentation, logits_of
 from keras_mlp.training.data import Data
 
 

@@ -4,9 +4,9 @@ from keras import layers
 
 from keras_mlp.cards import Paper
 from keras_mlp.layers import AdaptiveAveragePooling, Resize
-from keras_mlp.tasks import segmenter
 from keras_mlp.tasks.layouts import register
-from keras_mlp.tasks.segmenter import conv_unit
+from keras_mlp.tasks.segmentation import segmenter
+from keras_mlp.tasks.segmentation.segmenter import conv_unit
 
 
 @segmenter.builder(

@@ -28,7 +28,7 @@ def load(
 
     Args:
         name: "scenes" for handwritten digits on textured ground, which need no network; a folder (see
-            `keras_mlp.tasks.folders.folder`); or a `keras_mlp.training.data.source.Source` with masks.
+            `keras_mlp.tasks.segmentation.folders.folder`); or a `keras_mlp.training.data.source.Source` with masks.
         split: which part, "train", "test" or "evaluation".
         image_size: height and width of the images, in pixels, or one number for both. Evaluation shows the whole image.
         batch_size: images of a batch.
@@ -56,7 +56,7 @@ def load(
 
 def find(name, split: str) -> Source:
     """The source of a data set with masks; see `load`."""
-    from keras_mlp.tasks import folders
+    from keras_mlp.tasks.segmentation import folders
 
     if isinstance(name, Source):
         return name

@@ -8,7 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mlp import tasks
-from keras_mlp.tasks import data, folders, recipes, scenes
+from keras_mlp.tasks import scenes
+from keras_mlp.tasks.segmentation import data, folders, recipes
 from keras_mlp.training.data import geometry
 
 PLAIN = tasks.SegmentationRecipe("a test", random_scale=None, photometric_distortion=False, horizontal_flip=False)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mlp.tasks.losses import VOID
+from keras_mlp.tasks.segmentation.losses import VOID
 
 
 def confusion(labels, predictions, classes: int, void: int = VOID) -> np.ndarray:

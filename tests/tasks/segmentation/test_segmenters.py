@@ -6,11 +6,11 @@ import golden
 import keras
 import numpy as np
 import pytest
-from tasks import reference
+from tasks.segmentation import reference
 
 import keras_mlp
 from keras_mlp import tasks
-from keras_mlp.tasks import inference, metrics
+from keras_mlp.tasks.segmentation import inference, metrics
 
 CASES = [golden.load(path) for path in sorted((pathlib.Path(__file__).parent / "cases").glob("*.json"))]
 MAPS = [case for case in CASES if len(case.logits)]

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.tasks.losses import VOID, PixelCrossEntropy
+from keras_mlp.tasks.segmentation.losses import VOID, PixelCrossEntropy
 from keras_mlp.training.data import Data
 from keras_mlp.training.objective import Measure, Objective
 

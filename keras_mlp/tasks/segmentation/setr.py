@@ -11,9 +11,10 @@ from keras_mlp.checkpoints import layouts
 from keras_mlp.checkpoints.layouts import Layout
 from keras_mlp.families.vit import TORCH
 from keras_mlp.layers import Resize, layer_norm
-from keras_mlp.tasks import backbones, segmenter
+from keras_mlp.tasks import backbones
 from keras_mlp.tasks.layouts import Joined
-from keras_mlp.tasks.segmenter import AUXILIARY_HEAD, classify_positions, conv_unit
+from keras_mlp.tasks.segmentation import segmenter
+from keras_mlp.tasks.segmentation.segmenter import AUXILIARY_HEAD, classify_positions, conv_unit
 
 _PAPER = Paper(
     "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers",

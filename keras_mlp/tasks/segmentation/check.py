@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_mlp.tasks import data
-from keras_mlp.tasks.losses import VOID
+from keras_mlp.tasks.segmentation import data
+from keras_mlp.tasks.segmentation.losses import VOID
 
 
 def described(name, split: str) -> str:

@@ -4,6 +4,7 @@ from keras import layers
 
 from keras_mlp.cards import Paper
 from keras_mlp.layers import Resize
+from keras_mlp.tasks import necks
 from keras_mlp.tasks.layouts import register
 from keras_mlp.tasks.segmentation import segmenter
 from keras_mlp.tasks.segmentation.segmenter import conv_unit
@@ -35,32 +36,9 @@ def SemanticFPN(
     """
 
     def head(maps):
-        return semantic_fpn_head(feature_pyramid_network(maps, neck_channels), channels)
+        return semantic_fpn_head(necks.feature_pyramid_network(maps, neck_channels), channels)
 
     return segmenter.on_levels(backbone, head, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm)
-
-
-def feature_pyramid_network(maps, channels: int):
-    """FPN: every map in one width, with what the coarser ones know added to it.
-
-    Args:
-        maps: tensors `(batch, height, width, …)`, finest first.
-        channels: width of the results.
-
-    Returns:
-        As many maps of the same sizes.
-
-    Source: Lin et al. 2017, https://arxiv.org/abs/1612.03144, in the form of mmdetection's and mmsegmentation's `FPN`.
-    """
-    conv = dict(data_format="channels_last", padding="same", kernel_initializer="glorot_uniform")
-    merged = []
-    for i, x in reversed(list(enumerate(maps))):
-        y = layers.Conv2D(channels, 1, **conv, name=f"neck_lateral_{i}")(x)
-        if merged:
-            down = Resize(interpolation="nearest", name=f"neck_top_down_{i}")([merged[0], y])
-            y = layers.Add(name=f"neck_top_down_{i}_add")([y, down])
-        merged.insert(0, y)
-    return [layers.Conv2D(channels, 3, **conv, name=f"neck_{i}")(x) for i, x in enumerate(merged)]
 
 
 def semantic_fpn_head(maps, channels: int):
@@ -94,11 +72,4 @@ _HEAD = [
     for part, ours in (("conv", ""), ("bn", "_norm"))
 ]
 
-register(
-    "semantic_fpn",
-    (*_HEAD, ("conv_seg", "head")),
-    (
-        ("neck.lateral_convs.{}.conv", "neck_lateral_{}"),
-        ("neck.fpn_convs.{}.conv", "neck_{}"),
-    ),
-)
+register("semantic_fpn", (*_HEAD, ("conv_seg", "head")), necks.CHECKPOINT)

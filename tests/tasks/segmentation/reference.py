@@ -7,6 +7,7 @@ from tasks.reference import sampled
 
 import keras_mlp
 from keras_mlp import tasks
+from keras_mlp.tasks import necks
 from keras_mlp.tasks.segmentation import inference, metrics, segmenter, semantic_fpn, upernet
 
 
@@ -20,7 +21,7 @@ def of_head(case):
     elif case.variant == "fpn_head_tiny":
         x = semantic_fpn.semantic_fpn_head(inputs, config["channels"])
     elif case.variant == "semantic_fpn_tiny":
-        x = semantic_fpn.feature_pyramid_network(inputs, config["neck"]["out_channels"])
+        x = necks.feature_pyramid_network(inputs, config["neck"]["out_channels"])
         x = semantic_fpn.semantic_fpn_head(x, config["decode_head"]["channels"])
     elif case.variant == "fcn_head_tiny":
         x = inputs[config["in_index"]]

@@ -1,0 +1,1 @@
+"""Detection: boxes of things, their classes and their masks."""

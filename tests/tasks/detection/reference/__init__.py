@@ -1,5 +1,5 @@
 """What the cases of detection store, computed by ours: each field under its own key. One file a kind."""
 
-from tasks.detection.reference import parts
+from tasks.detection.reference import parts, regions
 
-KINDS = parts.KINDS
+KINDS = parts.KINDS | regions.KINDS

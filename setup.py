@@ -16,6 +16,7 @@ TRAIN = [
     "scikit-learn>=1.3",
     "matplotlib>=3.8",
     "tensorboard>=2.20",
+    "faster-coco-eval>=1.6",
 ]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.23", "tf2onnx>=1.17"]
 VIDEO = ["av>=15"]

@@ -1,6 +1,8 @@
-"""Dense prediction on the backbones of the zoo: semantic segmentation."""
+"""Dense prediction on the backbones of the zoo: semantic segmentation and detection."""
 
-from keras_mlp.tasks.segmentation.data import load
+from keras_mlp.tasks.detection.recipes import DetectionRecipe
+from keras_mlp.tasks.detection.scores import coco_scores
+from keras_mlp.tasks.entry import load
 from keras_mlp.tasks.segmentation.evaluation import draw, evaluate
 from keras_mlp.tasks.segmentation.inference import segment
 from keras_mlp.tasks.segmentation.losses import PixelCrossEntropy
@@ -12,6 +14,7 @@ from keras_mlp.tasks.segmentation.setr import SETRMLA, SETRPUP, SETRNaive
 from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
+    "DetectionRecipe",
     "PixelCrossEntropy",
     "SETRMLA",
     "SETRNaive",
@@ -20,6 +23,7 @@ __all__ = [
     "SegmentationRecipe",
     "SemanticFPN",
     "UPerNet",
+    "coco_scores",
     "draw",
     "evaluate",
     "load",

@@ -1,4 +1,4 @@
-"""The data that need no network: scenes of real handwritten digits on textured ground, with a mask each.
+"""The data that need no network: scenes of real handwritten digits on textured ground, with masks and boxes.
 
 The digits are scikit-learn's, scanned from the hands of 43 people. Test scenes are made of digits that no training
 scene shows.
@@ -31,10 +31,15 @@ class Scenes:
     Attributes:
         images: uint8 `(scenes, side, side, 3)`.
         masks: uint8 `(scenes, side, side)`, numbers of `CLASSES`.
+        owners: uint8 `(scenes, side, side)`: of which digit of its scene a pixel is, counted from 1, 0 for the ground.
+            Later digits cover earlier ones.
+        digits: of each scene its digits, as pairs of the digit 0–9 and its pixels, those that are covered included.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    owners: np.ndarray
+    digits: list[list[tuple[int, int]]]
 
 
 @functools.lru_cache(maxsize=4)
@@ -54,7 +59,8 @@ def draw(split: str, count: int | None = None, side: int = SIDE, seed: int = 0) 
     random = np.random.RandomState([seed, list(SPLITS).index(split)])  # frozen over NumPy's versions
     count = SPLITS[split] if count is None else count
     images, masks = np.zeros((count, side, side, 3), "uint8"), np.zeros((count, side, side), "uint8")
-    for image, mask in zip(images, masks, strict=True):
+    owners, drawn_digits = np.zeros_like(masks), [[] for _ in range(count)]
+    for image, mask, owner, inside in zip(images, masks, owners, drawn_digits, strict=True):
         ground = _ground(random, side)
         for _ in range(random.randint(_DIGITS[0], _DIGITS[1] + 1)):
             number = chosen[random.randint(len(chosen))]
@@ -66,8 +72,10 @@ def draw(split: str, count: int | None = None, side: int = SIDE, seed: int = 0) 
             cover = np.clip(1.6 * ink, 0, 1)[..., None]
             ground[there] = (1 - cover) * ground[there] + cover * _colour(random, ground[there])
             mask[there][ink > _INK] = digits.target[number] + 1
+            inside.append((int(digits.target[number]), int((ink > _INK).sum())))
+            owner[there][ink > _INK] = len(inside)
         image[:] = np.clip(ground + random.normal(0, 6, ground.shape), 0, 255)
-    return Scenes(images, masks)
+    return Scenes(images, masks, owners, drawn_digits)
 
 
 def source(split: str, count: int | None = None, side: int = SIDE, seed: int = 0) -> Source:

@@ -99,7 +99,7 @@ def _free(stem, taken) -> str:
 def _as_palette(labels):
     from PIL import Image
 
-    from keras_mlp.tasks.segmentation.evaluation import colours
+    from keras_mlp.tasks.colours import colours
 
     picture = Image.fromarray(labels.astype("uint8"), "P")
     picture.putpalette(colours().reshape(-1).tolist())

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_mlp.tasks.colours import colours
 from keras_mlp.tasks.segmentation.losses import VOID
 from keras_mlp.tasks.segmentation.metrics import confusion, segmentation_scores
 from keras_mlp.tasks.segmentation.objective import Segmentation, logits_of
@@ -82,13 +83,3 @@ def legend_of(labels, names):
         pen.rectangle((8, top, 20, top + 10), fill=tuple(map(int, colours()[label])))
         pen.text((26, top - 1), names[label], fill="black")
     return picture
-
-
-def colours() -> np.ndarray:
-    """Colours of 256 classes, uint8 `(256, 3)`: those of Pascal VOC, whose neighbours are easy to tell apart."""
-    numbers, colours = np.arange(256), np.zeros((256, 3), "uint8")
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((numbers >> channel) & 1) << (7 - bit)).astype("uint8")
-        numbers = numbers >> 3
-    return colours

@@ -13,6 +13,8 @@ GREY = 128.0  # what is shown where a picture is moved out of sight
 VOID = 255  # and what a mask has there: the usual mark of pixels that are of no class
 MASKS, BOXES = "masks", "boxes"
 """The targets that follow the image; others stay as they are."""
+ANNOTATED = "annotated_size"
+"""The target that says the height and width of the image on which the others were drawn."""
 
 
 class Geometry:
@@ -220,11 +222,13 @@ def _in_sight(boxes, size):
 def checked(targets: dict, image) -> dict:
     """Return the targets of an image, in tf.data.
 
-    Masks of another size than the image's are an error when the data are read.
+    Masks of another size than the image's are an error when the data are read, and so are annotations.
     """
-    if MASKS not in targets:
-        return targets
-    sizes = tf.shape(targets[MASKS])[:2], tf.shape(image)[:2]
-    told = "Masks should be as high and wide as their image: theirs and its height and width follow."
-    with tf.control_dependencies([tf.debugging.assert_equal(*sizes, told)]):
-        return {**targets, MASKS: tf.identity(targets[MASKS])}
+    checks = []
+    for name, what in ((MASKS, "Masks"), (ANNOTATED, "Images of annotations")):
+        if name in targets:
+            size = tf.shape(targets[name])[:2] if name == MASKS else targets[name]
+            told = f"{what} should be as high and wide as their image: theirs and its height and width follow."
+            checks.append(tf.debugging.assert_equal(size, tf.shape(image)[:2], told))
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(value) for name, value in targets.items()}

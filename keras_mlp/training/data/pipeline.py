@@ -1,6 +1,7 @@
 """From the name of a data set to batches for `model.fit` and `model.evaluate`."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,7 @@ class Data:
         multi_label: whether labels say of each class whether it is true, in place of which one it is.
         identity: gives what tells these examples from others (`source.Source.identity`); that may take a while.
         left_out: what files of the folder are no examples, and why, in a line; empty where all are.
+        truth: gives what evaluation compares with where the targets are not enough (`source.Source.truth`).
     """
 
     dataset: Any
@@ -57,6 +59,7 @@ class Data:
     multi_label: bool = False
     identity: Callable[[], dict] | None = None
     left_out: str = ""
+    truth: Callable[[], Any] | None = None
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
@@ -99,6 +102,14 @@ def _augmented(image, seed, size, recipe, interpolation, targets=None):
     return image if targets is None else (image, geometry.targets(targets))
 
 
+def _shown(image, size, preprocessing, targets=None):
+    """An image as it is evaluated; and its targets, if some follow it."""
+    import tensorflow as tf
+
+    seen = _seen(tf.shape(image)[:2], size, preprocessing)
+    return seen.image(image) if targets is None else (seen.image(image), seen.targets(targets))
+
+
 def _seen(whole, size, preprocessing):
     """The part of an image of this height and width that is evaluated."""
     from keras_mlp.training.data import geometry, images
@@ -120,6 +131,7 @@ def load(
     data_dir=None,
     broken_share: float = 0.01,
     augmentation: Callable = _augmented,
+    shown: Callable = _shown,
     worker: tuple[int, int] = (0, 1),
     multi_label: bool = False,
     max_pixels: int = MAX_PIXELS,
@@ -147,6 +159,8 @@ def load(
             `keras_mlp.training.data.views.two_views`, which makes pairs; by default what the recipe says of crops,
             mirroring, RandAugment and erasing. Where a source has `targets`, they are its last argument, and it gives
             the image and them.
+        shown: what makes an image to evaluate on of one of any size, of the image, the size, `preprocessing` and, where
+            a source has `targets`, them; by default what `preprocessing` says.
         worker: which one of how many workers this is, counted from 0. In training each decodes its own images of every
             batch only; all together have the batches that one alone would have, with the same augmentation. In
             evaluation each has all images.
@@ -188,8 +202,10 @@ def load(
     source = find(name, split, data_dir, multi_label)
     broken = Broken(source.examples, broken_share, source.name, lambda number: source.reason(number, max_pixels))
     told = dict(multi_label=multi_label, identity=source.identity, left_out=summary(source.left_out))
+    told["truth"] = source.truth
     if not recipe:
-        dataset = _evaluation(source, reader(source, broken, max_pixels), size, channels, preprocessing, batch_size)
+        read = reader(source, broken, max_pixels)
+        dataset = _evaluation(source, read, size, channels, preprocessing, batch_size, shown)
         steps = -(-source.examples // batch_size)
         return Data(dataset, source.classes, source.examples, steps, batch_size, broken, **told)
     name = "the source" if isinstance(name, Source) else name
@@ -249,7 +265,7 @@ def find(name, split: str, data_dir=None, multi_label: bool = False) -> Source:
     return catalogue.dataset(name, split, data_dir)
 
 
-def _evaluation(source, read, size, channels, preprocessing, batch_size):
+def _evaluation(source, read, size, channels, preprocessing, batch_size, shown):
     import tensorflow as tf
 
     from keras_mlp.training.data import geometry, images
@@ -257,17 +273,20 @@ def _evaluation(source, read, size, channels, preprocessing, batch_size):
     def prepare(number, example):
         image, label = read(number, *example)
         image, target = images.with_channels(image, channels), source.target(label)
-        seen = _seen(tf.shape(image)[:2], size, preprocessing)
         if source.targets:
-            target = seen.targets(geometry.checked(target, image))
-        return seen.image(image), label, target
+            image, target = shown(image, size, preprocessing, geometry.checked(target, image))
+        else:
+            image = shown(image, size, preprocessing)
+        return image, label, target
 
     prepare = tf.autograph.experimental.do_not_convert(prepare)  # see `_training`
     dataset = source.dataset.enumerate().map(prepare, tf.data.AUTOTUNE)
     if not source.sound:
         dataset = dataset.filter(lambda image, label, target: label >= 0)
-    dataset = dataset.map(lambda image, label, target: (image, target)).batch(batch_size)
-    if 4 * source.examples * size[0] * size[1] * channels <= CACHED_IMAGES:
+    dataset = dataset.map(lambda image, label, target: (image, target))
+    kept = [(spec.shape.num_elements() or math.inf) * spec.dtype.size for spec in tf.nest.flatten(dataset.element_spec)]
+    dataset = dataset.batch(batch_size)
+    if source.examples * sum(kept) <= CACHED_IMAGES:
         dataset = dataset.cache()
     return dataset.prefetch(tf.data.AUTOTUNE)
 

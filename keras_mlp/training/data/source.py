@@ -47,6 +47,7 @@ class Source:
         targets: from a label, in tf.data, to what is to be learnt in place of classes: a dictionary, in which "masks"
             and "boxes" follow the image (`keras_mlp.training.data.geometry`). The label -1 is that of a single black
             pixel, which takes the place of an image that cannot be decoded.
+        truth: gives what evaluation compares with where `targets` are not enough, such as COCO's annotations.
     """
 
     dataset: Any
@@ -64,6 +65,7 @@ class Source:
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
     reason: Callable[[int, int], str] = no_reason
     targets: Callable | None = None
+    truth: Callable[[], Any] | None = None
 
     def identity(self) -> dict:
         """What tells these examples from others: names of the classes, number of examples, a digest of `contents`."""

@@ -41,3 +41,25 @@ def parts(names) -> dict[str, str]:
     if any(name.lower() == "invalid" for name in names):  # then "valid" is its opposite
         found = {name: what for name, what in found.items() if name.lower() != "valid"}
     return {name: one for name, (one, others) in found.items() if not others or len(parts_of[others]) > 1}
+
+
+def choose(split: str, names, where) -> str:
+    """Which of the names of parts of a data set is meant.
+
+    Args:
+        split: one of the names, another word for the same ("train" for "training"), or "evaluation" for the part to
+            validate on, or else to test on.
+        names: of the parts, such as those of folders beside each other.
+        where: what the message calls the data set.
+
+    Raises:
+        ValueError: it is none of them; the message lists them.
+    """
+    if split in names:
+        return split
+    found = parts(names)
+    for wanted in ["validation", "test"] if split == "evaluation" else [part(split)]:
+        for name in names:
+            if wanted and found.get(name) == wanted:
+                return name
+    raise ValueError(f"{where} has no split {split!r}. It has: {', '.join(sorted(names))}.")

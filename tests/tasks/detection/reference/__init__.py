@@ -1,5 +1,5 @@
 """What the cases of detection store, computed by ours: each field under its own key. One file a kind."""
 
-from tasks.detection.reference import parts, regions
+from tasks.detection.reference import measured, parts, regions
 
-KINDS = parts.KINDS | regions.KINDS
+KINDS = measured.KINDS | parts.KINDS | regions.KINDS

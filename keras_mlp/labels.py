@@ -1,7 +1,8 @@
-"""Class names, offline: of ImageNet-1k, ImageNet-21k and the processed ImageNet-21k-P, and of videos.
+"""Class names, offline: of ImageNet-1k, ImageNet-21k and the processed ImageNet-21k-P, of videos, and of pixels.
 
 Those of Kinetics-400 and Something-Something V1 are GluonCV's (gluoncv 0.10.5, Apache-2.0), in alphabetical order: the
-usual one of Kinetics, and for V1 the one in the repository of MorphMLP.
+usual one of Kinetics, and for V1 the one in the repository of MorphMLP. Those of ADE20K and Cityscapes are in the order
+of mmsegmentation; "ade20k-100" are the things among ADE20K's classes, of which it tells instances.
 """
 
 import functools
@@ -11,8 +12,9 @@ import numpy as np
 
 CLASS_LISTS = {1000: "1k", 21843: "21k", 11221: "21k-P", 400: "k400"}
 """Which list of classes a classifier of so many outputs has, and in the order of which its outputs are."""
-NAMED = (*CLASS_LISTS.values(), "ssv1")
-"""All lists. The two of Something-Something have the same 174 classes in another order: their number does not tell."""
+NAMED = (*CLASS_LISTS.values(), "ssv1", "ade20k", "ade20k-100", "cityscapes")
+"""All lists. The two of Something-Something have the same 174 classes in another order: their number does not tell. A
+classifier of as many classes as a list of pixels' classes has may be of any others."""
 
 
 @functools.cache
@@ -24,7 +26,8 @@ def class_names(classes: int | str = 1000) -> list[tuple[str, str]]:
             (Kinetics-400); or one of `NAMED`.
 
     Returns:
-        `(WordNet id, name)` of each class, such as `("n02123159", "tiger_cat")`; for videos the number is the id.
+        `(WordNet id, name)` of each class, such as `("n02123159", "tiger_cat")`; for videos and pixels a number is the
+        id.
 
     Raises:
         ValueError: there is no such list.

@@ -29,7 +29,9 @@ def test_classes_of_videos_are_named_by_their_number_or_by_their_list():
         keras_mlp.decode_predictions(something)
     with pytest.raises(ValueError, match=r"174 classes in 'ssv1'. Received an array of shape \(2, 400\)"):
         keras_mlp.decode_predictions(kinetics, classes="ssv1")
-    with pytest.raises(ValueError, match="by name for 1k, 21k, 21k-P, k400, ssv1. Received: 'ssv2'"):
+    with pytest.raises(
+        ValueError, match="by name for 1k, 21k, 21k-P, k400, ssv1, ade20k, ade20k-100, cityscapes. Received: 'ssv2'"
+    ):
         keras_mlp.decode_predictions(something, classes="ssv2")
 
 

@@ -35,11 +35,12 @@ def load(name: str, split: str, **options):
         return data.load(name, split, **options)
 
 
-def load_masks(name: str, split: str, data_dir=None, **options):
-    """`keras_mlp.tasks.load`; no data set with masks is tensorflow-datasets' yet."""
+def load_masks(name: str, split: str, **options):
+    """`keras_mlp.tasks.load`."""
     from keras_mlp import tasks
 
-    return tasks.load(name, split, **options)
+    with contextlib.redirect_stdout(sys.stderr):
+        return tasks.load(name, split, **options)
 
 
 def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max_pixels: int = MAX_PIXELS):
@@ -48,3 +49,11 @@ def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max
 
     with contextlib.redirect_stdout(sys.stderr):
         return check(name, splits, data_dir, multi_label, max_pixels)
+
+
+def check_masks(name: str, splits: list[str], data_dir, max_pixels: int = MAX_PIXELS):
+    """`keras_mlp.tasks.segmentation.check.check`."""
+    from keras_mlp.tasks.segmentation import check
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return check.check(name, splits, data_dir, max_pixels)

@@ -90,7 +90,7 @@ def source(split: str, count: int | None = None, side: int = SIDE, seed: int = 0
     drawn = draw(split, count, side, seed)
     encoded = [image.tobytes() for image in drawn.images]
 
-    def targets(label):
+    def targets(label, encoded):
         masks = tf.constant(drawn.masks[..., None])
         return {"masks": tf.cond(label >= 0, lambda: masks[label], lambda: tf.zeros((1, 1, 1), tf.uint8))}
 

@@ -16,6 +16,7 @@ from keras_mlp.files import atomic_path
 from keras_mlp.training import callbacks as ours
 from keras_mlp.training import curves, depth, identity, precision, recipes, report
 from keras_mlp.training.data import Data
+from keras_mlp.training.data.broken import in_plain_words
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.folder import CHECKPOINTS, Folder
 from keras_mlp.training.objective import Objective
@@ -201,7 +202,7 @@ class Run:
             lambda: self.workers.saved_as(model),
         ]
         last = ours.Save(self.folder / "last.keras", states=saved_as)
-        with wait_for_the_step() as asked, any_number_of_batches():
+        with wait_for_the_step() as asked, any_number_of_batches(), in_plain_words():
             before_leaving = last.save if self.chief else lambda: None
             try:
                 model.fit(

@@ -69,6 +69,8 @@ def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):
 
     words = (*TRAIN, f"--dataset={photos}", f"--output={tmp_path / 'run'}")
     refused(*words, "--multi_label", code=2, match="--multi_label is for classifiers")
+    Image.fromarray(np.full((40, 50), 7, "uint8")).save(photos / "masks" / "3.png")
+    refused(*words, "--check_data", code=1, match="3.png has the label 7. There are 2 classes")
     refused(*words, "--recipe=digits", code=2, match="--recipe is scenes or finetune for segmenters")
     refused(*words, "--segmenter_config=colours=3", code=2, match="--segmenter_config: ")
     refused(*words[:-2], "--dataset=nowhere", words[-1], code=1, match="nowhere")

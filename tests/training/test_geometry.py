@@ -158,7 +158,7 @@ def source(tmp_path_factory):
     boxes = tf.stack(boxes)
     found = folders.folder(path, "all")
 
-    def targets(number):
+    def targets(number, encoded):
         """Of one that cannot be decoded those of a pixel."""
         known = tf.maximum(number, 0)
         mask = whole[known].to_tensor()[..., tf.newaxis]
@@ -208,8 +208,8 @@ def test_the_images_are_the_same_with_targets_and_without(source, plain):
 def test_masks_of_another_size_and_recipes_that_mix_labels_are_refused(source, plain):
     with pytest.raises(ValueError, match="have targets in place of labels, which mixup and cutmix cannot change"):
         data.load(source, image_size=8, batch_size=8, recipe=dataclasses.replace(plain, mixup=0.2, cutmix=1.0))
-    wrong = dataclasses.replace(source, targets=lambda number: {"masks": tf.zeros((5, 5, 1), tf.uint8)})
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Masks should be as high and wide as their image"):
+    wrong = dataclasses.replace(source, targets=lambda number, encoded: {"masks": tf.zeros((5, 5, 1), tf.uint8)})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The one of .*00.png has 5 × 5 pixels, the image "):
         list(data.load(wrong, image_size=8, batch_size=8).dataset)
 
 

@@ -12,7 +12,10 @@ that of the highest mean average precision. The model ends in sigmoids.
 
 --task=segmentation trains a segmenter: a backbone, --model, with the head --segmenter. --dataset is then "scenes", for
 handwritten digits on textured ground, or a folder with images/, masks/ and classes.txt. A mask is a PNG of the numbers
-of the classes, 255 where there is none. The best epoch is that of the highest mean intersection over union.
+of the classes, 255 where there is none. The folders of ADE20K (ADEChallengeData2016) and Cityscapes (leftImg8bit and
+gtFine) are known as they are published; "ade20k:PATH" and "cityscapes:PATH" say so where names do not tell. "tfds:NAME"
+is a data set of tensorflow-datasets with masks: cityscapes, oxford_iiit_pet, scene_parse150 (ADE20K's 100 kinds of
+things), or one with a LabeledImage. The best epoch is that of the highest mean intersection over union.
 
 --strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
 that all see. The commands are in docs/scaling.md.
@@ -196,7 +199,9 @@ def run(flags, arguments):
     size = shape[:2]
     splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
     if flags.check_data:
-        print(*task.check_data(splits), sep="\n", flush=True)
+        reports = task.check_data(splits)
+        print(*reports, sep="\n", flush=True)
+        task.refuse(reports)
     options = dict(
         image_size=size,
         channels=shape[-1],
@@ -250,6 +255,9 @@ class _Classification:
         flags = self.flags
         return datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
 
+    def refuse(self, reports):
+        """Broken images are left out, as far as --broken_share allows."""
+
     def load(self, split, **options):
         return datasets.load(self.flags.dataset, split, multi_label=self.flags.multi_label, **options)
 
@@ -279,12 +287,15 @@ class _Segmentation:
         self.objective = Segmentation()
 
     def check_data(self, splits):
-        from keras_mlp.tasks.segmentation import check
-
-        return [check.described(self.flags.dataset, split) for split in splits]
+        return datasets.check_masks(self.flags.dataset, splits, self.flags.data_dir, self.flags.max_pixels)
 
     def load(self, split, **options):
         return datasets.load_masks(self.flags.dataset, split, **options)
+
+    def refuse(self, reports):
+        from keras_mlp.tasks.segmentation import check
+
+        check.refuse(reports)
 
     def build(self, shape, classes):
         from keras_mlp import tasks

@@ -155,7 +155,7 @@ def _targets(annotations, masks):
         found = coco_masks.decode(lengths) if lengths else np.zeros((height, width, 0), "uint8")
         return np.concatenate([found, np.zeros((height, width, 1), "uint8")], -1)
 
-    def targets(number):
+    def targets(number, encoded):
         known = tf.maximum(number, 0)
         first, last = starts[known], tf.where(number >= 0, starts[known + 1], starts[known])
         found = {

@@ -1,5 +1,6 @@
 """Images with masks, for training and evaluation."""
 
+import os
 from collections.abc import Callable
 
 from keras_mlp.cards import Preprocessing, Recipe
@@ -22,18 +23,22 @@ def load(
     batch_size: int,
     recipe: Recipe | None = None,
     augmentation: Callable | None = None,
+    data_dir=None,
     **options,
 ) -> data.Data:
     """Load images and their masks.
 
     Args:
         name: "scenes" for handwritten digits on textured ground, which need no network; a folder (see
-            `keras_mlp.tasks.segmentation.folders.folder`); or a `keras_mlp.training.data.source.Source` with masks.
+            `keras_mlp.tasks.segmentation.folders.folder`), such as that of ADE20K or Cityscapes; "tfds:NAME" for a data
+            set of tensorflow-datasets (see `keras_mlp.tasks.segmentation.catalogue.dataset`), or a folder in which it
+            has prepared one; or a `keras_mlp.training.data.source.Source` with masks.
         split: which part, "train", "test" or "evaluation".
         image_size: height and width of the images, in pixels, or one number for both. Evaluation shows the whole image.
         batch_size: images of a batch.
         recipe: makes training data; `None` gives evaluation data.
         augmentation: as `keras_mlp.training.data.load` takes it; by default `augmented`.
+        data_dir: where tensorflow-datasets keeps what it has prepared; by default its own folder.
         **options: further arguments of `keras_mlp.training.data.load`, such as `seed`.
 
     Returns:
@@ -41,9 +46,10 @@ def load(
 
     Raises:
         ValueError: an argument is wrong, or there is no such data set or split.
+        ConnectionError: the data set has to be downloaded and cannot be.
     """
     return data.load(
-        find(name, split),
+        find(name, split, data_dir),
         split,
         image_size=image_size,
         batch_size=batch_size,
@@ -54,13 +60,19 @@ def load(
     )
 
 
-def find(name, split: str) -> Source:
+def find(name, split: str, data_dir=None) -> Source:
     """The source of a data set with masks; see `load`."""
-    from keras_mlp.tasks.segmentation import folders
+    from keras_mlp.tasks.segmentation import catalogue, folders
 
     if isinstance(name, Source):
         return name
-    return scenes.source(split) if name == "scenes" else folders.folder(name, split)
+    if name == "scenes":
+        return scenes.source(split)
+    if str(name).startswith(catalogue.PREFIX):
+        return catalogue.dataset(str(name).removeprefix(catalogue.PREFIX), split, data_dir)
+    if os.path.isfile(os.path.join(os.path.expanduser(name), "dataset_info.json")):
+        return catalogue.dataset(os.path.expanduser(name), split)
+    return folders.folder(name, split)
 
 
 def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets):

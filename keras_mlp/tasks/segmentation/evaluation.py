@@ -8,6 +8,7 @@ from keras_mlp.tasks.segmentation.losses import VOID
 from keras_mlp.tasks.segmentation.metrics import confusion, segmentation_scores
 from keras_mlp.tasks.segmentation.objective import Segmentation, logits_of
 from keras_mlp.training.data import Data
+from keras_mlp.training.data.broken import in_plain_words
 
 
 def evaluate(model: keras.Model, data: Data, verbose="auto") -> dict:
@@ -28,12 +29,13 @@ def evaluate(model: keras.Model, data: Data, verbose="auto") -> dict:
     Segmentation().fitted(model, data)
     classes = logits_of(model).shape[-1]
     total, bar = np.zeros((classes, classes), int), keras.utils.Progbar(data.steps, verbose=int(verbose in ("auto", 1)))
-    for images, targets in data.dataset:
-        found = model(images, training=False)
-        found = keras.ops.argmax(found["logits"] if isinstance(found, dict) else found, axis=-1)
-        labels = np.asarray(targets["masks"])[..., 0]
-        total += confusion(labels, keras.ops.convert_to_numpy(found), classes)
-        bar.add(1)
+    with in_plain_words():
+        for images, targets in data.dataset:
+            found = model(images, training=False)
+            found = keras.ops.argmax(found["logits"] if isinstance(found, dict) else found, axis=-1)
+            labels = np.asarray(targets["masks"])[..., 0]
+            total += confusion(labels, keras.ops.convert_to_numpy(found), classes)
+            bar.add(1)
     data.broken.check()
     return segmentation_scores(total)
 

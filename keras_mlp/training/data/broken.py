@@ -1,7 +1,9 @@
 """Images that cannot be decoded: found while they are read, left out, counted and named."""
 
+import contextlib
 import dataclasses
 import math
+import re
 import threading
 from collections.abc import Callable
 
@@ -67,29 +69,31 @@ def reader(source: Source, broken: Broken, max_pixels: int):
 
     Returns:
         A function of `(number, encoded, label)` and, if need be, of those of another example that takes its place, to
-        `(pixels, label)`. If neither can be decoded, the pixels are black and the label is -1.
+        `(pixels, label, encoded)`. If neither can be decoded, the pixels are black, the label is -1, and `encoded` is
+        empty.
     """
     import tensorflow as tf
 
     def pixels(number, encoded, label):
-        return source.pixels(encoded, max_pixels), label, number
+        return source.pixels(encoded, max_pixels), label, encoded, number
 
     def read(*examples):
         if source.sound:
-            return pixels(*examples[:3])[:2]
+            return pixels(*examples[:3])[:3]
         # Nothing else in tf.data outlives an operation that fails.
         candidates = tf.data.Dataset.from_tensors(examples[:3])
         for i in range(3, len(examples), 3):
             candidates = candidates.concatenate(tf.data.Dataset.from_tensors(examples[i : i + 3]))
         found = candidates.map(pixels)
-        spec = found.element_spec[0]
-        none = tf.zeros([side or 1 for side in spec.shape], spec.dtype), tf.constant(-1, tf.int64)
-        none = tf.data.Dataset.from_tensors((*none, tf.constant(-1, tf.int64)))
+        spec, unknown = found.element_spec, tf.constant(-1, tf.int64)
+        black = tf.zeros([side or 1 for side in spec[0].shape], spec[0].dtype)
+        empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), spec[2])
+        none = tf.data.Dataset.from_tensors((black, unknown, empty, unknown))
         found = found.ignore_errors().concatenate(none).take(1)
-        image, label, number = found.get_single_element()
+        image, label, encoded, number = found.get_single_element()
         told = tf.cond(number == examples[0], lambda: True, lambda: tell(examples[0]))
         with tf.control_dependencies([told]):
-            return tf.identity(image), label
+            return tf.identity(image), label, encoded
 
     def tell(number):
         def add(number):
@@ -99,3 +103,20 @@ def reader(source: Source, broken: Broken, max_pixels: int):
         return tf.ensure_shape(tf.numpy_function(add, [number], tf.bool), ())
 
     return read
+
+
+@contextlib.contextmanager
+def in_plain_words():
+    """Raise what Python code in tf.data refused as it said it, in place of TensorFlow's error with its traceback.
+
+    Raises:
+        ValueError: that.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if said := re.search(r"ValueError: (.*?)\n\s*Traceback \(most recent call last\)", error.message, re.DOTALL):
+            raise ValueError(said[1].strip()) from error
+        raise

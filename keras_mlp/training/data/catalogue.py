@@ -1,9 +1,11 @@
 """Data sets of tensorflow-datasets, by name, as sources."""
 
 import contextlib
+import dataclasses
 import difflib
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +38,11 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
             with one label each.
         ConnectionError: it has to be downloaded and cannot be.
     """
+    return _source(builder(name, data_dir), name, split)
+
+
+def builder(name: str, data_dir=None):
+    """tensorflow-datasets' builder of a data set; arguments and errors are those of `dataset`."""
     tfds = _tfds()
     plain = re.split("[/:]", name)[0]
     known = names()
@@ -46,7 +53,7 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
             "and it is no folder."
         )
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=data_dir)
     except (OSError, ImportError):  # of the folder, or of what a data set needs
         raise
     except Exception as error:  # AssertionError, ValueError, TypeError, protobuf's
@@ -56,7 +63,6 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
         alike = [found for found in there if found.partition(":")[0] == name.partition(":")[0]] or there
         shown = ", ".join(sorted(alike)[:SHOWN]) + (f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else "")
         raise ValueError(f"There is no data set {name!r}. Of {plain} there are: {shown or 'none'}.") from error
-    return _source(builder, name, split)
 
 
 def _all_of(plain) -> set[str]:
@@ -75,14 +81,18 @@ def prepared(path, split: str) -> Source:
 
     Arguments, result and errors are those of `dataset`.
     """
+    return _source(prepared_builder(path), str(path), split)
+
+
+def prepared_builder(path):
+    """tensorflow-datasets' builder of the data set that it has prepared in this folder."""
     tfds = _tfds()
     try:
-        builder = tfds.builder_from_directory(path)
+        return tfds.builder_from_directory(path)
     except OSError:
         raise
     except Exception as error:  # whatever its files make of tensorflow-datasets
         raise ValueError(f"What tensorflow-datasets prepared in {path} cannot be read: {_line(error)}") from error
-    return _source(builder, str(path), split)
 
 
 def _source(builder, name, split):
@@ -99,6 +109,77 @@ def _source(builder, name, split):
     image, label = keys
     # Files of colour pictures are decoded as all files are; others, as digits of one channel, as the data set says.
     usual = features[image].shape[-1] == 3 and features[image].dtype == np.uint8
+    found = part(builder, name, split)
+    encoded = {image: tfds.decode.SkipDecoding()}
+    pairs = found.examples(encoded).map(lambda example: (example[image], example[label]))
+    classes = list(features[label].names)
+
+    def counts():
+        labels = found.examples(encoded, cautious=False).map(lambda example: example[label])
+        return np.bincount(list(labels.as_numpy_iterator()), minlength=len(classes)).tolist()
+
+    return Source(
+        pairs,
+        None if usual else features[image].decode_example,
+        classes,
+        found.number,
+        found.split,
+        size=found.size,
+        name=found.called,
+        counts=counts,
+        sound=getattr(builder, "SOUND", False),
+        contents=found.contents,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One split of a data set that is prepared, a part of one, or several.
+
+    Args:
+        builder: tensorflow-datasets' builder.
+        name: of the data set, as a person gave it.
+        split: of the part.
+        splits: names of the splits that it is of.
+        number: how many examples there are.
+    """
+
+    builder: Any
+    name: str
+    split: str
+    splits: list[str]
+    number: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files of its splits."""
+        return sum(self.builder.info.splits[split].num_bytes for split in self.splits)
+
+    def called(self, number: int) -> str:
+        """What a person may call an example."""
+        return f"{self.name} ({self.split}), image {number}"
+
+    def contents(self) -> list[str]:
+        """What tells whether the examples have changed."""
+        lengths = (str(self.builder.info.splits[split].shard_lengths) for split in self.splits)
+        return [self.builder.info.full_name, self.split, *lengths]
+
+    def examples(self, decoders: dict, cautious: bool = True):
+        """The examples in a fixed order, dictionaries, in tf.data.
+
+        Args:
+            decoders: of `as_dataset`.
+            cautious: whether one file is read at a time and nothing is kept, so that the order is fixed.
+        """
+        config = _tfds().ReadConfig(try_autocache=False, interleave_cycle_length=1) if cautious else None
+        try:
+            return self.builder.as_dataset(split=self.split, decoders=decoders, read_config=config)
+        except NotImplementedError as error:  # of other files than TFRecords
+            raise ValueError(f"The data set {self.name!r} cannot be used here: {_line(error)}") from error
+
+
+def part(builder, name: str, split: str) -> Part:
+    """Prepare a data set and choose a part of it; arguments and errors are those of `dataset`."""
     try:
         with _few_retries():
             builder.download_and_prepare()
@@ -117,8 +198,8 @@ def _source(builder, name, split):
     splits = builder.info.splits
     parts = re.findall(r"[A-Za-z]\w*", re.sub(r"\[[^\]]*\]", "", split))  # "train[:50%]+test" → train, test
     if parts != [split]:
-        for part in parts:
-            choose_split(part, splits, name)
+        for one in parts:
+            choose_split(one, splits, name)
     else:
         split = choose_split(split, splits, name)
         parts = [split]
@@ -129,35 +210,9 @@ def _source(builder, name, split):
     except ValueError as error:
         raise ValueError(f"{split!r} is no split of {name}, nor a part of one: {_line(error)}") from error
     if builder.info.file_format.value == "tfrecord":
-        for part in parts:
-            _check_files(splits[part], name)
-    try:
-        examples = builder.as_dataset(
-            split=split,
-            decoders={image: tfds.decode.SkipDecoding()},
-            read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
-        )
-    except NotImplementedError as error:  # of other files than TFRecords
-        raise ValueError(f"The data set {name!r} cannot be used here: {_line(error)}") from error
-    pairs = examples.map(lambda example: (example[image], example[label]))
-    classes = list(features[label].names)
-
-    def counts():
-        labels = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()}).map(lambda x: x[label])
-        return np.bincount(list(labels.as_numpy_iterator()), minlength=len(classes)).tolist()
-
-    return Source(
-        pairs,
-        None if usual else features[image].decode_example,
-        classes,
-        number,
-        split,
-        size=sum(splits[part].num_bytes for part in parts),
-        name=lambda number: f"{name} ({split}), image {number}",
-        counts=counts,
-        sound=getattr(builder, "SOUND", False),
-        contents=lambda: [builder.info.full_name, split, *(str(splits[part].shard_lengths) for part in parts)],
-    )
+        for one in parts:
+            _check_files(splits[one], name)
+    return Part(builder, name, split, parts, number)
 
 
 @contextlib.contextmanager

@@ -66,15 +66,25 @@ class Report:
             lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items()))
         elif empty := [name for name, count in self.counts.items() if not count]:
             lines.append(f"  without images: {', '.join(empty)}")
-        for kind, meaning in FINDINGS.items():
-            if names := self.found[kind]:
-                more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-                lines.append(f"  {len(names):,} {kind} ({meaning}): {', '.join(names[:SHOWN])}{more}")
-        if self.left_out:
-            lines.append(f"  {self.left_out}")
-        elif not any(self.found.values()):
-            lines.append("  nothing else to tell")
-        return "\n".join(lines)
+        return "\n".join(lines + told(self.found, FINDINGS, self.left_out))
+
+
+def told(found: dict[str, list[str]], meanings: dict[str, str], left_out: str = "") -> list[str]:
+    """Lines on what was found.
+
+    Args:
+        found: names by what was found of them.
+        meanings: what each finding means, in the order in which they are told.
+        left_out: what files are no images, in a line.
+    """
+    lines = []
+    for kind, meaning in meanings.items():
+        if names := found.get(kind):
+            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            lines.append(f"  {len(names):,} {kind} ({meaning}): {', '.join(names[:SHOWN])}{more}")
+    if left_out:
+        lines.append(f"  {left_out}")
+    return lines or ["  nothing else to tell"]
 
 
 def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: int = MAX_PIXELS) -> list[Report]:
@@ -95,12 +105,12 @@ def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: in
     for split in splits:
         source = find(name, split, data_dir, multi_label)
         counts, found, digests = [0] * len(source.classes), collections.defaultdict(list), {}
-        for number, label, kinds, digest in _looks(source, max_pixels):
+        for number, (_, label), look in looks(source, max_pixels):
             for one in source.classes_of(label):
                 counts[one] += 1
-            digests[number] = digest
-            classes_of[digest].add(source.classes_of(label))
-            for kind in kinds:
+            digests[number] = look.digest
+            classes_of[look.digest].add(source.classes_of(label))
+            for kind in look.kinds:
                 found[kind].append(source.name(number))
         for number, digest in digests.items():
             if len(classes_of[digest]) > 1:
@@ -115,19 +125,33 @@ def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: in
     return reports
 
 
-def _looks(source, max_pixels):
-    """Number, label, findings and digest of every example."""
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What was seen of an image.
+
+    Args:
+        kinds: some of `FINDINGS`.
+        digest: the same for the same image only.
+        size: height and width in pixels; `None` where it cannot be decoded.
+    """
+
+    kinds: list[str]
+    digest: bytes | int
+    size: tuple[int, int] | None = None
+
+
+def looks(source, max_pixels: int):
+    """Number, example and `Look` of every example of a source."""
     examples = enumerate(source.dataset.as_numpy_iterator())
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's of huge images, which are found here
         while some := list(itertools.islice(examples, 1024)):
-            looks = pool.map(lambda example: _look(source, max_pixels, *example), some)
-            for (number, (_, label)), look in zip(some, looks, strict=True):
-                yield number, label, *look
+            seen = pool.map(lambda example: _look(source, max_pixels, *example), some)
+            for (number, example), look in zip(some, seen, strict=True):
+                yield number, example, look
 
 
-def _look(source, max_pixels, number, example):
-    """Findings and digest of one example."""
+def _look(source, max_pixels, number, example) -> Look:
     import tensorflow as tf
     from PIL import Image
 
@@ -137,8 +161,8 @@ def _look(source, max_pixels, number, example):
     try:
         content = tf.convert_to_tensor(source.read(encoded)).numpy()
     except tf.errors.OpError:
-        return ["unreadable"], number  # as no other
-    kinds, image = [], None
+        return Look(["unreadable"], number)  # as no other
+    kinds, image, size = [], None, None
     try:
         image = Image.open(io.BytesIO(content), formats=decoding.FORMATS)
     except Image.DecompressionBombError:
@@ -146,7 +170,8 @@ def _look(source, max_pixels, number, example):
     except Exception:  # no image, which is found below
         pass
     try:
-        source.decode(content) if source.decode else decoding.decode(content, max_pixels)
+        pixels = source.decode(content) if source.decode else decoding.decode(content, max_pixels)
+        size = tuple(map(int, pixels.shape[:2]))
     except (tf.errors.OpError, ValueError):
         too_large = "huge" in kinds or (image and image.width * image.height > max_pixels)
         kinds.append("truncated" if decoding.is_image(content[:12]) and not too_large else "unreadable")
@@ -161,4 +186,4 @@ def _look(source, max_pixels, number, example):
             "huge": image.width * image.height > HUGE,
         }
         kinds += [kind for kind, true in told.items() if true]
-    return kinds, hashlib.blake2b(content, digest_size=16).digest()
+    return Look(kinds, hashlib.blake2b(content, digest_size=16).digest(), size)

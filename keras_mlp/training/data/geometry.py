@@ -5,6 +5,8 @@ each pixel; it is never blended, since the mean of two classes is a third one. B
 bottom in pixels, where the first pixel is from 0 to 1.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_mlp.training.data.images import resize
@@ -219,16 +221,35 @@ def _in_sight(boxes, size):
     return tf.clip_by_value(boxes, 0.0, _twice(tf.cast(size, tf.float32)))
 
 
-def checked(targets: dict, image) -> dict:
+def checked(targets: dict, image, label, name: Callable[[int], str]) -> dict:
     """Return the targets of an image, in tf.data.
 
     Masks of another size than the image's are an error when the data are read, and so are annotations.
+
+    Args:
+        targets: the targets.
+        image: the image, as it was decoded.
+        label: the example's number.
+        name: from a number to what a person may call the example.
     """
-    checks = []
-    for name, what in ((MASKS, "Masks"), (ANNOTATED, "Images of annotations")):
-        if name in targets:
-            size = tf.shape(targets[name])[:2] if name == MASKS else targets[name]
-            told = f"{what} should be as high and wide as their image: theirs and its height and width follow."
-            checks.append(tf.debugging.assert_equal(size, tf.shape(image)[:2], told))
+    checks = [_same_size(value, image, label, name, key) for key, value in targets.items() if key in _SIZED]
     with tf.control_dependencies(checks):
         return {name: tf.identity(value) for name, value in targets.items()}
+
+
+_SIZED = {MASKS: "A mask", ANNOTATED: "The image of annotations"}
+
+
+def _same_size(value, image, label, name, key):
+    def refuse(label, size, image):
+        raise ValueError(of_another_size(name(int(label)), size, image, _SIZED[key]))
+
+    sizes = tf.shape(value)[:2] if key == MASKS else value, tf.shape(image)[:2]
+    same = tf.reduce_all(sizes[0] == sizes[1])
+    return tf.cond(same, lambda: True, lambda: tf.numpy_function(refuse, [label, *sizes], tf.bool))
+
+
+def of_another_size(name: str, size, image, what: str = _SIZED[MASKS]) -> str:
+    """What is wrong with a mask of another height and width than its image's, of the example called `name`."""
+    size, image = (" × ".join(map(str, one)) for one in (size, image))
+    return f"{what} should be as high and wide as the image. The one of {name} has {size} pixels, the image {image}."

@@ -271,10 +271,10 @@ def _evaluation(source, read, size, channels, preprocessing, batch_size, shown):
     from keras_mlp.training.data import geometry, images
 
     def prepare(number, example):
-        image, label = read(number, *example)
-        image, target = images.with_channels(image, channels), source.target(label)
+        image, label, encoded = read(number, *example)
+        image, target = images.with_channels(image, channels), source.target(label, encoded)
         if source.targets:
-            image, target = shown(image, size, preprocessing, geometry.checked(target, image))
+            image, target = shown(image, size, preprocessing, geometry.checked(target, image, label, source.name))
         else:
             image = shown(image, size, preprocessing)
         return image, label, target
@@ -308,10 +308,11 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
         own = np.arange(batch_size) % (batch_size // 2) // (batch_size // 2 // workers) == index
 
     def prepare(seed, *examples):
-        image, label = read(*examples)
-        image, target = images.with_channels(image, channels), source.target(label)
+        image, label, encoded = read(*examples)
+        image, target = images.with_channels(image, channels), source.target(label, encoded)
         if source.targets:
-            return augmentation(image, seed, size, recipe, interpolation, geometry.checked(target, image))
+            target = geometry.checked(target, image, label, source.name)
+            return augmentation(image, seed, size, recipe, interpolation, target)
         return augmentation(image, seed, size, recipe, interpolation), target
 
     def epoch(number, skipped):
@@ -365,6 +366,6 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
     if recipe.balance_classes:
         counts = np.maximum(source.counts(), 1)
         weights = tf.constant(counts.sum() / (len(counts) * counts), tf.float32)
-    nothing = tuple(tf.zeros(spec.shape, spec.dtype) for spec in examples.element_spec)  # cannot be decoded
+    nothing = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), examples.element_spec)
     # No function here needs AutoGraph. It rewrites the source of each, which takes half of the calls to the first step.
     return tf.autograph.experimental.do_not_convert(starting_at)

@@ -27,7 +27,7 @@ class Source:
 
     Args:
         dataset: `tf.data.Dataset` of `(encoded, label)`, the label an integer scalar. Small elements, so that
-            shuffling many of them needs little memory.
+            shuffling many of them needs little memory. `encoded` may be a tuple of strings, of what belongs together.
         decode: from a file's content to pixels `(height, width, channels)`, integers or floats in 0–255; any size.
             `None` is what decodes all files, `keras_mlp.training.data.decoding.pixels`.
         classes: names of the classes, in the order of the labels.
@@ -44,9 +44,10 @@ class Source:
         left_out: of files that are no examples why not, by their paths.
         reason: from an example's number and the pixels that it may have to why it cannot be read, as far as that can be
             told.
-        targets: from a label, in tf.data, to what is to be learnt in place of classes: a dictionary, in which "masks"
-            and "boxes" follow the image (`keras_mlp.training.data.geometry`). The label -1 is that of a single black
-            pixel, which takes the place of an image that cannot be decoded.
+        targets: from a label and `encoded`, in tf.data, to what is to be learnt in place of classes: a dictionary, in
+            which "masks" and "boxes" follow the image (`keras_mlp.training.data.geometry`). A label is then the
+            example's number, or -1 for a single black pixel, which takes the place of an image that cannot be decoded;
+            its `encoded` is empty.
         truth: gives what evaluation compares with where `targets` are not enough, such as COCO's annotations.
     """
 
@@ -74,15 +75,15 @@ class Source:
             digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
         return {"classes": list(self.classes), "examples": self.examples, "digest": digest.hexdigest()}
 
-    def target(self, label):
-        """What is to be learnt of a label, in tf.data.
+    def target(self, label, encoded):
+        """What is to be learnt of an example, in tf.data.
 
         Without `targets` these are classes, float32 `(classes,)`: one-hot, or a row of `truths`.
         """
         import tensorflow as tf
 
         if self.targets:
-            return self.targets(label)
+            return self.targets(label, encoded)
         if self.truths is None:
             return tf.one_hot(label, len(self.classes))
         row = tf.gather(tf.constant(self.truths, tf.float32), tf.maximum(label, 0))

@@ -145,7 +145,7 @@ def test_annotations_of_another_size_than_their_image_are_an_error(data):
     content["images"][1] |= dict(height=60, width=40)
     write(folder, content)
     loaded = tasks.load(folder, "train", task="detection", image_size=32, batch_size=3)
-    with pytest.raises(Exception, match="Images of annotations should be as high and wide"):
+    with pytest.raises(Exception, match="The image of annotations should be as high and wide"):
         list(loaded.dataset)
 
 

@@ -44,7 +44,7 @@ def test_training_data_depend_on_their_seed_alone_and_masks_follow_their_images(
         return tf.repeat(tf.reshape(tf.io.decode_raw(content, "uint8"), (48, 48, 3))[..., :1], 3, -1)
 
     drawn = tf.constant(np.minimum(scenes.draw("train", 8, 48).images[..., :1], geometry.VOID - 1))
-    same = dataclasses.replace(source, decode=grey, targets=lambda label: {"masks": drawn[label]})
+    same = dataclasses.replace(source, decode=grey, targets=lambda label, encoded: {"masks": drawn[label]})
 
     def batches(seed):
         loaded = tasks.load(same, "train", image_size=40, batch_size=4, recipe=recipe, seed=seed)

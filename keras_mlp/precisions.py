@@ -20,9 +20,8 @@ class Limit:
 
     def admits(self, found) -> bool:
         """Whether a `Verification` is within the limit; a difference that is not a number never is."""
-        return found.max_difference <= self.max_difference and (
-            found.agreement is None or found.agreement >= self.agreement
-        )
+        near = found.max_difference is None or found.max_difference <= self.max_difference
+        return near and (found.agreement is None or found.agreement >= self.agreement)
 
 
 @dataclasses.dataclass(frozen=True)

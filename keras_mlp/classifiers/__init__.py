@@ -4,7 +4,20 @@ Whatever reads the output of a classifier asks here: prediction, evaluation, los
 """
 
 from keras_mlp.classifiers.evidence import recognised, saved_loss
-from keras_mlp.classifiers.kinds import ACTIVATIONS, BINARY, EXCLUSIVE, KINDS, MULTI_LABEL
+from keras_mlp.classifiers.kinds import ACTIVATIONS, BINARY, EXCLUSIVE, KINDS, MULTI_LABEL, SEGMENTATION
 from keras_mlp.classifiers.output import Output
+from keras_mlp.classifiers.pixels import VOID, PixelOutput
 
-__all__ = ["ACTIVATIONS", "BINARY", "EXCLUSIVE", "KINDS", "MULTI_LABEL", "Output", "recognised", "saved_loss"]
+__all__ = [
+    "ACTIVATIONS",
+    "BINARY",
+    "EXCLUSIVE",
+    "KINDS",
+    "MULTI_LABEL",
+    "SEGMENTATION",
+    "VOID",
+    "Output",
+    "PixelOutput",
+    "recognised",
+    "saved_loss",
+]

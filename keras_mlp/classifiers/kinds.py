@@ -2,3 +2,8 @@
 
 EXCLUSIVE, BINARY, MULTI_LABEL = KINDS = ("exclusive", "binary", "multi_label")
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
+
+SEGMENTATION = "segmentation"
+"""The kind of what classifies each pixel."""
+LABEL_MAP = "argmax"
+"""The activation of a map that holds the numbers of classes."""

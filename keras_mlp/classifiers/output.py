@@ -177,6 +177,19 @@ class Output:
         found = (outputs > least).astype(int)
         return found[:, 0] if self.kind == BINARY else found
 
+    def correct(self, outputs, labels) -> np.ndarray:
+        """Whether each decision is right, booleans.
+
+        Args:
+            outputs: `(n, units)`.
+            labels: as `labels` gives them.
+        """
+        return self.decisions(outputs) == labels
+
+    def told(self) -> dict[str, str]:
+        """What an exported file tells of it."""
+        return {"kind": self.kind, "activation": self.activation}
+
     def labels(self, labels, count: int) -> np.ndarray:
         """Labels in the form of `decisions`.
 

@@ -205,21 +205,30 @@ def _open_tflite(path, kind):
     return predict, shape, Output(told["kind"] if kind is None or units == 1 else kind, told["activation"], units)
 
 
-def description(model: str, weights: str | None, network) -> tuple[dict, list[str] | None]:
-    """What an exported file should tell of itself: metadata, and the names of its classes if it is a classifier."""
-    from keras_mlp import zoo
+def description(model: str, weights: str | None, network, output=None) -> tuple[dict, list[str] | None]:
+    """What an exported file should tell of itself: metadata, and the names of its classes if it has some.
 
-    told = {"model": network.name, "preprocessing": dataclasses.asdict(preprocessing(model, weights))}
+    Args:
+        model, weights: see `open_model`.
+        network: the Keras model.
+        output: what its output means, an object of `keras_mlp.classifiers`, or `None`.
+    """
+    from keras_mlp import zoo
+    from keras_mlp.classifiers import SEGMENTATION
+    from keras_mlp.tasks.segmentation.data import WHOLE
+
+    pixels = output is not None and output.kind == SEGMENTATION
+    resizing = WHOLE if pixels else preprocessing(model, weights)
+    told = {"model": network.name, "preprocessing": dataclasses.asdict(resizing)}
     if not is_file(model):
         card = zoo.model_card(model)
         told |= {"model": model, "paper": str(card.paper)}
         if published := card.weights.get(weights or zoo.FAMILIES[card.family].best):
             told |= {"weights": published.tag, "licence": published.licence, "training_data": published.training_data}
-    if not has_scores(network):
+    if output is None:
         return told, None
-    units = network.outputs[0].shape[-1]
-    identifiers, names = zip(*class_names(model, weights, 2 if units == 1 else units), strict=True)
-    if identifiers != names:
+    identifiers, names = zip(*class_names(model, weights, output.classes), strict=True)
+    if identifiers != names and not pixels:
         told["class_ids"] = identifiers
     return told, list(names)
 

@@ -33,6 +33,20 @@ def prepared(model: keras.Model, shape: tuple[int | None, ...], fuse: bool) -> k
         return fusion.fuse(network)  # before, a mixed policy would keep the preprocessing apart
 
 
+def labelled(network: keras.Model) -> keras.Model:
+    """A segmenter that gives the number of each pixel's class, uint8 `(batch, height, width)`, instead of logits."""
+    return keras.Model(network.inputs, _LabelMap(name="labels", dtype="float32")(network.output))
+
+
+class _LabelMap(keras.layers.Layer):
+    """Keras' own `argmax` tells zeros of the two signs apart, with bit operations that LiteRT does not have."""
+
+    def call(self, logits):
+        import tensorflow as tf
+
+        return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
+
+
 def convert(network: keras.Model, precision: str, representative, input_dtype: str) -> bytes:
     """The content of a file.
 
@@ -98,7 +112,9 @@ def _converter(network, precision, representative, input_dtype):
             converter.target_spec.supported_ops.insert(0, getattr(tf.lite.OpsSet, precision.kernels))
             converter.representative_dataset = lambda: _batches(representative.astype(dtype), shape[0] or 1)
         if input_dtype == "int8":
-            converter.inference_input_type = converter.inference_output_type = tf.int8
+            converter.inference_input_type = tf.int8
+            if keras.backend.is_float_dtype(network.outputs[0].dtype):  # a label map stays one
+                converter.inference_output_type = tf.int8
         yield converter
 
 

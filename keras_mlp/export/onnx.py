@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_mlp.export.checks import checked_images, checked_path, checked_shape
 from keras_mlp.export.errors import ExportError, calls_of_a_library
-from keras_mlp.export.outputs import by_name, difference, largest, names_of
+from keras_mlp.export.outputs import by_name, difference, inference_part, largest, names_of
 from keras_mlp.export.portable import portable
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
@@ -41,6 +41,7 @@ def to_onnx(
         ExportError: the converter refused the model, or the file differs by more than 1e-4. No file was written.
     """
     path = checked_path(path, ".onnx")
+    model = inference_part(model)
     shape = checked_shape(model, "ONNX", input_shape, named=True)
     if verify_with is None:
         verify_with = np.random.default_rng(0).integers(0, 256, (2, *shape))

@@ -28,6 +28,8 @@ class Runner:
     Attributes:
         input_shape: shape the file takes, batch included, e.g. `(1, 224, 224, 3)`; `None` for a batch of any number.
         input_dtype: NumPy dtype the file takes: float32; uint8 for whole pixel values; int8 where it is quantised.
+        output_shape: shape that it gives, batch included, `None` for a side of any length; `{name: shape}` where the
+            outputs have names.
         output_names: names of its outputs, where it gives a dictionary of them; else `None`.
         output_step: how far apart neighbouring values are that a quantised output can take; 0 for one in float. `{name:
             step}` where the outputs have names.
@@ -58,8 +60,8 @@ class Runner:
         self._outputs = _outputs(self._interpreter)
         alone = len(self._outputs) == 1 and named_outputs(path) != [*self._outputs]
         self.output_names = None if alone else tuple(self._outputs)
-        batch, *shape = (None if side < 0 else int(side) for side in self._input["shape_signature"])
-        self.input_shape = (batch, *shape)
+        self.input_shape = _shape(self._input)
+        self.output_shape = self._given({name: _shape(output) for name, output in self._outputs.items()})
         self.input_dtype = np.dtype(self._input["dtype"])
         self.output_step = self._given({name: float(o["quantization"][0]) for name, o in self._outputs.items()})
 
@@ -71,8 +73,9 @@ class Runner:
                 whole numbers in 0–255; where it is int8 they are quantised here.
 
         Returns:
-            float32 array `(n, ...)`; the numbers of a quantised output are scaled back. A file with several outputs, or
-            one that was exported from a dictionary of outputs, gives `{name: array}`.
+            Array `(n, ...)`: float32, the numbers of a quantised output scaled back; integers where the output is such,
+            as a label map. A file with several outputs, or one that was exported from a dictionary of outputs, gives
+            `{name: array}`.
 
         Raises:
             ValueError: `images` has another shape, no rows, or values that the input cannot hold.
@@ -122,8 +125,15 @@ class Runner:
 
     def _decode(self, name, outputs):
         scale, zero = self._outputs[name]["quantization"]
+        if np.issubdtype(outputs.dtype, np.integer) and not scale:
+            return outputs
         outputs = outputs.astype("float32")
         return (outputs - np.float32(zero)) * np.float32(scale) if scale else outputs
+
+
+def _shape(details) -> tuple[int | None, ...]:
+    """Shape of an input or output; `None` for a side of any length."""
+    return tuple(None if side < 0 else int(side) for side in details["shape_signature"])
 
 
 def _outputs(interpreter) -> dict[str, dict]:

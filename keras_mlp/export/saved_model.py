@@ -6,7 +6,7 @@ import keras
 
 from keras_mlp.cards import Preprocessing
 from keras_mlp.export.checks import checked_path, checked_shape
-from keras_mlp.export.outputs import names_of
+from keras_mlp.export.outputs import inference_part, names_of
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.files import atomic_path
@@ -46,6 +46,7 @@ def to_saved_model(
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
     """
     path = checked_path(path, "")
+    model = inference_part(model)
     shape = checked_shape(model, "SavedModel", input_shape, named=True)
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"`model` must take images of 1 or 3 channels, to be read from files. It takes: {shape}")

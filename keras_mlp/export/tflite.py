@@ -8,17 +8,17 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_mlp.classifiers import Output
+from keras_mlp.classifiers import PixelOutput
 from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape, describe
-from keras_mlp.export.conversion import convert, prepared, quantise
+from keras_mlp.export.conversion import convert, labelled, prepared, quantise
 from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
-from keras_mlp.export.outputs import names_of, only_meaning
+from keras_mlp.export.outputs import Meaning, inference_part, names_of, only_meaning
 from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
-from keras_mlp.export.verify import Verification, checked_labels, verify
+from keras_mlp.export.verify import Verification, accuracy, checked_labels, verify
 from keras_mlp.files import atomic_path, temporary_folder
 from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, LIMITS, PRECISIONS
 
@@ -62,7 +62,8 @@ def to_tflite(
     metadata: dict | None = None,
     fuse: bool = True,
     max_accuracy_drop: float | None = None,
-    output: Output | None = None,
+    output: Meaning | None = None,
+    label_map: bool = False,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators.
 
@@ -90,7 +91,8 @@ def to_tflite(
 
     Args:
         model: functional or sequential model with one input and one output, or with a dictionary of outputs, such as
-            `keras_mlp.feature_pyramid`: the file then has the same names. It is not changed.
+            `keras_mlp.feature_pyramid`: the file then has the same names. Auxiliary outputs, which segmenters have for
+            training, are left out. It is not changed.
         path: where to write; ends in ".tflite". An existing file is replaced only once the new one is complete.
         precision: "float32", "float16", "dynamic_int8", "int8" or "int16x8".
         representative: for "int8" and "int16x8", images `(n, height, width, channels)` in the units `model` takes, a
@@ -112,6 +114,8 @@ def to_tflite(
             longer integer throughout. Without it all layers are quantised, whatever they lose within `LIMITS`. Where
             that is too much, a model can also be trained for it: `keras_mlp.training.quantization.QuantizationAware`.
         output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
+        label_map: whether the file of a segmenter gives the class of each pixel, uint8 `(batch, height, width)`,
+            instead of the logits of all classes. That is far less to hand over, but only logits can be averaged.
 
     Returns:
         What was written.
@@ -128,6 +132,7 @@ def to_tflite(
         print(exported.verification, exported.float_layers)
     """
     path = checked_path(path, ".tflite")
+    model = inference_part(model)
     shape = checked_shape(model, "TFLite", input_shape, named=True)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(
@@ -149,6 +154,13 @@ def to_tflite(
             f"Received: precision={precision!r}, representative={describe(representative)}"
         )
     names, output = names_of(model), only_meaning(model, output)
+    if label_map:
+        if not isinstance(output, PixelOutput):
+            raise ValueError(
+                "`label_map` goes with a segmenter, such as keras_mlp.tasks.UPerNet, which gives logits of each pixel. "
+                f"Received: {model.name} with the output {model.output_shape}"
+            )
+        output = output.labelled()
     check_told(classes, metadata, output.classes if output else None if names else model.output_shape[-1])
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
@@ -175,6 +187,7 @@ def to_tflite(
             raise ValueError("`max_accuracy_drop` needs labels: give `verify_with` as a pair `(images, labels)`.")
 
     network = prepared(model, shape, fuse)
+    network = labelled(network) if label_map else network
     if max_accuracy_drop is None:
         content, float_layers = convert(network, precision, representative, input_dtype), ()
     else:
@@ -189,7 +202,7 @@ def to_tflite(
         if names:
             given["named_outputs"] = names
         if output:
-            given["output"] = {"kind": output.kind, "activation": output.activation}
+            given["output"] = output.told()
         attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
@@ -247,6 +260,7 @@ def quantization_errors(
         for found in quantization_errors(model, images)[:5]:
             print(found)
     """
+    model = inference_part(model)
     shape = (1, *checked_shape(model, "TFLite", input_shape))
     images = _checked_images("representative", representative, shape, "float32")
     return quantise(prepared(model, shape, fuse), images, "float32").errors
@@ -266,7 +280,7 @@ def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tu
         enough = found.keras_accuracy - most - 1e-9  # which a subtraction may be off by
 
         def suffices(count):
-            return (output.decisions(Runner(file(count))(images)) == labels).mean() >= enough
+            return accuracy(Runner(file(count)), output, images, labels) >= enough
 
         if found.tflite_accuracy >= enough:
             return quantised.content(), ()

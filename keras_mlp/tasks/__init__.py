@@ -4,6 +4,7 @@ from keras_mlp.tasks.detection.recipes import DetectionRecipe
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.tasks.entry import load
 from keras_mlp.tasks.segmentation.evaluation import draw, evaluate
+from keras_mlp.tasks.segmentation.exported import ExportedSegmenter
 from keras_mlp.tasks.segmentation.inference import segment
 from keras_mlp.tasks.segmentation.losses import PixelCrossEntropy
 from keras_mlp.tasks.segmentation.metrics import segmentation_scores
@@ -15,6 +16,7 @@ from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
     "DetectionRecipe",
+    "ExportedSegmenter",
     "PixelCrossEntropy",
     "SETRMLA",
     "SETRNaive",

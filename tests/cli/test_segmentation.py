@@ -57,9 +57,23 @@ def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_
     labels = np.asarray(Image.open(out / "a_labels.png"))
     assert labels.shape == (70, 45) and labels[:30].mean() > labels[40:].mean()
 
-    words = (f"--output={tmp_path / 'a.tflite'}", f"--representative={photos / 'images'}")
+    files = {name: tmp_path / f"{name}.tflite" for name in ("plain", "int8")}
+    words = (f"--output={files['plain']}", f"--representative={photos / 'images'}")
     exported = command("export", f"--model={run / 'best.keras'}", *words)
+    assert exported.code == 0 and "compared with the model on 15 representative images" in exported.out, exported.err
+    words = ("--precision=int8", "--label_map", "--input_dtype=uint8", f"--output={files['int8']}")
+    exported = command("export", f"--model={run / 'best.keras'}", *words)  # by the images of the run
     assert exported.code == 0, exported.err
+    assert "gives a label map (1, 32, 32)" in exported.out and "on 12 representative images: the same" in exported.out
+    for file in files.values():
+        (found,) = command("evaluate", f"--model={file}", f"--dataset={photos}").rows
+        assert found["mIoU"] == pytest.approx(scores["mIoU"], abs=0.02) and set(found["IoU"]) == {"ground", "square"}
+        found = command("segment", f"--model={file}", f"--output={tmp_path / file.stem}", tmp_path / "photos" / "a.png")
+        assert found.code == 0, found.err
+        again = np.asarray(Image.open(tmp_path / file.stem / "a_labels.png"))
+        assert (again == labels).mean() > 0.95
+    refused = command("segment", f"--model={files['int8']}", f"--output={tmp_path}", "--window=16", tmp_path / "photos")
+    assert refused.code == 2 and "is its own size (32, 32)" in refused.err
 
 
 def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""The script for phones: LiteRT alone, the file's own description, the same answer as `keras-mlp predict`."""
+"""The scripts for phones: LiteRT alone, the file's own description, the same answer as `keras-mlp` gives."""
 
 import pathlib
 import subprocess
@@ -12,9 +12,18 @@ from PIL import Image
 
 from keras_mlp import export
 from keras_mlp.cards import Preprocessing
-from keras_mlp.classifiers import BINARY, EXCLUSIVE, MULTI_LABEL
+from keras_mlp.classifiers import BINARY, EXCLUSIVE, MULTI_LABEL, PixelOutput
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "mobile" / "classify.py"
+FOLDER = pathlib.Path(__file__).parents[2] / "examples" / "mobile"
+SCRIPT = FOLDER / "classify.py"
+
+
+def without_tensorflow(script, *words):
+    """Run a script, which may load neither TensorFlow nor us."""
+    guard = "import runpy, sys; sys.argv.pop(0); sys.path.insert(0, sys.argv.pop(0))\n"
+    guard += "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    guard += "assert not {'tensorflow', 'keras', 'keras_mlp'} & set(sys.modules)"
+    return subprocess.run([sys.executable, "-c", guard, FOLDER, script, *words], capture_output=True, text=True)
 
 
 def test_the_script_predicts_without_tensorflow(tmp_path):
@@ -29,10 +38,7 @@ def test_the_script_predicts_without_tensorflow(tmp_path):
     export.to_tflite(model, file, input_dtype="uint8", classes=["dark", "bright"], metadata=about)
     Image.fromarray(np.pad(np.full((28, 60, 3), 255, "uint8"), [(6, 6), (30, 30), (0, 0)])).save(tmp_path / "a.png")
 
-    guard = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    guard += "assert not {'tensorflow', 'keras', 'keras_mlp'} & set(sys.modules)"
-    words = [sys.executable, "-c", guard, SCRIPT, file, tmp_path / "a.png"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = without_tensorflow(SCRIPT, file, tmp_path / "a.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'a.png'}\n  bright 88.1 %\n  dark 11.9 %\n"
 
@@ -64,3 +70,26 @@ def test_the_script_knows_what_files_give(tmp_path, kind, ending, options):
     assert [name for name, _ in found] == [names[i] for i in shown]
     scores = [float(score) / 100 for _, score in found]
     np.testing.assert_allclose(scores, probabilities[shown], atol=0.03 if options else 0.001)
+
+
+@pytest.mark.parametrize("label_map", [False, True])
+def test_the_script_finds_the_classes_of_pixels(tmp_path, label_map):
+    """Which of red, green and blue is strongest, on a picture of three stripes that is larger than the model's."""
+    inputs = keras.Input((16, 24, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1, name="head")(inputs))
+    model.get_layer("head").set_weights([np.eye(3).reshape(1, 1, 3, 3), np.zeros(3)])
+    file = tmp_path / "model.tflite"
+    about = {"preprocessing": vars(Preprocessing(squash=True, crop_pct=1.0))}
+    options = dict(input_dtype="uint8", classes=["red", "green", "blue"], metadata=about, output=PixelOutput(3))
+    export.to_tflite(model, file, label_map=label_map, **options)
+    stripes = np.repeat(np.repeat(200 * np.eye(3, dtype="uint8")[None], 40, 0), (30, 15, 15), 1)
+    Image.fromarray(stripes).save(tmp_path / "a.png")
+
+    done = without_tensorflow(FOLDER / "segment.py", file, tmp_path / "a.png")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == str(tmp_path / "a.png") and lines[1] == "  red 50.0 %"
+    assert sorted(lines[2:]) == ["  blue 25.0 %", "  green 25.0 %"]
+    labels = Image.open(tmp_path / "a_labels.png")
+    assert labels.mode == "P" and labels.size == (60, 40)
+    np.testing.assert_array_equal(np.asarray(labels), stripes.argmax(-1))

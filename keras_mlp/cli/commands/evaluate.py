@@ -17,7 +17,7 @@ some of them.
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, models
+from keras_mlp.cli import classes, console, datasets, models, segmenters
 
 ARGUMENTS = ""
 
@@ -45,10 +45,8 @@ def run(flags, arguments):
 
     console.only(arguments)
     console.require(flags, "model", "dataset")
-    if models.is_file(flags.model) and flags.model.endswith(".keras"):
-        model = models.open_model(flags.model, None, flags.image_size)
-        if _is_segmenter(model):
-            return _evaluate_segmenter(flags, model)
+    if segmenter := segmenters.perhaps(flags.model, flags.image_size):
+        return _evaluate_segmenter(flags, segmenter)
     classifier = models.open_classifier(
         flags.model, flags.weights, flags.image_size, flags.batch_size, flags.multi_label
     )
@@ -103,22 +101,13 @@ def run(flags, arguments):
         print(f"{shares} of {count} images of {flags.dataset} ({flags.split})")
 
 
-def _is_segmenter(model) -> bool:
-    from keras_mlp.tasks.segmentation.objective import logits_of
-
-    logits = logits_of(model) if isinstance(model.output, dict) and "logits" in model.output else model.output
-    return not isinstance(logits, dict) and len(logits.shape) == 4
-
-
 def _evaluate_segmenter(flags, model):
     from keras_mlp import tasks
 
     *size, channels = models.input_shape(model)
     options = dict(image_size=size, channels=channels, batch_size=flags.batch_size, max_pixels=flags.max_pixels)
     data = datasets.load_masks(flags.dataset, flags.split, **options)
-    known = [name for _, name in models.class_names(flags.model, None, len(data.classes))]
-    if known != data.classes and known != list(map(str, range(len(known)))):
-        raise ValueError(f"The classes of {flags.dataset} are not those in classes.txt beside {flags.model}.")
+    segmenters.check_classes(data, segmenters.class_names(flags.model, model), flags.dataset, flags.model)
     scores = tasks.evaluate(model, data, verbose=int(console.for_a_person()))
     if flags.json or not console.for_a_person():
         by_class = {

@@ -4,6 +4,10 @@ The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a Sav
 representative images, or on random ones without such. If it does not compute like the model, no file is written. A
 .tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
+A segmenter is exported without its auxiliary head, and gives logits, or with --label_map the class of each pixel. A
+model in the folder of its training is calibrated by the images that it was trained on, unless --representative names
+others.
+
 Where int8 loses accuracy, --layer_errors shows in which layers, and --max_accuracy_drop keeps the worst of them in
 float.
 """
@@ -13,10 +17,17 @@ import os
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, images, models
+from keras_mlp.cli import classes, console, datasets, images, models, runs, segmenters
 from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, PRECISIONS
 
 ARGUMENTS = ""
+# What is decided, and what share of it is right, by the kind of the output.
+_WORDS = {
+    "exclusive": ("class", "top-1 accuracy"),
+    "binary": ("class", "top-1 accuracy"),
+    "multi_label": ("decision on a class", "accuracy"),
+    "segmentation": ("class of a pixel", "accuracy of the pixels"),
+}
 
 
 def define_flags(flags):
@@ -37,16 +48,16 @@ def define_flags(flags):
         "representative",
         None,
         f"Data set or folder of images like those the file will see; {' and '.join(CALIBRATED)} need it, to measure "
-        "the ranges of activations.",
+        "the ranges of activations. By default what the model was trained on, as recipe.json beside it says.",
         flag_values=flags,
     )
     absl_flags.DEFINE_float(
         "max_accuracy_drop",
         None,
         "For int8: how much top-1 accuracy it may cost, as 0.01 for one image in a hundred; in multi-label models, of "
-        "the decisions on each class. The layers that it hurts most stay in float, as many as it takes. "
-        "--representative is then a data set, or a folder of class folders or with labels.csv, on whose evaluation "
-        "part the accuracy is measured.",
+        "the decisions on each class; in segmenters, of those on each pixel. The layers that it hurts most stay in "
+        "float, as many as it takes. --representative is then a data set with labels, or a folder of class folders or "
+        "with labels.csv, on whose evaluation part the accuracy is measured.",
         lower_bound=0,
         upper_bound=1,
         flag_values=flags,
@@ -78,6 +89,12 @@ def define_flags(flags):
         "By default so for a .tflite file, which --nofuse leaves as the model is, and not for the others.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_bool(
+        "label_map",
+        False,
+        "Let the .tflite file of a segmenter give the class of each pixel as a byte, instead of logits.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool("multi_label", None, models.MULTI_LABEL_HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     datasets.define_max_pixels(flags)
@@ -94,12 +111,15 @@ def run(flags, arguments):
         raise console.UsageError(
             f"--output must end in .tflite or .onnx, or have no ending for a folder. Received: {flags.output}"
         )
+    if not flags.representative and flags.precision in CALIBRATED:
+        flags.representative, _ = runs.data_of(flags.model)
     if flags.precision in CALIBRATED and not flags.representative:
         raise console.UsageError(
             f"--precision={flags.precision} needs --representative, a data set or a folder of images"
         )
-    if suffix != ".tflite" and (flags.precision, flags.batch_size, flags.input_dtype) != ("float32", 1, "float32"):
-        raise console.UsageError("--precision, --batch_size and --input_dtype go with a .tflite file")
+    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.label_map)
+    if suffix != ".tflite" and asked != ("float32", 1, "float32", False):
+        raise console.UsageError("--precision, --batch_size, --input_dtype and --label_map go with a .tflite file")
     if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
         raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
@@ -127,7 +147,7 @@ def _to_saved_model(flags, model, shape):
 def _to_onnx(flags, model, shape):
     from keras_mlp import export
 
-    pixels, kind = _pixels(flags, shape)
+    pixels, kind = _pixels(flags, shape, segmenters.output_of(model))
     difference = export.to_onnx(model, flags.output, input_shape=shape, verify_with=pixels)
     print(f"{flags.output}: float32, {os.path.getsize(flags.output) / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
     print(
@@ -139,12 +159,14 @@ def _to_onnx(flags, model, shape):
 def _to_tflite(flags, model, shape):
     from keras_mlp import export
 
-    pixels, kind = _pixels(flags, shape)
+    output = segmenters.output_of(model)
+    if output is None and models.has_scores(model):
+        output = models.output_of(flags.model, model, flags.multi_label)
+    pixels, kind = _pixels(flags, shape, output)
     verify_with = pixels
-    output = models.output_of(flags.model, model, flags.multi_label) if models.has_scores(model) else None
     if flags.max_accuracy_drop is not None:
         verify_with, kind = _labelled(flags, model, shape, output), "evaluation"
-    metadata, names = models.description(flags.model, flags.weights, model)
+    metadata, names = models.description(flags.model, flags.weights, model, output)
     exported = export.to_tflite(
         model,
         flags.output,
@@ -159,26 +181,27 @@ def _to_tflite(flags, model, shape):
         fuse=flags.fuse is not False,
         max_accuracy_drop=flags.max_accuracy_drop,
         output=output,
+        label_map=flags.label_map,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
-    multi_label = output and output.kind == "multi_label"
-    decided = "decision on a class" if multi_label else "class"
+    decided, measured = _WORDS[output.kind if output else "exclusive"]
+    gives = f", gives a label map {(flags.batch_size or 'batch', *output.size)}" if flags.label_map else ""
     print(
         f"{flags.output}: {exported.precision}, {'fused' if exported.fused else 'not fused'}, "
         f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} "
-        f"{(flags.batch_size or 'batch', *shape)}"
+        f"{(flags.batch_size or 'batch', *shape)}{gives}"
     )
-    print(
-        f"compared with the model on {found.images} {kind} images: "
-        + ("" if found.agreement is None else f"the same {decided} for {100 * found.agreement:.1f} %, ")
-        + f"largest difference {found.max_difference:.2g} standard deviations of the output"
-    )
+    compared = []
+    if found.agreement is not None:
+        compared.append(f"the same {decided} for {100 * found.agreement:.1f} %")
+    if found.max_difference is not None:
+        compared.append(f"largest difference {found.max_difference:.2g} standard deviations of the output")
+    print(f"compared with the model on {found.images} {kind} images: {', '.join(compared)}")
     if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
     if flags.max_accuracy_drop is not None:
         kept = ", ".join(exported.float_layers) or "none"
-        measured = "accuracy" if multi_label else "top-1 accuracy"
         print(f"{measured} {found.tflite_accuracy:.4f}, the model's {found.keras_accuracy:.4f}; kept in float: {kept}")
     if flags.layer_errors:
         errors = export.quantization_errors(model, pixels, shape, fuse=exported.fused)
@@ -192,6 +215,12 @@ def _labelled(flags, model, shape, output):
 
     if output is None:
         raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} gives {model.output_shape}.")
+    if output.kind == "segmentation":
+        pixels, labels, data = segmenters.labelled_sample(
+            flags.representative, "evaluation", flags.samples, shape, flags.max_pixels
+        )
+        segmenters.check_classes(data, segmenters.class_names(flags.model, model), flags.representative, flags.model)
+        return np.rint(pixels), labels
     preprocessing = models.preprocessing(flags.model, flags.weights)
     multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
     pixels, labels, theirs = images.labelled_sample(
@@ -208,11 +237,16 @@ def _labelled(flags, model, shape, output):
     return np.rint(pixels), labels
 
 
-def _pixels(flags, shape):
+def _pixels(flags, shape, output=None):
     """Images to compare on, and what kind they are."""
     if not flags.representative:
         return np.random.default_rng(0).integers(0, 256, (16, *shape)), "random"
     models.refuse_videos(flags.model, shape)
-    preprocessing = models.preprocessing(flags.model, flags.weights)
-    found = images.sample(flags.representative, flags.samples, shape, preprocessing, flags.max_pixels)
+    if output is not None and output.kind == "segmentation":
+        own, split = runs.data_of(flags.model)
+        split = split if flags.representative == own else "train"
+        found = segmenters.sample(flags.representative, split, flags.samples, shape, flags.max_pixels)
+    else:
+        preprocessing = models.preprocessing(flags.model, flags.weights)
+        found = images.sample(flags.representative, flags.samples, shape, preprocessing, flags.max_pixels)
     return np.rint(found), "representative"

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, images, models
+from keras_mlp.cli import console, datasets, images, models, segmenters
 from keras_mlp.files import atomic_path
 from keras_mlp.walking import readable
 
@@ -21,7 +21,7 @@ ARGUMENTS = "IMAGE_OR_FOLDER..."
 
 
 def define_flags(flags):
-    absl_flags.DEFINE_string("model", None, "A .keras file of a segmenter. Required.", flag_values=flags)
+    absl_flags.DEFINE_string("model", None, "A .keras or .tflite file of a segmenter. Required.", flag_values=flags)
     absl_flags.DEFINE_string("output", None, "Folder for the pictures. Required.", flag_values=flags)
     absl_flags.DEFINE_list(
         "window", None, "Side in pixels, or height and width, of windows to look at one by one.", flag_values=flags
@@ -41,7 +41,6 @@ def define_flags(flags):
 
 def run(flags, arguments):
     from keras_mlp import tasks
-    from keras_mlp.tasks.segmentation.objective import logits_of
 
     console.require(flags, "model", "output")
     if not arguments:
@@ -50,14 +49,17 @@ def run(flags, arguments):
         scales = tuple(map(float, flags.scales))
     except ValueError:
         raise console.UsageError(f"--scales are numbers. Received: {','.join(flags.scales)}") from None
-    model = models.open_model(flags.model, None)
-    if len(logits_of(model).shape) != 4:
-        raise ValueError(f"{flags.model} is no segmenter: it gives {logits_of(model).shape}, not a map of classes.")
-    names = [name for _, name in models.class_names(flags.model, None, logits_of(model).shape[-1])]
+    model = segmenters.perhaps(flags.model)
+    if model is None:
+        raise ValueError(f"{flags.model} is no segmenter. Train one with --task=segmentation.")
+    names = segmenters.class_names(flags.model, model)
+    window = models.parse_size(flags.window)
+    if flags.model.endswith(".tflite") and window not in (None, model.input_shape[1:3]):
+        raise console.UsageError(f"--window of {flags.model} is its own size {model.input_shape[1:3]}")
     files = images.find(arguments)
     if not files:
         raise ValueError(f"There are no files in {' '.join(arguments)}.")
-    options = dict(window=models.parse_size(flags.window), stride=flags.stride, scales=scales, flip=flags.flip)
+    options = dict(window=window, stride=flags.stride, scales=scales, flip=flags.flip)
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
     failed, taken = 0, set()

@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-VOID = 255
-"""Label of positions that are of no class."""
+from keras_mlp.classifiers import VOID
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")

@@ -1,0 +1,84 @@
+"""Segmenters for the subcommands: in .keras and .tflite files, with their classes and images to measure them on."""
+
+import pathlib
+
+import numpy as np
+
+from keras_mlp.cli import console, datasets, images, models
+from keras_mlp.training.data.source import MAX_PIXELS
+
+_PICTURES = ("images", "image", "leftImg8bit")  # folders beside those of the masks
+
+
+def perhaps(model: str, image_size: list[str] | None = None):
+    """The segmenter in a file; `None` for a model by name, and for a file with something else.
+
+    Args:
+        model: a .keras or .tflite file; what is else has no segmenter.
+        image_size: see `models.open_model`; not for a .tflite file.
+
+    Returns:
+        A Keras model, or a `keras_mlp.tasks.ExportedSegmenter`.
+    """
+    from keras_mlp.tasks.segmentation import exported
+
+    if model.endswith(".tflite"):
+        if not pathlib.Path(model).expanduser().is_file() or not exported.is_segmenter(model):
+            return None
+        if image_size:
+            raise console.UsageError("--image_size goes with a model, not with a .tflite file")
+        return exported.ExportedSegmenter(model)
+    if not model.endswith(".keras"):
+        return None
+    opened = models.open_model(model, None, image_size)
+    return opened if output_of(opened) else None
+
+
+def output_of(model):
+    """What a Keras model gives, if it is a segmenter: a `keras_mlp.classifiers.PixelOutput`, else `None`."""
+    from keras_mlp.classifiers import PixelOutput
+    from keras_mlp.export.outputs import inference_part, names_of
+
+    model = inference_part(model)
+    return None if names_of(model) else PixelOutput.perhaps(model)
+
+
+def class_names(path: str, segmenter) -> list[str]:
+    """Names of a segmenter's classes: as a .tflite file tells, else as `models.class_names` finds them."""
+    from keras_mlp.tasks.segmentation.objective import logits_of
+
+    told = getattr(segmenter, "names", None)
+    return told or [name for _, name in models.class_names(path, None, logits_of(segmenter).shape[-1])]
+
+
+def check_classes(data, names: list[str], dataset: str, model: str):
+    """Raise a `ValueError` if the classes of data are not those of a model that knows their names."""
+    if names != data.classes and names != list(map(str, range(len(names)))):
+        raise ValueError(f"The classes of {dataset} are not those in {model}, or in classes.txt beside it.")
+
+
+def sample(name: str, split: str, count: int, shape: tuple[int, int, int], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Some images that a segmenter is to see, evenly spaced: pixels 0–255, float32 `(n, *shape)`.
+
+    Args:
+        name: a data set with masks, or a folder of photos.
+        split: part of the data set.
+        count: how many images, at most.
+        shape, max_pixels: see `images.read`.
+    """
+    from keras_mlp.tasks.segmentation.data import WHOLE
+
+    folder = pathlib.Path(name)
+    if folder.is_dir() and not any((folder / part).is_dir() for part in _PICTURES):
+        return images.sample(name, count, shape, WHOLE, max_pixels)
+    return labelled_sample(name, split, count, shape, max_pixels)[0]
+
+
+def labelled_sample(name: str, split: str, count: int, shape: tuple[int, int, int], max_pixels: int = MAX_PIXELS):
+    """As `sample`, with masks uint8 `(n, height, width)`, and the data, which know their classes."""
+    *size, channels = shape
+    options = dict(image_size=size, batch_size=count, channels=channels, max_pixels=max_pixels)
+    data = datasets.load_masks(name, split, **options)
+    chosen = data.dataset.unbatch().shard(max(1, data.examples // count), 0).take(count)
+    pixels, targets = zip(*chosen.as_numpy_iterator(), strict=True)
+    return np.stack(pixels), np.stack([target["masks"][..., 0] for target in targets]), data

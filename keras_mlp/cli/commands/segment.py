@@ -70,7 +70,6 @@ def run(flags, arguments):
             console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
             failed += 1
             continue
-        pixels = _with_channels(pixels, model.inputs[0].shape[-1])
         labels = tasks.segment(model, pixels, **options)
         stem = _free(file.stem, taken)
         _save(tasks.draw(pixels, labels, names), output / f"{stem}.png")
@@ -80,12 +79,6 @@ def run(flags, arguments):
     if failed:
         console.error(f"{failed} of {len(files)} files could not be read")
         return 1
-
-
-def _with_channels(pixels, channels):
-    from keras_mlp.training.data import images as decoded
-
-    return decoded.with_channels(pixels, channels).numpy()
 
 
 def _free(stem, taken) -> str:

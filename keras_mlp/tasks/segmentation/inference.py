@@ -1,6 +1,7 @@
 """The classes of an image's pixels: as a whole or in windows, at several scales, mirrored or not."""
 
 import itertools
+import os
 import pathlib
 
 import keras
@@ -16,7 +17,9 @@ def segment(model: keras.Model, image, *, window=None, stride=None, scales=(1.0,
 
     Args:
         model: a segmenter, images to logits.
-        image: array `(height, width, channels)` of pixels 0–255 in the model's channels, of any size, or a path.
+        image: a path, or an array `(height, width)` or `(height, width, channels)` of pixels 0–255, of any size. Grey
+            becomes colour and colour grey, as the model wants it; an alpha channel is left out. A file is turned as its
+            EXIF orientation says.
         window: side of the windows in pixels, or `(height, width)`, that are looked at one by one; `None` for the whole
             image. By default a model of one input size looks at windows of that size.
         stride: distance of the windows, at most their side; by default two thirds of it.
@@ -24,12 +27,13 @@ def segment(model: keras.Model, image, *, window=None, stride=None, scales=(1.0,
         flip: whether the mirrored image is looked at, too.
 
     Returns:
-        Integers `(height, width)`.
+        Integers `(height, width)`, a class for each of the image's own pixels.
 
     Raises:
-        ValueError: an argument is wrong.
+        OSError: the file cannot be read.
+        ValueError: an argument is wrong, or the file is no image.
     """
-    image = _pixels(image)
+    image = _pixels(image, model.inputs[0].shape[-1])
     found = probabilities(model, image[None], window=window, stride=stride, scales=scales, flip=flip)
     return found[0].argmax(-1)
 
@@ -42,6 +46,8 @@ def probabilities(model: keras.Model, images, *, window=None, stride=None, scale
     images = np.asarray(images, keras.backend.standardize_dtype(model.inputs[0].dtype))
     if not scales or any(not scale > 0 for scale in scales):
         raise ValueError(f"`scales` must be positive numbers, at least one. Received: scales={scales!r}")
+    if window is not None:
+        model = _of_window(model, _pair("window", window))  # once, not for each view
     size, total = images.shape[1:3], 0.0
     for scale, mirrored in itertools.product(scales, (False, True) if flip else (False,)):
         sides = tuple(max(1, int(side * scale + 0.5)) for side in size)
@@ -71,7 +77,7 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
             f"`stride` must be at most the window's side, or pixels are left out. Received: stride={stride}, "
             f"window={window}"
         )
-    model = model if tuple(own) in (window, (None, None)) else resize(model, window)
+    model = _of_window(model, window)
     missing = [max(0, side - have) for side, have in zip(window, size, strict=True)]
     images = np.pad(images, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     total = count = 0.0
@@ -90,6 +96,11 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
     return (total / count)[:, : size[0], : size[1]]
 
 
+def _of_window(model, window):
+    """The model for images of the size of a window."""
+    return model if tuple(model.inputs[0].shape[1:3]) in (window, (None, None)) else resize(model, window)
+
+
 def _run(model, images) -> np.ndarray:
     found = model(images, training=False)
     return ops.convert_to_numpy(found["logits"] if isinstance(found, dict) else found)
@@ -102,13 +113,24 @@ def _pair(name, value) -> tuple[int, int]:
     return pair
 
 
-def _pixels(image) -> np.ndarray:
-    if isinstance(image, np.ndarray) or ops.is_tensor(image):
-        image = np.asarray(image)
-    else:
+def _pixels(image, channels: int) -> np.ndarray:
+    """An image, or what is in a file, in a model's channels."""
+    if isinstance(image, str | os.PathLike):
         from keras_mlp.training.data import decoding
 
-        image = decoding.decode(pathlib.Path(image).read_bytes())
-    if image.ndim != 3:
-        raise ValueError(f"`image` must be (height, width, channels). Received an array of the shape {image.shape}.")
+        try:
+            image = decoding.decode(pathlib.Path(image).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{image}: {error}") from error
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim == 3 and image.shape[-1] != channels and channels in (1, 3) and 1 <= image.shape[-1] <= 4:
+        from keras_mlp.training.data.images import with_channels
+
+        image = with_channels(image, channels).numpy()
+    if image.ndim != 3 or image.shape[-1] != channels:
+        raise ValueError(
+            f"`image` must be a path, or an array (height, width, {channels}) for this model. Received an array of the "
+            f"shape {image.shape}."
+        )
     return image

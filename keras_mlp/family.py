@@ -66,8 +66,11 @@ class Family:
         recipe: the published training recipe, or `None`.
         per_stage: which arguments of its builder hold one value for each stage.
         head: what follows the trunk with `include_top=True` (see `heads.py`).
-        level_norm: the norm of each map in the authors' detectors and segmentors, a function that makes a layer of its
-            name, or "last" for one like the network's last norm; `None` where they have none.
+        level_norm: the norm of each map in the authors' detectors and segmentors: a function that makes a layer of its
+            name, "last" for one like the network's last norm, or "raw" for none, not even after the last block. A
+            dictionary has these by the model's name, and the one of all others for `None`. `None` where the authors
+            have no detectors and segmentors.
+        level_starts: numbers of the levels whose map the authors' detectors and segmentors take before the first block.
     """
 
     def __init__(
@@ -83,12 +86,15 @@ class Family:
         recipe: cards.Recipe | None = None,
         per_stage: tuple[str, ...] = (),
         head: Callable = average_and_classify,
-        level_norm: Callable | str | None = None,
+        level_norm: Callable | str | dict | None = None,
+        level_starts: tuple[int, ...] = (),
     ):
         self.name, self.title, self.paper = name, title, paper
         self.default_shape, self.classes, self.best = default_shape, classes, best
         self.preprocessing, self.recipe = preprocessing, recipe
-        self.per_stage, self.head, self.level_norm = per_stage, head, level_norm
+        self.per_stage, self.head = per_stage, head
+        self.level_norms = level_norm if isinstance(level_norm, dict) else {None: level_norm}
+        self.level_starts = level_starts
         self.head_options = _keyword_only(inspect.signature(head).parameters.values())
         self.variants: dict[str, Variant] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
@@ -208,6 +214,10 @@ class Family:
         """What the default weights of a variant assume of images; the family's own for `None` and without weights."""
         weights = self.weights(model) if model else {}
         return weights[self.best].preprocessing if self.best in weights else self.preprocessing
+
+    def level_norm(self, model: str):
+        """The norm of each map in the authors' detectors and segmentors on a model; see the class's `level_norm`."""
+        return self.level_norms.get(model, self.level_norms[None])
 
     def card(self, model: str) -> cards.ModelCard:
         """The card of one of the variants."""

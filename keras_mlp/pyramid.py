@@ -41,6 +41,17 @@ def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
         pyramid = keras_mlp.feature_pyramid(keras_mlp.SMLPNetT(weights=None, include_top=False))
         {name: tensor.shape for name, tensor in pyramid.output.items()}  # {"P2": (None, 56, 56, 80), …}
     """
+    return pyramid_of(model, final_norm)
+
+
+def pyramid_of(model: keras.Model, final_norm: bool = True, starts=()) -> keras.Model:
+    """`feature_pyramid` with the maps of some levels taken before their first block.
+
+    Args:
+        model: see `feature_pyramid`.
+        final_norm: see `feature_pyramid`.
+        starts: numbers of the levels, from 0, whose map is what enters their first block, and not what leaves the last.
+    """
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"`model` must be a functional Keras model with one input. Received: {model!r}")
     source, calls, name = model.inputs[0], copying.calls(model), f"{model.name}_pyramid"
@@ -51,7 +62,8 @@ def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
                 f"`model` must have one backbone, which it calls once. It has {_described(within)}: take the pyramid "
                 f"of the model itself. Received: {model!r}"
             )
-        return keras.Model(source, feature_pyramid(call.operation, final_norm)(*call.arguments.args), name=name)
+        pyramid = pyramid_of(call.operation, final_norm, starts)
+        return keras.Model(source, pyramid(*call.arguments.args), name=name)
     maps = [call for call in calls if _is_map(call, source) and not _is_of_head(call.operation)]
     maps = [call for call in maps if final_norm or not _is_after_blocks(call.operation)]
     if not maps:
@@ -59,13 +71,18 @@ def feature_pyramid(model: keras.Model, final_norm: bool = True) -> keras.Model:
             f"`model` must pass through maps, of as many axes as its input. None of its {len(model.layers)} layers "
             f"gives one for the input {source.shape}. Received: {model!r}"
         )
-    ends, seen = [], set()
+    ends, entered = [], {}
     for call in calls:
         place = names.parse(call.operation.name)
-        if place and place.part == "down" and place not in seen:
-            seen.add(place)
+        if place is None or place.part not in ("stem", "down"):
+            continue
+        if place.part == "down" and place not in entered:
             ends.append(call.input_tensors[0])
+        if _is_map(call, source):
+            entered[place] = call.outputs[0]
     ends.append(maps[-1].outputs[0])
+    entered = list(entered.values())
+    ends = [entered[level] if level in starts else end for level, end in enumerate(ends)]
     sides = [size or _SAMPLE for size in source.shape[1:-1]]
     shapes = keras.Model(source, ends).compute_output_shape((1, *sides, source.shape[-1]))
     levels, power = {}, 0

@@ -34,6 +34,8 @@ family = Family(
     paper=Paper(
         "ConvMLP: Hierarchical Convolutional MLPs for Vision", "Li et al.", 2021, "https://arxiv.org/abs/2109.04454"
     ),
+    level_norm="raw",
+    level_starts=(0, 1, 2),  # the tokenizer's map, and then those of the convolutions that halve the size
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="SHI-Labs/Convolutional-MLPs, configs/classification; the README's command has 8 GPUs with 128 images "

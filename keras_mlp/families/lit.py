@@ -56,6 +56,7 @@ family = Family(
         2021,
         "https://arxiv.org/abs/2105.14217",
     ),
+    level_norm={"lit_ti": "raw", None: layer_norm},  # theirs of LIT-Ti have no class token, either
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="ziplab/LIT, classification/code_for_lit_s_m_b: config.py and configs/lit-small.yaml. Other variants have "
@@ -319,6 +320,7 @@ family.layout(
         *((f"layers.{{}}.blocks.{{}}.{theirs}", f"stages_{{}}_{{}}_{ours}") for theirs, ours in _BLOCK),
         *((f"layers.{{}}.downsample.{theirs}", f"down_{{}}{ours}") for theirs, ours in _MERGING),
         ("norm", "norm"),
+        ("norm{}", "level_{}_norm"),  # backbones of detectors and segmentors
         ("head", "head"),
     ),
     ignored=("layers.{}.blocks.{}.attn.relative_position_index",),

@@ -41,6 +41,8 @@ family = Family(
         2021,
         "https://arxiv.org/abs/2108.04384",
     ),
+    level_norm="raw",
+    level_starts=(0,),  # the patches
     preprocessing=_IMAGENET,
     recipe=Recipe(
         source="okojoalg/raft-mlp, its configuration files",

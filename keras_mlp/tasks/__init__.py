@@ -1,5 +1,6 @@
 """Dense prediction on the backbones of the zoo: semantic segmentation and detection."""
 
+from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.tasks.entry import load
@@ -31,4 +32,5 @@ __all__ = [
     "load",
     "segment",
     "segmentation_scores",
+    "simple_pyramid",
 ]

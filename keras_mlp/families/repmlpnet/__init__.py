@@ -158,7 +158,8 @@ def RepMLPNet(
         deploy: the form to deploy, without local perceptrons, which takes checkpoints of that form;
             `keras_mlp.families.repmlpnet.inject_locality` makes it of a trained model in the form to train.
         tiles_in_place: put several tiles back where they were, which the authors' code does not (see
-            `TileMerge`); it makes no difference for images of one tile. By default as in their code.
+            `TileMerge`); it makes no difference for images of one tile. By default as in their code. Detectors and
+            segmentors of images of several tiles need it, because what they say of a place is then said of another.
         activation: of the channel MLP; "gelu" (exact) by default, as in all published models.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first. The authors have none.
         dropout_rate: dropout after the channel MLP's activation and at its end. The authors have none.

@@ -65,7 +65,7 @@ def auxiliary_head(x, classes: int, channels: int = 256, convolutions: int = 1, 
 
 
 def on_levels(backbone, head: Callable, classes, auxiliary, auxiliary_channels, dropout_rate, level_norm):
-    """The logits of a head on the maps of a backbone in stages.
+    """The logits of a head on the maps of a backbone.
 
     Args:
         backbone: see `backbones.levels`.
@@ -78,18 +78,8 @@ def on_levels(backbone, head: Callable, classes, auxiliary, auxiliary_channels, 
 
     Returns:
         `{"logits": map}`, and with an auxiliary head "auxiliary".
-
-    Raises:
-        ValueError: the backbone has one level only.
     """
-    maps = backbones.levels(backbone, level_norm)
-    if len(maps) < 2:
-        works = "AS-MLP, CycleMLP, Hire-MLP, MorphMLP, Wave-MLP, ConvNeXt and the other families in stages"
-        raise ValueError(
-            f"This head needs a backbone of several levels, such as {works}. {backbone.name} has the one level "
-            f"{', '.join(maps)}; keras_mlp.tasks.SETRNaive, SETRPUP and SETRMLA are for such."
-        )
-    maps = list(maps.values())
+    maps = list(backbones.levels(backbone, level_norm).values())
     outputs = {"logits": classify_positions(head(maps), classes, dropout_rate)}
     if auxiliary:
         outputs["auxiliary"] = auxiliary_head(maps[-2], classes, auxiliary_channels, dropout_rate=dropout_rate)
@@ -110,11 +100,14 @@ def shared(
     """The arguments that segmenters share: only the signature and this documentation are used.
 
     Args:
-        backbone: a model of the zoo without its top.
+        backbone: a model of the zoo without its top. One of one level, such as ViT or MLP-Mixer, gets the further
+            levels by `keras_mlp.tasks.simple_pyramid`. A model that gives a dictionary of maps, `{"P2": map, …}`, is
+            taken as it is.
         classes: number of classes, at least 2.
         auxiliary: whether the model has further outputs for training, of heads on earlier maps.
-        level_norm: the norm of each of the backbone's maps: "published" for that of the family's authors, `None`, or a
-            function that makes a layer of its name.
+        level_norm: the norm of each of the backbone's maps: "published" for what the family's authors have in their
+            detectors and segmentors, a function that makes a layer of its name, "last" for norms like the backbone's
+            final one, "raw" for none, or `None` for the final one alone, on the last map.
         dropout_rate: dropout before the classifiers.
         weights: path of a checkpoint, such as the authors' `.pth`.
         new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
@@ -169,6 +162,7 @@ def _build(make, given, weights, new_head, name) -> keras.Model:
         raise ValueError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
     if weights is not None and not load.is_file(weights):
         raise ValueError(f"`weights` must be None or the path of a checkpoint file. Received: weights={weights!r}")
+    backbones.check(backbone)
     image = backbone.inputs[0]
     with precision.policy(backbones.policy_of(backbone)):
         outputs = {

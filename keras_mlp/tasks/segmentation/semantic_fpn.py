@@ -25,7 +25,7 @@ def SemanticFPN(
     auxiliary_channels=256,
     level_norm="published",
 ):
-    """A backbone in stages as a segmenter with Semantic FPN, in the form of mmsegmentation's `FPN` and `FPNHead`.
+    """A backbone as a segmenter with Semantic FPN, in the form of mmsegmentation's `FPN` and `FPNHead`.
 
     Args:
         neck_channels: width of the feature pyramid.

@@ -26,7 +26,7 @@ def UPerNet(
     auxiliary_channels=256,
     level_norm="published",
 ):
-    """A backbone in stages as a segmenter with the head of UPerNet, in the form of mmsegmentation's `UPerHead`.
+    """A backbone as a segmenter with the head of UPerNet, in the form of mmsegmentation's `UPerHead`.
 
     Args:
         channels: width of the head.

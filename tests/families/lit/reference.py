@@ -1,5 +1,8 @@
 """How the reference's constructors call ours: that of LIT-Ti, and that of LIT-S, M and B."""
 
+import golden
+import keras
+
 import keras_mlp
 
 DIGITS = {
@@ -32,3 +35,20 @@ def translate(case):
         mlp_ratios=[config["mlp_ratio"]] * stages,
         stem_norm=config.get("patch_norm", True),
     )
+
+
+def features(case):
+    """The authors' backbone for dense prediction of a case: made for one size, loaded, and brought to the images'."""
+    from keras_mlp.tasks import backbones
+
+    builder, arguments = golden.arguments(case)
+    tiny, state = "ti" in case.variant.split("_"), case.state_dict()
+    if tiny:  # the first embedding of the last stage is of a class token, and not read
+        state["pos_embed4"] = state["pos_embed4"][:, 1:]
+    side = case.config.get("img_size", 512)
+    name = "lit_ti" if tiny else "lit"
+    backbone = builder(**arguments | {"input_shape": (side, side, 3)}, include_top=False, name=name)
+    model = keras.Model(backbone.input, list(backbones.levels(backbone).values()))
+    keras_mlp.load_checkpoint(model, state)
+    height, width = case.input_shape[1:3]
+    return keras_mlp.resize(model, (-(-height // 4) * 4, -(-width // 4) * 4))

@@ -54,52 +54,15 @@ def test_a_merging_is_the_same_at_unknown_sizes():
     np.testing.assert_allclose(model.predict(x, verbose=0), layer(x), atol=1e-4)  # `predict` takes float32
 
 
-def sampled(case, maps):
-    """What a case holds of maps, a row for each image."""
-    rows = []
-    for output, features in zip(case.outputs, maps, strict=True):
-        features = np.asarray(features)
-        assert features.shape[1:] == tuple(output["shape"])
-        (top, left), (down, right) = output["offset"], output["stride"]
-        rows.append(features[:, top::down, left::right].reshape(len(features), -1))
-    return np.concatenate(rows, axis=1)
+@pytest.mark.parametrize("name", ["features", "features_ti"])
+def test_backbones_for_dense_prediction_at_other_sizes_are_those_of_the_authors(name):
+    """Tables of 512 pixels are interpolated, and odd maps lose a row or column. Each map has a norm of its own.
 
-
-def backbone(case, state, trained_at, size):
-    """A case's model without its top, made for one size and brought to another."""
+    In LIT-Ti position embeddings are interpolated linearly; there is neither a class token nor a norm of the maps.
+    """
     keras.config.set_dtype_policy("float64")
-    builder, arguments = golden.arguments(case)
-    model = builder(**arguments | {"input_shape": (*trained_at, 3)}, include_top=False)
-    keras_mlp.load_checkpoint(model, state)
-    return keras_mlp.resize(model, size)
-
-
-def test_the_backbone_of_lit_s_for_other_sizes_is_that_of_the_authors():
-    """Tables of 512 pixels are interpolated, and odd maps lose a row or column. A norm of its own follows each map."""
-    case = golden.load("lit/features.json")
-    state = case.state_dict()
-    norms = [[state.pop(f"norm{i}.{kind}") for kind in ("weight", "bias")] for i in range(4)]
-    state["norm.weight"], state["norm.bias"] = norms[-1]
-    images = np.pad(case.images(), ((0, 0), (0, 2), (0, 2), (0, 0)))  # to a multiple of the patch
-    model = backbone(case, state, (512, 512), images.shape[1:3])
-    *maps, last = keras_mlp.feature_pyramid(model)(images).values()
-    for i, x in enumerate(maps):
-        x = np.asarray(x)
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-        maps[i] = x * norms[i][0] + norms[i][1]
-    assert case.error(sampled(case, [*maps, last])) < 1e-6
-
-
-def test_the_backbone_of_lit_ti_for_other_sizes_is_that_of_the_authors():
-    """Position embeddings are interpolated linearly; there is neither a class token nor a last norm."""
-    case = golden.load("lit/features_ti.json")
-    state = case.state_dict()
-    state["pos_embed4"] = state["pos_embed4"][:, 1:]  # the first is of a class token, and not read
-    state["norm.weight"] = state["norm.bias"] = np.ones(48)
-    model = backbone(case, state, (64, 64), case.input_shape[1:3])
-    *maps, _ = keras_mlp.feature_pyramid(model)(case.images()).values()
-    last = keras.Model(model.input, model.get_layer("norm").input)(case.images())
-    assert case.error(sampled(case, [*maps, last])) < 1e-6
+    case = golden.load(f"lit/{name}.json")
+    assert case.error(golden.compute(case)["logits"]) < 1e-6
 
 
 def test_what_cannot_be_is_refused():

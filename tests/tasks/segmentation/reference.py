@@ -40,7 +40,10 @@ def of_head(case):
 def of_features(case):
     """Backbones for detection and segmentation, whose pyramids have a norm for each level."""
     model = golden.reference(case.family).features(case)
-    return {"logits": sampled(case, model(case.images(), training=False))}
+    images = case.images()
+    more = [side - have for side, have in zip(model.input_shape[1:3], images.shape[1:3], strict=True)]
+    images = np.pad(images, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)))  # to whole patches
+    return {"logits": sampled(case, model(images, training=False))}
 
 
 def labels(case):
@@ -70,15 +73,14 @@ def of_as_mlp(case, options, **of_head):
         stem_norm=backbone["patch_norm"],
         **options,
     )
-    return tasks.UPerNet(
-        trunk,
-        head["num_classes"],
+    own = dict(
+        classes=head["num_classes"],
         channels=head["channels"],
         pool_sizes=head["pool_scales"],
         auxiliary=True,
         auxiliary_channels=case.config["auxiliary_head"]["channels"],
-        **of_head,
     )
+    return tasks.UPerNet(trunk, **own | of_head)
 
 
 def of_setr(case, options, **of_head):

@@ -6,6 +6,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from tasks.segmentation import reference
 
 import keras_mlp
@@ -15,8 +16,6 @@ from keras_mlp.tasks.segmentation import inference, metrics
 CASES = [golden.load(path) for path in sorted((pathlib.Path(__file__).parent / "cases").glob("*.json"))]
 MAPS = [case for case in CASES if len(case.logits)]
 TINY = [case for case in MAPS if "tiny" in case.variant]
-STAGED = [golden.small(name) for name in ("as_mlp", "cycle_mlp", "convnext", "hire_mlp", "wave_mlp")]
-SEGMENTERS = {"upernet": tasks.UPerNet, "semantic_fpn": tasks.SemanticFPN}
 NARROW = dict(channels=8)
 
 
@@ -77,33 +76,6 @@ def test_classes_that_are_nowhere_are_no_part_of_the_mean():
         metrics.confusion([0, 3], [0, 1], 3)
 
 
-@pytest.mark.parametrize("name", ["upernet", pytest.param("semantic_fpn", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", golden.chosen(STAGED, ("as_mlp",), golden.SLOW))
-def test_every_kind_of_backbone_is_trained_saved_and_exported_as_a_segmenter(case, name, tmp_path):
-    model = SEGMENTERS[name](backbone(case, dtype="mixed_bfloat16"), 3, auxiliary=True, **NARROW)
-    images = case.images()
-    labels = np.random.default_rng(0).integers(0, 3, images.shape[:3])
-    loss = {"logits": tasks.PixelCrossEntropy(), "auxiliary": tasks.PixelCrossEntropy()}
-    model.compile("sgd", loss=loss, loss_weights={"logits": 1.0, "auxiliary": 0.4})
-    before = model.get_layer("head").get_weights()
-    done = model.train_on_batch(images, {"logits": labels, "auxiliary": labels}, return_dict=True)
-    assert np.isfinite(done["loss"])
-    assert np.abs(model.get_layer("head").get_weights()[0] - before[0]).max() > 0
-    assert model.output["logits"].dtype == "float32" and model.output["logits"].shape[1:3] == images.shape[1:3]
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    expected = np.asarray(model(images)["logits"])
-    np.testing.assert_array_equal(again(images)["logits"], expected)
-
-    from keras_mlp import export
-
-    plain = SEGMENTERS[name](backbone(case), 3, **NARROW)
-    export.to_tflite(plain, tmp_path / "model.tflite")
-    expected = np.asarray(plain(images))
-    found = export.Runner(tmp_path / "model.tflite")(images)
-    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
-
-
 @pytest.mark.parametrize("make", [tasks.SETRNaive, tasks.SETRPUP])
 @pytest.mark.parametrize("name", ["mlp_mixer", "vit"])
 def test_backbones_of_one_level_are_decoded_as_setr_does_it(name, make):
@@ -112,18 +84,6 @@ def test_backbones_of_one_level_are_decoded_as_setr_does_it(name, make):
     found = model(golden.small(name).images())
     assert set(found) == {"logits", "auxiliary_0"}
     assert all(logits.shape[1:] == (*trunk.input_shape[1:3], 3) for logits in found.values())
-
-
-def test_a_fused_segmenter_computes_the_same_with_fewer_layers():
-    case = golden.small("as_mlp")
-    model = tasks.UPerNet(backbone(case), 3, **NARROW)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_mean.assign(golden.tensor("a.running_mean", layer.moving_mean.shape))
-            layer.moving_variance.assign(golden.tensor("a.running_var", layer.moving_variance.shape))
-    fused, expected = keras_mlp.fuse(model), np.asarray(model(case.images()))
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fused.layers)
-    np.testing.assert_allclose(fused(case.images()), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_images_of_any_size_are_segmented_at_their_own():
@@ -138,6 +98,32 @@ def test_images_of_any_size_are_segmented_at_their_own():
     np.testing.assert_allclose(whole[0, :8, :20], first[0, :8, :20], atol=1e-5)
 
 
+def saved(pixels, path, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_files_are_segmented_as_a_viewer_shows_them(tmp_path):
+    """Grey, transparent and turned ones; the classes are those of the image's own pixels."""
+    model = tasks.SemanticFPN(backbone(golden.small("as_mlp"), input_shape=(32, 32, 3)), 3, **NARROW)
+    colour = np.random.default_rng(0).integers(0, 256, (50, 20, 3), "uint8")
+    grey = colour[..., 0]
+    expected = tasks.segment(model, colour)
+    assert expected.shape == (50, 20)
+    clear = np.concatenate([colour, grey[..., None]], -1)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    lying = np.ascontiguousarray(np.rot90(colour))
+    for found in (clear, saved(clear, tmp_path / "clear.png"), saved(lying, tmp_path / "lying.png", exif=exif)):
+        np.testing.assert_array_equal(tasks.segment(model, found), expected)
+    expected = tasks.segment(model, np.stack([grey] * 3, -1))
+    for found in (grey, saved(grey, tmp_path / "grey.png")):
+        np.testing.assert_array_equal(tasks.segment(model, found), expected)
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png: not an image"):
+        tasks.segment(model, tmp_path / "text.png")
+
+
 def test_what_cannot_work_is_refused_by_name():
     trunk = backbone(golden.small("as_mlp"))
     model = tasks.UPerNet(trunk, 3, **NARROW)
@@ -150,11 +136,14 @@ def test_what_cannot_work_is_refused_by_name():
         (lambda: tasks.UPerNet(trunk, 1), "`classes` must be an integer of at least 2. Received: classes=1"),
         (lambda: tasks.UPerNet(trunk, 3, weights="nowhere.pth"), "the path of a checkpoint file. Received"),
         (lambda: tasks.UPerNet(golden.build(golden.small("as_mlp")), 3), "build it with include_top=False"),
-        (lambda: tasks.SemanticFPN(backbone(golden.small("mlp_mixer")), 3), "needs a backbone of several levels"),
+        (lambda: tasks.SETRNaive(golden.build(golden.small("vit")), 3), "build it with include_top=False"),
+        (lambda: tasks.SemanticFPN("as_mlp", 3), "`backbone` must be a model that gives a map .* Received: 'as_mlp'"),
+        (lambda: tasks.UPerNet(trunk, 3, level_norm="batch"), "`level_norm` must be .* Received: level_norm='batch'"),
         (lambda: tasks.segment(model, image, window=0), "`window` must be a positive integer or two"),
         (lambda: tasks.segment(model, image, window=8, stride=9), "`stride` must be at most the window's side"),
         (lambda: tasks.segment(model, image, scales=(0,)), "`scales` must be positive numbers"),
-        (lambda: tasks.segment(model, image[0]), "`image` must be \\(height, width, channels\\)"),
+        (lambda: tasks.segment(model, image, window="whole"), "`window` must be .*: window='whole'"),
+        (lambda: tasks.segment(model, image[None]), r"`image` must be a path, or an array \(height, width, 3\)"),
         (lambda: tasks.PixelCrossEntropy(average="mean"), '`average` must be "all" or "valid"'),
     ]
     for make, message in refused:
@@ -173,3 +162,19 @@ def test_a_checkpoint_of_other_classes_needs_a_new_head(tmp_path):
         "decoder_bottleneck"
     )
     np.testing.assert_array_equal(model.get_layer("decoder_bottleneck").kernel, bottleneck.kernel)
+
+
+def test_a_file_of_the_authors_gives_all_but_its_classes_to_a_model_of_others():
+    (case,) = [case for case in CASES if case.variant == "upernet_as_mlp_tiny"]
+    model = reference.of_as_mlp(case, dict(include_top=False, input_shape=(32, 32, 3)), classes=7)
+    with pytest.raises(ValueError, match="new_head=True"):
+        keras_mlp.load_checkpoint(model, case.state_dict())
+    report = keras_mlp.load_checkpoint(model, case.state_dict(), new_head=True)
+    heads = {f"{head}/{part}" for head in ("head", "head_auxiliary") for part in ("kernel", "bias")}
+    assert set(report.fresh) == heads
+    same = reference.of_as_mlp(case, dict(include_top=False, input_shape=(32, 32, 3)))
+    keras_mlp.load_checkpoint(same, case.state_dict())
+    for layer in same.layers:
+        if layer.weights and not layer.name.startswith("head"):
+            for theirs, ours in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(theirs, ours)

@@ -1,10 +1,10 @@
 """Dense prediction on the backbones of the zoo: semantic segmentation and detection."""
 
 from keras_mlp.tasks.backbones import simple_pyramid
+from keras_mlp.tasks.detection.evaluation import coco_results, write_results
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
 from keras_mlp.tasks.detection.scores import coco_scores
-from keras_mlp.tasks.entry import load
-from keras_mlp.tasks.segmentation.evaluation import draw, evaluate
+from keras_mlp.tasks.entry import draw, evaluate, load
 from keras_mlp.tasks.segmentation.exported import ExportedSegmenter
 from keras_mlp.tasks.segmentation.inference import segment
 from keras_mlp.tasks.segmentation.losses import PixelCrossEntropy
@@ -26,6 +26,7 @@ __all__ = [
     "SegmentationRecipe",
     "SemanticFPN",
     "UPerNet",
+    "coco_results",
     "coco_scores",
     "draw",
     "evaluate",
@@ -33,4 +34,5 @@ __all__ = [
     "segment",
     "segmentation_scores",
     "simple_pyramid",
+    "write_results",
 ]

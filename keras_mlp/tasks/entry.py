@@ -1,13 +1,16 @@
-"""What is one call for all tasks: data, whatever is to be learnt of them."""
+"""What is one call for all tasks: data, how good a model is, and a picture of what it sees."""
 
 from keras_mlp.tasks.detection import data as boxes
+from keras_mlp.tasks.detection import drawing
+from keras_mlp.tasks.detection import evaluation as of_boxes
 from keras_mlp.tasks.segmentation import data as masks
-from keras_mlp.training import data
+from keras_mlp.tasks.segmentation import evaluation as of_masks
+from keras_mlp.training.data import Data
 
 TASKS = {"segmentation": masks.load, "detection": boxes.load}
 
 
-def load(name, split: str = "train", *, task: str = "segmentation", **options) -> data.Data:
+def load(name, split: str = "train", *, task: str = "segmentation", **options) -> Data:
     """Load images with masks or boxes.
 
     Args:
@@ -26,3 +29,45 @@ def load(name, split: str = "train", *, task: str = "segmentation", **options) -
     if task not in TASKS:
         raise ValueError(f"`task` is one of {', '.join(TASKS)}. Received: {task!r}")
     return TASKS[task](name, split, **options)
+
+
+def evaluate(model, data: Data, verbose="auto") -> dict:
+    """Measure a segmenter or a detector, whichever the data are for.
+
+    Args:
+        model: a segmenter, as `keras_mlp.tasks.segmentation.evaluation.evaluate` takes it, or a detector, or anything
+            else that gives detections, as `keras_mlp.tasks.detection.evaluation.evaluate` does.
+        data: evaluation data, as `load` gives them without a recipe.
+        verbose: 1 for a progress bar, 0 for silence; "auto" is 1.
+
+    Returns:
+        Of a segmenter "mIoU", "mAcc" and "aAcc", shares of 1, and "IoU" and "Acc" by class. Of a detector COCO's 12
+        numbers for "boxes", and for "masks" where there are such (`keras_mlp.tasks.coco_scores`).
+
+    Raises:
+        ValueError: the model and the data do not fit together.
+    """
+    targets = data.dataset.element_spec[1]
+    task = of_boxes if isinstance(targets, dict) and "boxes" in targets else of_masks
+    return task.evaluate(model, data, verbose)
+
+
+def draw(image, found, names=None, **options):
+    """A picture of an image and of what was found in it.
+
+    Args:
+        image: pixels 0–255 `(height, width, 1 or 3)`.
+        found: labels `(height, width)` of a segmenter, which become colours with a legend
+            (`keras_mlp.tasks.segmentation.evaluation.draw`), or the dictionary of a detector, which becomes boxes and
+            masks with classes and scores (`keras_mlp.tasks.detection.drawing.draw`).
+        names: of the classes.
+        **options: what those functions take beside these.
+
+    Returns:
+        A `PIL.Image.Image`.
+
+    Raises:
+        ValueError: what was found does not fit the image.
+    """
+    task = drawing if isinstance(found, dict) else of_masks
+    return task.draw(image, found, names, **options)

@@ -10,6 +10,7 @@ from keras_mlp.tasks.detection.annotations import run_lengths
 from keras_mlp.tasks.detection.masks import THRESHOLD, paste
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.training.data import Data
+from keras_mlp.training.data.broken import in_plain_words
 
 PASTED = 2**24
 """Pixels of masks that are pasted at a time, 64 MB."""
@@ -34,9 +35,10 @@ def evaluate(detector, data: Data, verbose="auto") -> dict:
         ValueError: the data have no annotations to compare with, or detections are of classes that they have not.
     """
     truth, found, seen = _annotated(data), [], []
-    for image, results in detected(detector, data, verbose):
-        seen.append(image["id"])
-        found += results
+    with in_plain_words():
+        for image, results in detected(detector, data, verbose):
+            seen.append(image["id"])
+            found += results
     data.broken.check()
     masks = truth["annotations"] and all("segmentation" in row for row in (*truth["annotations"], *found))
     kinds = ("boxes", "masks") if masks else ("boxes",)

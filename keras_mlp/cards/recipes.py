@@ -22,12 +22,16 @@ class Recipe:
         learning_rate_rule: how the rate follows another batch size: "linear", "sqrt" or "constant".
         batch_size: global batch.
         epochs: passes over the training data, warm-up included.
+        steps: length of the training in steps, where the source counts steps; overrides `epochs`.
         warmup_epochs: epochs of linear warm-up; may be fractional.
         warmup_steps: steps of linear warm-up, where the source counts steps; overrides `warmup_epochs`.
         schedule: "cosine", "linear", "poly" (the power 0.9 of what is left) or "constant", after the warm-up.
+        rate_factors: `(word, factor)` pairs: what the rate of a variable is multiplied by in whose path the word is, by
+            the first that fits.
         final_learning_rate: floor of the schedule, at `batch_size`.
         weight_decay: decoupled, multiplied by the rate at each step.
-        no_weight_decay: words in a variable's path that spare it from weight decay.
+        no_weight_decay: words in a variable's path that spare it from weight decay. In these words and those of
+            `rate_factors` a "*" is anything.
         loss: "softmax" or "sigmoid" cross entropy; or "contrastive", without labels.
         label_smoothing: in [0, 1).
         mixup, cutmix: Beta parameter alpha; 0 switches it off.
@@ -55,10 +59,12 @@ class Recipe:
     learning_rate_rule: Annotated[str, OneOf(("linear", "sqrt", "constant"))] = "linear"
     batch_size: Annotated[int, Number(least=1, whole=True)] = 1024
     epochs: Annotated[int, Number(least=1, whole=True)] = 300
+    steps: Annotated[int | None, OrNone(Number(least=1, whole=True))] = None
     warmup_epochs: Annotated[float, Number(least=0)] = 5
     warmup_steps: Annotated[int | None, OrNone(Number(least=0, whole=True))] = None
     schedule: Annotated[str, OneOf(("cosine", "linear", "poly", "constant"))] = "cosine"
     final_learning_rate: Annotated[float, Number(least=0)] = 1e-5
+    rate_factors: Annotated[tuple[tuple[str, float], ...], Several(Pair(Text(), Number(above=0)))] = ()
     weight_decay: Annotated[float, Number(least=0)] = 0.05
     no_weight_decay: Annotated[tuple[str, ...], Several(Text())] = ("bias", "beta", "gamma")
     loss: Annotated[str, OneOf(("softmax", "sigmoid", "contrastive"))] = "softmax"

@@ -1,6 +1,7 @@
-"""What differs from layer to layer in fine-tuning: rates that fall with depth, and layers that begin to train later."""
+"""What differs from layer to layer in fine-tuning: rates, by depth or by name, and layers that begin to train later."""
 
 import contextlib
+import fnmatch
 import math
 
 import keras
@@ -33,17 +34,24 @@ def groups(model) -> list[list]:
     return [group for group in (stem, *blocks.values(), top) if group]
 
 
-def rate_factors(model, decay: float) -> dict[str, float]:
+def holds(path: str, word: str) -> bool:
+    """Whether a word is in a variable's path; a "*" in it is anything."""
+    return fnmatch.fnmatchcase(path, f"*{word}*")
+
+
+def rate_factors(model, decay: float, words=()) -> dict[str, float]:
     """Return what each variable's rate is multiplied by, by its path.
 
     Args:
         model: a built model.
         decay: factor from a block to the one below it; the classifier and the norm before it have the full rate.
             Source: Bao et al., BEiT, 2021, "layer-wise learning rate decay".
+        words: `(word, factor)` pairs; the first one whose word is in a variable's path is a factor, too.
     """
     found = groups(model)
     return {
         variable.path: decay ** (len(found) - 1 - i)
+        * next((factor for word, factor in words if holds(variable.path, word)), 1.0)
         for i, layers in enumerate(found)
         for layer in layers
         for variable in layer.trainable_variables

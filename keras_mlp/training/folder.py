@@ -76,7 +76,8 @@ class Folder:
                 "Choose another folder or remove it."
             )
         changed = sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name))
-        more = set(changed) <= {"epochs", "warmup_epochs", "warmup_steps"} and settings["epochs"] > then["epochs"]
+        lengths = {"epochs", "steps", "warmup_epochs", "warmup_steps"}
+        more = set(changed) <= lengths and settings["epochs"] > then["epochs"]
         if changed and not (more and extend):
             differences = ", ".join(f"{name}: {then.get(name)}, now {settings.get(name)}" for name in changed)
             longer = " go on with it for more epochs with extend=True (--extend)," if more else ""

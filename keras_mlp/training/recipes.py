@@ -1,6 +1,7 @@
 """From a `Recipe` to what `model.compile` takes, and the recipes that belong to no family."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
@@ -125,9 +126,14 @@ def linear_probe() -> Recipe:
 
 
 def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
-    """Return the recipe for another batch size: its rates follow by the recipe's own rule."""
+    """Return the recipe for another batch size: its rates follow by the recipe's own rule.
+
+    A recipe that counts steps has as many as see as many images.
+    """
     before, recipe = recipe.batch_size, dataclasses.replace(recipe, batch_size=batch_size)
     ratio = batch_size / before
+    if recipe.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=max(1, round(recipe.steps / ratio)))
     rules = {"linear": ratio, "sqrt": ratio**0.5, "constant": 1.0}
     factor = one_of(rules, "learning_rate_rule", recipe.learning_rate_rule)
     return dataclasses.replace(
@@ -135,6 +141,16 @@ def at_batch_size(recipe: Recipe, batch_size: int) -> Recipe:
         learning_rate=recipe.learning_rate * factor,
         final_learning_rate=recipe.final_learning_rate * factor,
     )
+
+
+def in_epochs(recipe: Recipe, steps_per_epoch: int) -> Recipe:
+    """Return a recipe with the epochs of so many steps in which it ends: those it has, or what its own steps need.
+
+    What is left of the last epoch after the recipe's steps is trained at the final rate.
+    """
+    if recipe.steps is None:
+        return recipe
+    return dataclasses.replace(recipe, epochs=math.ceil(recipe.steps / steps_per_epoch))
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -166,19 +182,19 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
-    """Return the recipe's schedule, from step 0 to `recipe.epochs * steps_per_epoch`.
+    """Return the recipe's schedule, from step 0 to `recipe.steps`, or else to `recipe.epochs * steps_per_epoch`.
 
     Raises:
         ValueError: the warm-up leaves no step for the rest.
     """
-    total = recipe.epochs * steps_per_epoch
+    total = recipe.steps or recipe.epochs * steps_per_epoch
     warmup = recipe.warmup_steps
     if warmup is None:
         warmup = round(recipe.warmup_epochs * steps_per_epoch)
     if warmup >= total:
         raise ValueError(
-            f"The recipe's warm-up of {warmup} steps does not fit into {recipe.epochs} epochs of {steps_per_epoch} "
-            "steps. Train longer or shorten it: dataclasses.replace(recipe, warmup_steps=…)."
+            f"The recipe's warm-up of {warmup} steps does not fit into {total} steps, in epochs of {steps_per_epoch}. "
+            "Train longer or shorten it: dataclasses.replace(recipe, warmup_steps=…)."
         )
     peak, final, decay = recipe.learning_rate, recipe.final_learning_rate, total - warmup
     schedules = {
@@ -209,11 +225,12 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
     """
     recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
     kind, further = one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
-    if recipe.layer_decay != 1:
+    if recipe.layer_decay != 1 or recipe.rate_factors:
         if keras.backend.backend() == "torch":  # whose optimisers update all variables at once
-            raise ValueError("layer_decay needs KERAS_BACKEND=tensorflow or jax.")
+            raise ValueError("layer_decay and rate_factors need KERAS_BACKEND=tensorflow or jax.")
         kind = _BY_DEPTH[recipe.optimizer]
-        further = {**further, "rate_factors": depth.rate_factors(model, recipe.layer_decay)}
+        factors = depth.rate_factors(model, recipe.layer_decay, recipe.rate_factors)
+        further = {**further, "rate_factors": factors}
     result = kind(
         **further,
         learning_rate=learning_rate(recipe, steps_per_epoch),
@@ -223,7 +240,7 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
         ema_momentum=0.99 if recipe.ema_decay is None else recipe.ema_decay,
     )
     # Keras matches words with a variable's own name; layers' names count too here.
-    spared = [v for v in model.trainable_variables if any(word in v.path for word in recipe.no_weight_decay)]
+    spared = [v for v in model.trainable_variables if any(depth.holds(v.path, w) for w in recipe.no_weight_decay)]
     result.exclude_from_weight_decay(var_list=spared)
     if precision.of(model) == "mixed_float16":
         result = keras.optimizers.LossScaleOptimizer(result)

@@ -93,7 +93,7 @@ class Run:
         Raises:
             ValueError: the recipe does not suit the model.
         """
-        recipe = recipes.at_batch_size(self.recipe, self.train.batch_size)
+        recipe = recipes.in_epochs(recipes.at_batch_size(self.recipe, self.train.batch_size), self.train.steps)
         self.recipe = recipe = dataclasses.replace(recipe, precision=precision.of(self.model))
         with self.workers.scope():
             optimizer = recipes.optimizer(recipe, self.model, self.train.steps)

@@ -65,6 +65,16 @@ def test_a_step_is_shorter_by_the_factor_the_deeper_a_variable_is(name, plain):
         np.testing.assert_allclose(part, factor * whole, rtol=1e-3, atol=1e-7, err_msg=variable.path)
 
 
+def test_a_variable_is_as_fast_as_the_first_word_in_its_path_says(plain):
+    words = (("blocks_1*mixing", 3.0), ("blocks", 2.0), ("head/b", 10.0))
+    factors = depth.rate_factors(layered(), 0.5, words)
+    expected = {"stem/kernel": 1 / 8, "blocks_0_mixing/kernel": 2 / 4, "blocks_1_norm/gamma": 2 / 2}
+    expected |= {"blocks_1_mixing/bias": 3 / 2, "norm/beta": 1, "head/kernel": 1, "head/bias": 10}
+    assert {path: factors[path] for path in expected} == expected
+    optimizer = recipes.optimizer(dataclasses.replace(plain, rate_factors=words), layered(), steps_per_epoch=10)
+    assert optimizer.rate_factors["head/bias"] == 10 and optimizer.rate_factors["blocks_0_mixing/bias"] == 2
+
+
 def test_the_optimiser_survives_saving(digits, plain, tmp_path):
     recipe = dataclasses.replace(plain, layer_decay=0.5, epochs=1)
     train.fit(layered(), digits(), None, recipe, tmp_path, verbose=0)

@@ -52,8 +52,17 @@ def test_warmup_in_steps_overrides_epochs():
     assert float(rate(25)) == pytest.approx(0.05)
 
 
+def test_a_recipe_in_steps_ends_at_its_steps_and_sees_as_many_images_in_other_batches():
+    recipe = change(steps=95, schedule="linear", warmup_steps=5, final_learning_rate=0.0)
+    rate = recipes.learning_rate(recipe, steps_per_epoch=10)
+    np.testing.assert_allclose([float(rate(step)) for step in (5, 50, 95, 100)], [0.1, 0.05, 0, 0], atol=1e-7)
+    assert recipes.in_epochs(recipe, 10).epochs == 10 and recipes.in_epochs(recipe, 1000).epochs == 1
+    assert recipes.in_epochs(change(), 7) == change()
+    assert recipes.at_batch_size(recipe, 25).steps == 380
+
+
 def test_a_warmup_as_long_as_the_training_is_refused():
-    with pytest.raises(ValueError, match=r"warm-up of 500 steps does not fit into 10 epochs of 10 steps"):
+    with pytest.raises(ValueError, match=r"warm-up of 500 steps does not fit into 100 steps, in epochs of 10\."):
         recipes.learning_rate(change(warmup_steps=500), steps_per_epoch=10)
 
 

@@ -12,6 +12,7 @@ from keras_mlp.cards.preprocessing import Preprocessing, VideoPreprocessing
 from keras_mlp.cards.recipes import PRECISIONS, Recipe
 from keras_mlp.cards.scores import Score, imagenet
 from keras_mlp.cards.search import find, named, natural_order, nearest
+from keras_mlp.cards.segmenters import SEGMENTERS, SegmentationRecipe, Segmenter
 from keras_mlp.cards.weights import Weights
 
 __all__ = [
@@ -22,7 +23,10 @@ __all__ = [
     "Paper",
     "Preprocessing",
     "Recipe",
+    "SEGMENTERS",
     "Score",
+    "SegmentationRecipe",
+    "Segmenter",
     "VideoPreprocessing",
     "Weights",
     "find",

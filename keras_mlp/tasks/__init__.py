@@ -1,5 +1,6 @@
 """Dense prediction on the backbones of the zoo: semantic segmentation and detection."""
 
+from keras_mlp.cards import SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
@@ -10,7 +11,7 @@ from keras_mlp.tasks.segmentation.inference import segment
 from keras_mlp.tasks.segmentation.losses import PixelCrossEntropy
 from keras_mlp.tasks.segmentation.metrics import segmentation_scores
 from keras_mlp.tasks.segmentation.objective import Segmentation
-from keras_mlp.tasks.segmentation.recipes import SegmentationRecipe
+from keras_mlp.tasks.segmentation.recipes import compile_arguments
 from keras_mlp.tasks.segmentation.semantic_fpn import SemanticFPN
 from keras_mlp.tasks.segmentation.setr import SETRMLA, SETRPUP, SETRNaive
 from keras_mlp.tasks.segmentation.upernet import UPerNet
@@ -28,6 +29,7 @@ __all__ = [
     "UPerNet",
     "coco_results",
     "coco_scores",
+    "compile_arguments",
     "draw",
     "evaluate",
     "load",

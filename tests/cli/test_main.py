@@ -138,6 +138,18 @@ def test_info_tells_the_warm_up_once(command):
     assert "warmup epochs" in command("info", "vip_small7").out
 
 
+def test_info_tells_of_published_segmenters(command):
+    out = command("info", "as_mlp_tiny").out
+    assert (
+        "--task=segmentation --segmenter=upernet --recipe=upernet_as_mlp_tiny_ade20k, on ADE20K, from svip-lab" in out
+    )
+    for part in ("published mIoU, several scales  46.50 %", "steps", "160000", "warmup steps", "1500"):
+        assert part in out
+    assert "of 768 pixels, every 512 pixels" in command("info", "vit_l16").out
+    (row,) = command("info", "cycle_mlp_b1", "--json").rows
+    assert row["segmenters"]["semantic_fpn_cycle_mlp_b1_ade20k"]["scores"][0]["exact"] is False
+
+
 def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(launcher, tiny, picture):
     """Both streams of a real terminal, with TensorFlow at work."""
     master, slave = pty.openpty()

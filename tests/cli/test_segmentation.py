@@ -86,6 +86,8 @@ def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):
     Image.fromarray(np.full((40, 50), 7, "uint8")).save(photos / "masks" / "3.png")
     refused(*words, "--check_data", code=1, match="3.png has the label 7. There are 2 classes")
     refused(*words, "--recipe=digits", code=2, match="--recipe is scenes or finetune for segmenters")
+    published = "--recipe is scenes or finetune for segmenters, or a published one, by its name. There are: none for"
+    refused(*words, "--recipe=published", code=2, match=published)
     refused(*words, "--segmenter_config=colours=3", code=2, match="--segmenter_config: ")
     refused(*words[:-2], "--dataset=nowhere", words[-1], code=1, match="nowhere")
     refused("segment", f"--model={tiny}", f"--output={tmp_path}", tmp_path, code=1, match="is no segmenter")

@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags as absl_flags
 
 from keras_mlp import cards
-from keras_mlp.cards import scores
+from keras_mlp.cards import scores, segmenters
 from keras_mlp.cli import console
 
 ARGUMENTS = "MODEL"
@@ -29,6 +29,7 @@ def run(flags, arguments):
 
 def _plain(card) -> dict:
     told = dataclasses.asdict(card) | {"top1": card.top1}
+    told["segmenters"] = {one.name: dataclasses.asdict(one) for one in segmenters.published(card.name)}
     for tag, weights in card.weights.items():
         told["weights"][tag]["top1"] = weights.top1
     return told
@@ -73,11 +74,25 @@ def _text(card):
     if not card.weights:
         yield "\nNo weights are published."
     if card.recipe:
-        recipe = dataclasses.asdict(card.recipe)
-        if recipe["warmup_steps"] is not None:  # which overrides them
-            del recipe["warmup_epochs"]
-        yield f"\nTraining recipe, from {recipe.pop('source')}"
-        yield _entries(**{name.replace("_", " "): value for name, value in recipe.items() if value is not None})
+        yield from _recipe(card.recipe, "Training recipe")
+    for one in segmenters.published(card.name):
+        yield from _recipe(
+            one.recipe,
+            f"--task=segmentation --segmenter={one.head} --recipe={one.name}, on {one.dataset}",
+            **_scores("published ", one.scores, lambda score: ""),
+            windows=f"of {one.window} pixels, every {one.stride} pixels, in evaluation" if one.window else None,
+        )
+
+
+def _recipe(recipe, title, **entries):
+    """A recipe with what else is to be told of it."""
+    values = dataclasses.asdict(recipe)
+    overridden = {"warmup_steps": "warmup_epochs", "steps": "epochs"}
+    for name in [other for name, other in overridden.items() if values[name] is not None]:
+        del values[name]
+    yield f"\n{title}, from {values.pop('source')}"
+    told = {name.replace("_", " "): value for name, value in values.items() if value is not None}
+    yield _entries(**entries, **told)
 
 
 def _scores(before, found, after) -> dict:

@@ -15,7 +15,9 @@ handwritten digits on textured ground, or a folder with images/, masks/ and clas
 of the classes, 255 where there is none. The folders of ADE20K (ADEChallengeData2016) and Cityscapes (leftImg8bit and
 gtFine) are known as they are published; "ade20k:PATH" and "cityscapes:PATH" say so where names do not tell. "tfds:NAME"
 is a data set of tensorflow-datasets with masks: cityscapes, oxford_iiit_pet, scene_parse150 (ADE20K's 100 kinds of
-things), or one with a LabeledImage. The best epoch is that of the highest mean intersection over union.
+things), or one with a LabeledImage. --recipe=published is how the head was published on that backbone; `keras-mlp info
+MODEL` tells of it, and the name tells one from another. The best epoch is that of the highest mean intersection over
+union.
 
 --strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
 that all see. The commands are in docs/scaling.md.
@@ -65,7 +67,10 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_string("segmenter_config", "", 'Arguments of the head, as "channels=256".', flag_values=flags)
     absl_flags.DEFINE_bool(
-        "auxiliary", True, "Whether a segmenter has a second head, whose loss helps the backbone.", flag_values=flags
+        "auxiliary",
+        None,
+        "Whether a segmenter has a second head, whose loss helps the backbone; by default if the recipe weighs it.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_string(
         "weights", None, "What to start from: a published tag, or the path of a checkpoint.", flag_values=flags
@@ -107,12 +112,12 @@ def define_flags(flags):
         lower_bound=0,
         flag_values=flags,
     )
-    absl_flags.DEFINE_enum(
+    absl_flags.DEFINE_string(
         "recipe",
         None,
-        RECIPES,
-        "Training recipe: published is the model's own. By default digits or scenes for that data set, else finetune "
-        "with --weights and for segmenters, and published without.",
+        f"Training recipe, one of {', '.join(RECIPES)}: published is the model's own, and segmenters have such with a "
+        "name, too (`keras-mlp info MODEL`). By default digits or scenes for that data set, else finetune with "
+        "--weights and for segmenters, and published without.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -196,6 +201,7 @@ def run(flags, arguments):
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
         teacher.find(flags.teacher)
+    shape = task.shape(shape)
     size = shape[:2]
     splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
     if flags.check_data:
@@ -217,7 +223,8 @@ def run(flags, arguments):
     keras.utils.set_random_seed(flags.seed)
     with workers.scope():
         model = task.build(shape, train.classes)
-    settings = {name: flags[name].value for name in SETTINGS + task.settings} | {"image_size": list(size)}
+    settings = {name: flags[name].value for name in SETTINGS + task.settings} | task.decided
+    settings |= {"image_size": list(size)}
     history = fit(
         model,
         train,
@@ -243,6 +250,8 @@ def run(flags, arguments):
 class _Classification:
     """Recipe, data and model of `--task=classification`."""
 
+    decided = {}
+
     def __init__(self, flags, published):
         from keras_mlp.training import objectives
 
@@ -250,6 +259,10 @@ class _Classification:
         self.recipe = _recipe(flags, published)
         self.objective = objectives.of(self.recipe, flags.multi_label)
         self.settings = (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
+
+    def shape(self, shape):
+        """The shape of the images, where it is `shape` for the model."""
+        return shape
 
     def check_data(self, splits):
         flags = self.flags
@@ -274,17 +287,40 @@ class _Segmentation:
 
     def __init__(self, flags, published):
         from keras_mlp.tasks import Segmentation
-        from keras_mlp.tasks.segmentation import recipes
 
         for name in ("teacher", "multi_label"):
             if flags[name].value:
                 raise console.UsageError(f"--{name} is for classifiers, not for --task=segmentation")
         self.flags = flags
-        name = flags.recipe or ("scenes" if flags.dataset == "scenes" else "finetune")
-        if name not in ("scenes", "finetune"):
-            raise console.UsageError(f"--recipe is scenes or finetune for segmenters. Received: {name}")
-        self.recipe = changed(flags, recipes.scenes() if name == "scenes" else recipes.finetune())
+        self.recipe = changed(flags, self._recipe())
         self.objective = Segmentation()
+        auxiliary = self.recipe.auxiliary_weight > 0 if flags.auxiliary is None else flags.auxiliary
+        self.decided = {"auxiliary": auxiliary}
+
+    def _recipe(self):
+        from keras_mlp.cards import segmenters
+        from keras_mlp.tasks.segmentation import recipes
+
+        flags = self.flags
+        name = flags.recipe or ("scenes" if flags.dataset == "scenes" else "finetune")
+        own = {"scenes": recipes.scenes, "finetune": recipes.finetune}
+        if name in own:
+            return own[name]()
+        found = segmenters.published(flags.model, flags.segmenter)
+        if name == "published" and len(found) == 1:
+            return found[0].recipe
+        if name in segmenters.SEGMENTERS:
+            return segmenters.SEGMENTERS[name].recipe
+        there = ", ".join(one.name for one in found) or f"none for {flags.segmenter} on {flags.model}"
+        raise console.UsageError(
+            f"--recipe is scenes or finetune for segmenters, or a published one, by its name. There are: {there}. "
+            f"Received: {name}"
+        )
+
+    def shape(self, shape):
+        """That of the recipe's crops, unless the flags say another."""
+        size = None if self.flags.image_size else self.recipe.image_size
+        return (*size, shape[-1]) if size else shape
 
     def check_data(self, splits):
         return datasets.check_masks(self.flags.dataset, splits, self.flags.data_dir, self.flags.max_pixels)
@@ -303,7 +339,7 @@ class _Segmentation:
         heads = (tasks.UPerNet, tasks.SemanticFPN, tasks.SETRNaive, tasks.SETRPUP, tasks.SETRMLA)
         head = dict(zip(SEGMENTERS, heads, strict=True))[self.flags.segmenter]
         backbone = build(self.flags, self.recipe, shape, include_top=False)
-        options = {"auxiliary": self.flags.auxiliary} | _pairs("segmenter_config", self.flags.segmenter_config)
+        options = self.decided | _pairs("segmenter_config", self.flags.segmenter_config)
         try:
             return head(backbone, len(classes), **options)
         except TypeError as error:
@@ -346,6 +382,8 @@ def _recipe(flags, published):
     from keras_mlp.training import recipes
 
     name = flags.recipe or ("digits" if flags.dataset == "digits" else "finetune" if flags.weights else "published")
+    if name not in RECIPES[:-1]:
+        raise console.UsageError(f"--recipe is one of {', '.join(RECIPES[:-1])} for classifiers. Received: {name}")
     if name == "published":
         if published is None:
             raise ValueError(f"For {flags.model} no recipe is published: choose another with --recipe.")
@@ -363,7 +401,11 @@ def changed(flags, recipe):
 
     recipe = recipes.at_batch_size(recipe, flags.batch_size or recipe.batch_size)
     if flags.epochs:  # the warm-up stays the same share of the whole
-        recipe = dataclasses.replace(recipe, warmup_epochs=recipe.warmup_epochs * flags.epochs / recipe.epochs)
+        share = recipe.warmup_epochs / recipe.epochs
+        if recipe.steps:
+            share = (recipe.warmup_steps or 0) / recipe.steps
+            recipe = dataclasses.replace(recipe, steps=None, warmup_steps=None)
+        recipe = dataclasses.replace(recipe, warmup_epochs=share * flags.epochs)
     if flags.warmup_epochs is not None:
         recipe = dataclasses.replace(recipe, warmup_steps=None)
     changes = _pairs("change", flags.change)

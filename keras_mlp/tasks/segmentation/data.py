@@ -78,7 +78,8 @@ def find(name, split: str, data_dir=None) -> Source:
 def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets):
     """An image and its mask as a recipe wants them: another scale, a crop, mirrored, other colours.
 
-    The scale is drawn from `recipe.random_scale`, relative to the size at which the whole image has the model's size. A
+    The scale is drawn from `recipe.random_scale`, relative to the size at which the whole image fits into
+    `recipe.resize`, or without that into the crop. A
     crop is drawn anew, up to ten times, while one class has more than three quarters of it. What lies beyond the image
     is black and void.
 
@@ -100,7 +101,12 @@ def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets):
     low, high = recipe.random_scale or (1.0, 1.0)
     factor = tf.random.stateless_uniform((), scale, low, high)
     whole = tf.shape(image)[:2]
-    fitting = tf.reduce_min(tf.constant(size, tf.float32) / tf.cast(whole, tf.float32))
+    sides = tf.cast(whole, tf.float32)
+    if recipe.resize:  # its longer side goes with the longer one of the image
+        sides, within = tf.sort(sides, direction="DESCENDING"), sorted(recipe.resize, reverse=True)
+    else:
+        within = size
+    fitting = tf.reduce_min(tf.constant(within, tf.float32) / sides)
     resized = tf.maximum(tf.cast(tf.round(tf.cast(whole, tf.float32) * fitting * factor), tf.int32), 1)
     steps = [geometry.Resize(whole, resized, interpolation), geometry.Pad(resized, size)]
     larger = tf.maximum(resized, size)

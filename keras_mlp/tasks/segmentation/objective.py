@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from keras_mlp.cards import SegmentationRecipe
 from keras_mlp.tasks.segmentation.losses import VOID, PixelCrossEntropy
 from keras_mlp.training.data import Data
 from keras_mlp.training.objective import Measure, Objective
 
-AUXILIARY_WEIGHT = 0.4
-"""Of the auxiliary head's loss, as in mmsegmentation's configurations."""
+AUXILIARY_WEIGHT = SegmentationRecipe.auxiliary_weight
+"""Of an auxiliary head's loss where no recipe says it, as in mmsegmentation's configurations."""
 
 
 @keras.saving.register_keras_serializable(package="keras_mlp")
@@ -92,7 +93,8 @@ class Segmentation(Objective):
     def compile_arguments(self, model, recipe=None):
         arguments = super().compile_arguments(model, recipe)
         if isinstance(model.output, dict):
-            arguments["loss_weights"] = dict.fromkeys(model.output, AUXILIARY_WEIGHT) | {"logits": 1.0}
+            weight = getattr(recipe, "auxiliary_weight", AUXILIARY_WEIGHT)
+            arguments["loss_weights"] = dict.fromkeys(model.output, weight) | {"logits": 1.0}
         return arguments
 
     def columns(self, logs):

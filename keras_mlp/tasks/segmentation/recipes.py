@@ -1,28 +1,10 @@
-"""How segmenters are trained: what a classifier's recipe has, and what only images with masks need."""
+"""How segmenters are trained: recipes that belong to no published one, and arguments of `compile`."""
 
-import dataclasses
-from typing import Annotated
+import keras
 
-from keras_mlp.allowed import Number, OneOf, OrNone, Pair
-from keras_mlp.cards import Recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentationRecipe(Recipe):
-    """A recipe for images with masks.
-
-    Args:
-        random_scale: `(smallest, largest)` factor on the size of the image before a crop, or `None`.
-        photometric_distortion: whether brightness, contrast and colours are changed.
-    """
-
-    random_resized_crop: Annotated[None, OneOf((None,))] = None
-    label_smoothing: Annotated[float, OneOf((0.0,))] = 0.0
-    random_scale: Annotated[tuple[float, float] | None, OrNone(Pair(Number(above=0), Number(above=0), rising=True))] = (
-        0.5,
-        2.0,
-    )
-    photometric_distortion: Annotated[bool, OneOf((True, False))] = True
+from keras_mlp.cards import SegmentationRecipe
+from keras_mlp.tasks.segmentation.objective import Segmentation
+from keras_mlp.training import recipes
 
 
 def scenes() -> SegmentationRecipe:
@@ -53,3 +35,29 @@ def finetune() -> SegmentationRecipe:
         weight_decay=0.01,
         drop_path_rate=0.1,
     )
+
+
+def compile_arguments(recipe: SegmentationRecipe, model: keras.Model, steps_per_epoch: int, batch_size=None) -> dict:
+    """Return the arguments of `model.compile` for a segmenter.
+
+    Args:
+        recipe: the recipe.
+        model: a segmenter.
+        steps_per_epoch: batches of one epoch.
+        batch_size: global batch, if another than the recipe's: the rates follow by its rule.
+
+    Returns:
+        A dictionary with `optimizer`, `loss`, `metrics` and, of a model with auxiliary heads, `loss_weights`. They take
+        data as `Segmentation().fitted(model, data)` gives them.
+
+    Example:
+
+    ```python
+    data = keras_mlp.tasks.load("photos", image_size=512, batch_size=16, recipe=recipe)
+    data = keras_mlp.tasks.Segmentation().fitted(model, data)
+    model.compile(**keras_mlp.tasks.compile_arguments(recipe, model, data.steps, data.batch_size))
+    model.fit(data.dataset, steps_per_epoch=data.steps, epochs=recipe.epochs)
+    ```
+    """
+    chosen = recipes.optimizer(recipe, model, steps_per_epoch, batch_size)
+    return {"optimizer": chosen, **Segmentation().compile_arguments(model, recipe)}

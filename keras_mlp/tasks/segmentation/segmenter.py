@@ -1,17 +1,15 @@
 """From the maps of a backbone to the logits of each pixel: what all segmenters share."""
 
-import inspect
 from collections.abc import Callable
 
 import keras
 from keras import layers
 
-from keras_mlp import arguments, documentation
 from keras_mlp.cards import Paper
 from keras_mlp.checkpoints import load
 from keras_mlp.heads import precise
-from keras_mlp.layers import Activation, Resize, batch_norm, precision
-from keras_mlp.tasks import backbones
+from keras_mlp.layers import Activation, Resize, batch_norm
+from keras_mlp.tasks import backbones, builders
 
 AUXILIARY_HEAD = "head_auxiliary"
 """Name of the classifier of the auxiliary head."""
@@ -86,32 +84,13 @@ def on_levels(backbone, head: Callable, classes, auxiliary, auxiliary_channels, 
     return outputs
 
 
-def shared(
-    backbone,
-    classes,
-    *,
-    auxiliary=False,
-    level_norm="published",
-    dropout_rate=0.1,
-    weights=None,
-    new_head=False,
-    name=None,
-):
-    """The arguments that segmenters share: only the signature and this documentation are used.
+def _shared():
+    """The arguments that segmenters share, beside those of all tasks.
 
     Args:
-        backbone: a model of the zoo without its top. One of one level, such as ViT or MLP-Mixer, gets the further
-            levels by `keras_mlp.tasks.simple_pyramid`. A model that gives a dictionary of maps, `{"P2": map, …}`, is
-            taken as it is.
         classes: number of classes, at least 2.
         auxiliary: whether the model has further outputs for training, of heads on earlier maps.
-        level_norm: the norm of each of the backbone's maps: "published" for what the family's authors have in their
-            detectors and segmentors, a function that makes a layer of its name, "last" for norms like the backbone's
-            final one, "raw" for none, or `None` for the final one alone, on the last map.
         dropout_rate: dropout before the classifiers.
-        weights: path of a checkpoint, such as the authors' `.pth`.
-        new_head: keep all of the checkpoint but the classifiers, which start fresh with any number of `classes`.
-        name: name of the model.
     """
 
 
@@ -124,52 +103,21 @@ Raises:
 
 
 def builder(paper: Paper, name: str) -> Callable:
-    """Decorator: make a public builder of segmenters out of what makes the logits.
+    """Decorator: make a public builder of segmenters out of what makes the logits, see `builders.builder`.
 
-    The decorated function is `(backbone, classes, *, options…) -> {"logits": map, "auxiliary…": map, …}`, maps of any
-    size. It is called under the backbone's dtype policy. The builder takes `weights`, `new_head` and `name` beside its
-    arguments, and its docstring tells of all.
+    The decorated function gives `{"logits": map, "auxiliary…": map, …}`, maps of any size.
 
     Args:
         paper: where the decoder was published.
         name: name of its models by default.
     """
-    own = [p for p in inspect.signature(shared).parameters.values() if p.name in ("weights", "new_head", "name")]
-
-    def decorate(make):
-        def build_segmenter(*args, **kwargs):
-            given = arguments.bind(build_segmenter, args, kwargs)
-            mine = {parameter.name: given.pop(parameter.name) for parameter in own}
-            return _build(make, given, **mine)
-
-        parameters = [*inspect.signature(make).parameters.values(), *own[:-1], own[-1].replace(default=name)]
-        build_segmenter.__signature__ = inspect.Signature(parameters, return_annotation=keras.Model)
-        build_segmenter.__name__ = build_segmenter.__qualname__ = make.__name__
-        build_segmenter.__module__ = make.__module__
-        text, options = documentation.documented(make)
-        texts = documentation.documented(shared)[1] | options
-        build_segmenter.__doc__ = documentation.docstring(
-            build_segmenter.__signature__, text, texts, paper, returns=_RETURNS
-        )
-        return build_segmenter
-
-    return decorate
+    return builders.builder(paper, name, documents=_shared, returns=_RETURNS, finish=_at_size, least=2)
 
 
-def _build(make, given, weights, new_head, name) -> keras.Model:
-    backbone, classes = given["backbone"], given["classes"]
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-        raise ValueError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
-    if weights is not None and not load.is_file(weights):
-        raise ValueError(f"`weights` must be None or the path of a checkpoint file. Received: weights={weights!r}")
-    backbones.check(backbone)
-    image = backbone.inputs[0]
-    with precision.policy(backbones.policy_of(backbone)):
-        outputs = {
-            key: Resize(dtype=precise(), name=key.replace("logits", "resized"))([logits, image])
-            for key, logits in make(**given).items()
-        }
-    model = keras.Model(image, outputs if len(outputs) > 1 else outputs["logits"], name=name)
-    if weights is not None:
-        load.load_checkpoint(model, weights, new_head=new_head)
-    return model
+def _at_size(image, outputs, name) -> keras.Model:
+    """The model whose logits are at the size of the image."""
+    outputs = {
+        key: Resize(dtype=precise(), name=key.replace("logits", "resized"))([logits, image])
+        for key, logits in outputs.items()
+    }
+    return keras.Model(image, outputs if len(outputs) > 1 else outputs["logits"], name=name)

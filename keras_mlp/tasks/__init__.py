@@ -2,8 +2,10 @@
 
 from keras_mlp.cards import SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
+from keras_mlp.tasks.detection.detector import Detector
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
+from keras_mlp.tasks.detection.retina_net import RetinaNet
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.tasks.entry import draw, evaluate, load
 from keras_mlp.tasks.segmentation.exported import ExportedSegmenter
@@ -18,8 +20,10 @@ from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
     "DetectionRecipe",
+    "Detector",
     "ExportedSegmenter",
     "PixelCrossEntropy",
+    "RetinaNet",
     "SETRMLA",
     "SETRNaive",
     "SETRPUP",

@@ -162,6 +162,37 @@ def _norm(name):
     return layer_norm(name, epsilon=1e-6)
 
 
+def from_stride(backbone: keras.Model, stride: int, level_norm="published") -> tuple[list, list[int]]:
+    """The maps of a backbone from a stride on, and the strides in pixels.
+
+    Args:
+        backbone, level_norm: see `levels`.
+        stride: power of two; finer maps are left out.
+
+    Returns:
+        `(maps, strides)`, finest first.
+
+    Raises:
+        ValueError: the backbone has no map of such a stride, or `levels` refuses it.
+    """
+    maps = levels(backbone, level_norm)
+    found = {name: x for name, x in maps.items() if 2 ** int(name[1:]) >= stride}
+    if not found:
+        raise ValueError(
+            f"This head needs maps of stride {stride} or more. {backbone.name} has {', '.join(maps)} only."
+        )
+    return list(found.values()), [_stride(backbone, name, x) for name, x in found.items()]
+
+
+def _stride(backbone, name, x) -> int:
+    """The stride of a map, which its name tells, unless it is no power of two."""
+    power, side = 2 ** int(name[1:]), backbone.inputs[0].shape[1]
+    cells = x.shape[1]
+    if side is None or cells is None or side // power <= cells <= -(-side // power):
+        return power
+    return round(side / cells)
+
+
 def last_norm(backbone: keras.Model) -> keras.layers.Layer:
     """The norm after a backbone's last block.
 

@@ -17,12 +17,17 @@ def areas(boxes):
     return widths_and_heights[..., 0] * widths_and_heights[..., 1]
 
 
-def iou(first, second):
-    """Intersection over union of boxes that stand at the same place, in shapes that broadcast: `(…,)`, from 0 to 1."""
+def intersections(first, second):
+    """Areas that boxes share which stand at the same place, in shapes that broadcast: `(…,)` in square pixels."""
     shared = ops.minimum(first[..., 2:], second[..., 2:]) - ops.maximum(first[..., :2], second[..., :2])
     shared = ops.maximum(shared, 0)
-    intersection = shared[..., 0] * shared[..., 1]
-    return intersection / ops.maximum(areas(first) + areas(second) - intersection, SMALLEST_UNION)
+    return shared[..., 0] * shared[..., 1]
+
+
+def iou(first, second):
+    """Intersection over union of boxes that stand at the same place, in shapes that broadcast: `(…,)`, from 0 to 1."""
+    shared = intersections(first, second)
+    return shared / ops.maximum(areas(first) + areas(second) - shared, SMALLEST_UNION)
 
 
 def clip(boxes, image_size):

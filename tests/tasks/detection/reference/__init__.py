@@ -1,5 +1,5 @@
 """What the cases of detection store, computed by ours: each field under its own key. One file a kind."""
 
-from tasks.detection.reference import measured, parts, regions
+from tasks.detection.reference import detectors, measured, parts, regions
 
-KINDS = measured.KINDS | parts.KINDS | regions.KINDS
+KINDS = detectors.KINDS | measured.KINDS | parts.KINDS | regions.KINDS

@@ -1,0 +1,125 @@
+"""RetinaNet: exact to mmdetection, on any backbone in stages, trained and saved like any model of Keras."""
+
+import golden
+import keras
+import numpy as np
+import pytest
+from tasks.detection.test_parts import in_float64, load  # noqa: F401 (a fixture)
+
+import keras_mlp
+from keras_mlp import tasks
+
+CASE = load("retina_net_tiny")
+SMALL = dict(channels=8, convolutions=1, candidates=50, count=10, threshold=0.0)
+TARGETS = {
+    "boxes": np.array([[[2, 3, 20, 25], [10, 5, 31, 30]], [[0, 0, 0, 0], [0, 0, 0, 0]]], "float32"),
+    "labels": np.array([[1, 0], [-1, -1]], "int32"),
+}
+
+
+def assert_same_detections(found, expected, pixels, scores):
+    for mine, stored in zip(found, expected, strict=True):
+        assert mine["labels"] == stored["labels"]
+        np.testing.assert_allclose(mine["boxes"], stored["boxes"], atol=pixels)
+        np.testing.assert_allclose(mine["scores"], stored["scores"], atol=scores)
+
+
+def test_it_computes_what_mmdetection_does(in_float64):  # noqa: F811
+    found = golden.compute(CASE)
+    assert CASE.error(found["logits"]) < 1e-6
+    for field in ("detections", "rescaled"):
+        assert_same_detections(found[field], getattr(CASE, field), 1e-6 * max(CASE.pad_shape), 1e-8)
+    for field in ("losses", "losses_second_image_empty"):
+        for name, values in getattr(CASE, field).items():
+            np.testing.assert_allclose(found[field][name], values, rtol=1e-7, atol=1e-9)
+
+
+def test_it_detects_the_same_in_float32():
+    found = golden.compute(CASE)
+    assert_same_detections(found["detections"], CASE.detections, 1e-3, 1e-5)
+
+
+def backbone(name="as_mlp", **options):
+    builder, config = golden.arguments(golden.small(name))
+    return builder(**config | {"include_top": False, "input_shape": (32, 32, 3)} | options)
+
+
+def detector(name="as_mlp", **options):
+    return tasks.RetinaNet(backbone(name, **options), 2, **SMALL)
+
+
+def images(count=2):
+    return np.random.default_rng(0).normal(size=(count, 32, 32, 3)).astype("float32")
+
+
+def assert_same(found, expected):
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_it_is_trained_measured_and_saved_with_all_that_it_needs(dtype, tmp_path):
+    model = detector(dtype=dtype)
+    model.compile(keras.optimizers.Adam(1e-3))
+    first = model.evaluate(images(), TARGETS, return_dict=True, verbose=0)
+    assert first["loss"] == pytest.approx(first["loss_cls"] + first["loss_bbox"], rel=1e-3)
+    log = model.fit(images(), TARGETS, epochs=3, verbose=0, validation_data=(images(), TARGETS)).history
+    assert set(log) == {f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", "loss_cls", "loss_bbox")}
+    assert log["val_loss"][-1] < first["loss"]
+    expected = model.predict(images(), verbose=0)
+    assert {name: values.shape for name, values in expected.items()} == {
+        "boxes": (2, 10, 4),
+        "labels": (2, 10),
+        "scores": (2, 10),
+    }
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(again.predict(images(), verbose=0), expected)
+    again.fit(images(), TARGETS, verbose=0)
+    assert len(again.weights) == len(model.weights)
+
+
+def test_what_is_detected_lies_in_the_image_best_first():
+    model = detector()
+    found = {name: np.asarray(values) for name, values in model.detect(images(), np.array([[20, 32], [32, 9]])).items()}
+    assert (np.diff(found["scores"], axis=1) <= 0).all() and (found["labels"] >= 0).all()
+    assert found["boxes"].min() >= 0
+    assert found["boxes"][0].max(0).tolist() <= [32, 20, 32, 20] and found["boxes"][1].max(0).tolist() <= [9, 32, 9, 32]
+
+
+def test_images_of_any_size_are_taken_and_small_ones_have_fewer_anchors_than_candidates():
+    any_size, fixed = detector(input_shape=(None, None, 3)), detector()
+    any_size.set_weights(fixed.get_weights())
+    assert_same(any_size(images()), fixed(images()))
+    found = any_size(images()[:, :8, :16])
+    assert found["boxes"].shape == (2, 10, 4)
+
+
+def test_a_checkpoint_of_other_classes_needs_a_new_head(tmp_path):
+    path = tmp_path / "two.safetensors"
+    model = detector()
+    keras_mlp.save_checkpoint(model, path)
+    with pytest.raises(ValueError, match="new_head=True"):
+        tasks.RetinaNet(backbone(), 3, weights=path, **SMALL)
+    again = tasks.RetinaNet(backbone(), 3, weights=path, new_head=True, **SMALL)
+    np.testing.assert_array_equal(again.get_layer("decoder_box").kernel, model.get_layer("decoder_box").kernel)
+
+
+def test_a_fused_detector_detects_the_same():
+    model = detector("hire_mlp")
+    fused = keras_mlp.fuse(model)
+    found, expected = fused(images()), model(images())
+    assert np.asarray(found["labels"]).tolist() == np.asarray(expected["labels"]).tolist()
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1e-2)
+
+
+def test_what_cannot_work_is_refused_by_name():
+    model = detector()
+    model.compile("sgd")
+    refused = [
+        (lambda: tasks.RetinaNet(backbone(), 0), "`classes` must be an integer of at least 1"),
+        (lambda: model.train_on_batch(images(), TARGETS["boxes"]), "learns from batches"),
+    ]
+    for make, message in refused:
+        with pytest.raises(ValueError, match=message):
+            make()

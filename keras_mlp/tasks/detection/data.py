@@ -33,9 +33,9 @@ def load(
 
     Args:
         name: "scenes" for handwritten digits on textured ground, which need no network; a folder or file with COCO's
-            JSON (`coco.read`), or a folder with Pascal VOC's XML (`voc.read`); the name of a data set of
-            tensorflow-datasets, "voc/2007" or "coco/2017", also as "tfds:voc/2007"; or a
-            `keras_mlp.training.data.source.Source` that `sources.of` made.
+            JSON (`coco.read`), or a folder with Pascal VOC's XML (`voc.read`); "tfds:voc/2007" or "tfds:coco/2017" for
+            a data set of tensorflow-datasets (`catalogue.dataset`); or a `keras_mlp.training.data.source.Source` that
+            `sources.of` made.
         split: which part, "train", "test" or "evaluation".
         image_size: height and width in which the images fit, in pixels, or one number for both. The network sees the
             next multiples of 32.

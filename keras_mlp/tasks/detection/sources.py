@@ -10,6 +10,7 @@ from keras_mlp.tasks import scenes
 from keras_mlp.tasks.detection import coco, voc
 from keras_mlp.tasks.detection.annotations import Annotations, Picture, Thing, gathered, run_lengths
 from keras_mlp.training.data import folders
+from keras_mlp.training.data.catalogue import PREFIX
 from keras_mlp.training.data.source import Source, choose_split, sizes
 from keras_mlp.walking import readable
 
@@ -26,10 +27,19 @@ def find(name, split: str, *, masks: bool = False, skip_broken: bool = False, da
         return name
     if name == "scenes":
         return digits(split, masks=masks)
+    from keras_mlp.tasks.detection import catalogue
+
+    if str(name).startswith(PREFIX):
+        return catalogue.dataset(str(name).removeprefix(PREFIX), split, data_dir=data_dir, **options)
     path = pathlib.Path(str(name)).expanduser()
+    if (path / "dataset_info.json").is_file():
+        return catalogue.dataset(str(path), split, **options)
     if path.exists():
         return folder(path, split, **options)
-    raise ValueError(f"There is no folder or file {name}.")
+    raise ValueError(
+        f"There is no folder or file {name}. Data with boxes are a folder, scenes, or {PREFIX}NAME for what "
+        "tensorflow-datasets has."
+    )
 
 
 def folder(path, split: str, *, masks: bool = False, skip_broken: bool = False) -> Source:

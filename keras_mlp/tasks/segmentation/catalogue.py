@@ -11,9 +11,6 @@ from keras_mlp.tasks.segmentation import masks
 from keras_mlp.training.data import catalogue
 from keras_mlp.training.data.source import Source
 
-PREFIX = "tfds:"
-"""Before a name, for a data set of tensorflow-datasets."""
-
 
 @dataclasses.dataclass(frozen=True)
 class _Features:

@@ -63,13 +63,14 @@ def load(
 def find(name, split: str, data_dir=None) -> Source:
     """The source of a data set with masks; see `load`."""
     from keras_mlp.tasks.segmentation import catalogue, folders
+    from keras_mlp.training.data.catalogue import PREFIX
 
     if isinstance(name, Source):
         return name
     if name == "scenes":
         return scenes.source(split)
-    if str(name).startswith(catalogue.PREFIX):
-        return catalogue.dataset(str(name).removeprefix(catalogue.PREFIX), split, data_dir)
+    if str(name).startswith(PREFIX):
+        return catalogue.dataset(str(name).removeprefix(PREFIX), split, data_dir)
     if os.path.isfile(os.path.join(os.path.expanduser(name), "dataset_info.json")):
         return catalogue.dataset(os.path.expanduser(name), split)
     return folders.folder(name, split)

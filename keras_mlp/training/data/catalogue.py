@@ -13,6 +13,8 @@ from keras_mlp.extras import need
 from keras_mlp.training.data.records import FRAME, check_lengths
 from keras_mlp.training.data.source import Source, choose_split
 
+PREFIX = "tfds:"
+"""Before a name, for a data set of tensorflow-datasets where folders have names, too."""
 SHOWN = 100  # configurations and versions of a data set
 
 

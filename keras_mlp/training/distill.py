@@ -91,11 +91,14 @@ class _Lesson:
     apart: Any
     """The student with the logits of each of its two heads, if it has two."""
 
+    def seen(self, images):
+        """The student's images as the teacher takes them."""
+        images = resize(ops.cast(images, "float32"), self.teacher.input_shape[1:3])
+        return self.preprocess(images) if self.preprocess else images
+
     def logits(self, images):
         """The teacher's output in inference mode; no gradient passes."""
-        images = resize(ops.cast(images, "float32"), self.teacher.input_shape[1:3])
-        images = self.preprocess(images) if self.preprocess else images
-        return ops.stop_gradient(self.output.logits(self.teacher(images, training=False)))
+        return ops.stop_gradient(self.output.logits(self.teacher(self.seen(images), training=False)))
 
 
 class Distiller(keras.Model):

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+import keras_mlp
+
 TRAIN = (
     "train",
     "--model=mlp_mixer",
@@ -98,6 +100,25 @@ def test_a_student_learns_from_a_teacher_in_a_file(command, data_dir, tmp_path):
     (tmp_path / "classes.txt").write_text("\n".join("0123456798"))
     other = command(*words)
     assert other.code == 1 and "are not those of digits, or in another order" in other.err
+
+
+@pytest.mark.slow
+def test_a_dynamic_vit_learns_the_tokens_of_its_backbone(command, data_dir, tmp_path):
+    """It begins with the teacher's weights, at next to no rate here."""
+    sizes = dict(kind="convnext", patch_size=2, dims=(8, 12, 16), depths=(1, 1, 2), layer_scale=None)
+    teacher = keras_mlp.DynamicViT(**sizes, pruning=(), input_shape=(16, 16, 3), classes=10)
+    teacher.save(tmp_path / "teacher.keras")
+    config = ",".join(f"{name}={value!r}" for name, value in (sizes | {"pruning": (1,)}).items())
+    words = [*TRAIN[:1], "--model=dynamic_vit", *TRAIN[2:], f"--config={config}", "--image_size=16", data_dir]
+    words += [f"--teacher={tmp_path / 'teacher.keras'}", "--distillation=tokens", f"--output={tmp_path / 'run'}"]
+    rate = ["--learning_rate=1e-12", "--change=final_learning_rate=0.0", "--epochs=1", "--warmup_epochs=0"]
+    outcome = command(*words, *rate)
+    assert outcome.code == 0, outcome.err
+    student = keras.models.load_model(tmp_path / "run" / "last.keras")
+    kernels = [model.get_layer("stages_2_1_channel_mixing_fc1").kernel for model in (student, teacher)]
+    np.testing.assert_allclose(*kernels, atol=1e-6)
+    plain = command(*words, *TRAIN[1:3], "--overwrite")
+    assert plain.code == 1 and "chooses among tokens" in plain.err
 
 
 @pytest.mark.slow

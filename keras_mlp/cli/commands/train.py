@@ -42,7 +42,7 @@ TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
 # And of a segmenter, these.
 SEGMENTING = ("task", "segmenter", "segmenter_config", "auxiliary")
 SHARING = ("strategy", "addresses", "rank", "tpu")
-DISTILLATIONS = ("hard", "soft")
+DISTILLATIONS = ("hard", "soft", "tokens")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -150,14 +150,18 @@ def define_flags(flags):
         "distillation",
         "hard",
         DISTILLATIONS,
-        "What to learn from the teacher: its decisions, or its softened probabilities.",
+        "What to learn from the teacher: its decisions, its softened probabilities, or of a DynamicViT's backbone, its "
+        "probabilities and tokens. Without --weights the DynamicViT then begins with the teacher's.",
         flag_values=flags,
     )
-    absl_flags.DEFINE_float("temperature", 3.0, "What softens the probabilities.", lower_bound=1e-3, flag_values=flags)
+    absl_flags.DEFINE_float(
+        "temperature", 3.0, "What softens the probabilities, for soft.", lower_bound=1e-3, flag_values=flags
+    )
     absl_flags.DEFINE_float(
         "teacher_share",
         None,
-        "Share of the teacher in the loss, the rest is the labels'; by default 0.5 for hard and 0.1 for soft.",
+        "Share of the teacher in the loss, the rest is the labels'; by default 0.5 for hard and 0.1 for soft. For "
+        "tokens it is the weight of each of the teacher's two losses, 0.5, and the labels' stays 1.",
         lower_bound=0,
         upper_bound=1,
         flag_values=flags,

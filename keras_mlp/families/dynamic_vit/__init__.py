@@ -3,7 +3,7 @@
 A small predictor scores the tokens in front of three of the blocks. DeiT and LV-ViT drop the tokens of the worst
 scores, so that each later block has fewer. ConvNeXt and Swin need whole maps: there every position stays, but those of
 the worst scores take a fast path, one linear layer in place of the MLP. How many go on is fixed, which ones depends on
-the image: all shapes are static.
+the image: all shapes are static. Without any choice, `pruning=()`, it is the backbone itself.
 
 In training (`training=True`) no token goes. A draw by Gumbel-softmax decides for each whether it counts, attention leaves
 out those that do not, and the model has a loss of its own that holds the share of the kept ones at the rate.
@@ -148,7 +148,8 @@ def DynamicViT(
         depths: number of blocks of each stage.
         heads: number of attention heads of each stage; not for "convnext".
         mlp_ratio: hidden width of the MLPs, in multiples of the tokens' width; "convnext" always has 4.
-        pruning: the blocks in front of which tokens are chosen: numbers from 0 in the only or in the third stage.
+        pruning: the blocks in front of which tokens are chosen: numbers from 0 in the only or in the third stage. None,
+            `()`, for the backbone itself, which teaches and which speed is compared with.
         stem_dim: for "lvvit", width of the three convolutions before the patches.
         window: for "swin", side of the windows in positions; where a map is not larger, the map's shorter side.
         layer_scale: for "convnext", what the scales of a block's channels start from; `None` or 0 for no scale.
@@ -172,11 +173,11 @@ def DynamicViT(
     if kind != "convnext" and heads is None:
         raise ValueError(f'`heads` must have one value for each stage where kind is "{kind}". Received: heads=None')
     blocks = depths[2] if staged else depths[0]
-    if not pruning or list(pruning) != sorted(set(pruning)) or not 0 <= pruning[0] <= pruning[-1] < blocks:
+    if list(pruning) != sorted(set(pruning)) or (pruning and not 0 <= pruning[0] <= pruning[-1] < blocks):
         raise ValueError(
             f"`pruning` must be rising numbers of blocks, from 0 to {blocks - 1}. Received: pruning={pruning!r}"
         )
-    weight = (_RATIO_WEIGHT[kind] if ratio_weight is None else ratio_weight) / len(pruning)
+    weight = (_RATIO_WEIGHT[kind] if ratio_weight is None else ratio_weight) / max(1, len(pruning))
     rates = keep_rates(kind, keep_rate, len(pruning))
     choices = {i: dict(ratio=rate, ratio_weight=weight) for i, rate in zip(pruning, rates, strict=True)}
     activation = activation or "gelu"

@@ -137,7 +137,8 @@ class Choice(keras.layers.Layer):
         keep = soft + ops.stop_gradient(hard - soft)
         keep = keep if previous is None else keep * ops.cast(previous, keep.dtype)
         share = ops.mean(keep, axis=1)
-        self.add_loss(self.ratio_weight * ops.mean(ops.square(share - self.ratio)))
+        lost = self.ratio_weight * ops.mean(ops.square(share - self.ratio))
+        self.add_loss(ops.cast(lost, keras.config.floatx()))  # as Keras' losses are, to which it is added
         return keep
 
 

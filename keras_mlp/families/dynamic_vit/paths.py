@@ -19,7 +19,7 @@ from keras_mlp.families.dynamic_vit.choices import (
     SplitPaths,
 )
 from keras_mlp.families.swat import StructuredAttention, check_size
-from keras_mlp.families.vit import token_sequence, vit_block
+from keras_mlp.families.vit import taken_apart, token_sequence, vit_block
 from keras_mlp.layers import (
     Activation,
     Dense,
@@ -81,6 +81,10 @@ def token_network(
             x, *before = KeepTokens(**choices[i], name=f"{name}_choice")([x, scores, grid, *before])
             chosen, attention = chosen + 1, _seeing(before[0])
         x = vit_block(x, heads, mlp_ratio, activation, rate, dropout_rate, f"blocks_{i}", attention=attention, **block)
+    if not before:
+        x = norm("norm")(x)
+        features = taken_apart(x, ("class_token",), grid)
+        return features | ({"kept": PatchTokens(name="kept")(x)} if lv else {})
     _, places, aside = before
     every = layers.Concatenate(axis=1, name="norm_all")([x, aside])
     every = norm("norm")(every)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import keras_mlp
+from keras_mlp.analysis import cost
+from keras_mlp.checkpoints import naming
 
 KINDS = ("deit", "lvvit", "convnext", "swin")
 SMALL = dict(patch_size=4, dims=(8,), depths=(3,), heads=(2,), pruning=(1, 2), input_shape=(16, 16, 3), classes=3)
@@ -30,7 +32,9 @@ def test_the_training_form_decides_and_computes_like_the_reference(kind):
     """Masks, policy attention and both streams, with the decisions of each stage and what they come to in the end."""
     keras.config.set_dtype_policy("float64")
     case = golden.load(f"dynamic_vit/_train_tiny_{kind}.json")
-    model = without_noise(golden.build(case))
+    model = golden.build(case)
+    assert sum(variable.size for variable in map(np.asarray, model.trainable_variables)) == case.num_params
+    without_noise(model)
     sequences = kind in ("deit", "lvvit")
     outputs = {i: layer.output[1 if sequences else 2] for i, layer in enumerate(choices(model))}
     outputs["logits"] = model.get_layer("head").output
@@ -43,6 +47,8 @@ def test_the_training_form_decides_and_computes_like_the_reference(kind):
     found = keras.Model(model.input, outputs)(case.images(), training=True)
     assert case.error(found.pop("logits")) < 1e-6
     features = np.asarray(found.pop("features"))
+    batch, *positions, channels = case.features_shape
+    assert (features.size, features.shape[-1]) == (batch * np.prod(positions) * channels, channels)
     means, wanted = features.mean(tuple(range(1, features.ndim - 1))), np.asarray(case.features_token_mean)
     np.testing.assert_allclose(means, wanted, atol=1e-6 * wanted.std())
     for i, mask in found.items():
@@ -98,6 +104,32 @@ def test_weights_fit_every_rate():
         keras_mlp.load_checkpoint(model, case.state_dict(), family="dynamic_vit")
     kept = [[layer.output[0].shape[1] - 1 for layer in choices(model)] for model in models]
     assert kept == [[98, 49, 24], [176, 158, 142]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_choices_it_is_its_backbone(kind):
+    """Of DeiT and ConvNeXt the family's own model; and all have less to compute with choices."""
+    case = golden.load(f"dynamic_vit/tiny_{kind}.json")
+    builder, arguments = golden.arguments(case)
+    plain = arguments | dict(pruning=(), keep_rate=0.7, classes=10, classifier_activation=None)
+    model = builder(**plain)
+    assert cost(model).macs > cost(golden.build(case, load=False)).macs
+    new = ("score_predictor", "fast_path", "fastmlp", "_gamma")
+    state = {name: array for name, array in case.state_dict().items() if not any(part in name for part in new)}
+    assert not keras_mlp.load_checkpoint(model, state).fresh
+    if kind in ("lvvit", "swin"):
+        return
+    sizes = {name: plain[name] for name in ("patch_size", "input_shape", "include_preprocessing", "classes")}
+    if kind == "deit":
+        own = keras_mlp.DeiT(dim=plain["dims"][0], depth=plain["depths"][0], heads=plain["heads"][0], **sizes)
+    else:
+        own = keras_mlp.ConvNeXt(dims=plain["dims"], depths=plain["depths"], **sizes)
+    named = naming.named_variables(own)
+    for name, (_, variable) in naming.named_variables(model).items():
+        named.pop(name)[1].assign(variable)
+    assert not named
+    expected = keras.ops.softmax(model(case.images()))
+    np.testing.assert_allclose(own(case.images()), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import pathlib
 import statistics
 import sys
 import tempfile
-import time
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow
+from benchmarks.turns import in_turns
 
 _MODEL = flags.DEFINE_string("model", "bimlp_s", "Model of the zoo with binary weights.", module_name=__name__)
 _BATCH = flags.DEFINE_integer("batch", 8, "Batch size.", lower_bound=1, module_name=__name__)
@@ -32,15 +32,7 @@ _PRODUCT = (196, 1280, 320)
 
 def medians(contenders: dict, rounds: int) -> dict[str, float]:
     """Median seconds of each of `{name: step}`, run in turns after a first run of each."""
-    seconds = {name: [] for name in contenders}
-    for step in contenders.values():
-        step()
-    for _ in range(rounds):
-        for name, step in contenders.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return {name: statistics.median(found) for name, found in in_turns(contenders, rounds).items()}
 
 
 def products(tf, batch: int) -> dict:

@@ -9,11 +9,11 @@ work in dense MLPs: `k`, and the room above the even share (`capacity_factor`).
 
 import os
 import statistics
-import time
 
 from absl import app, flags
 
 from benchmarks import on_tensorflow, tables
+from benchmarks.turns import in_turns
 
 _EXPERTS = flags.DEFINE_list("experts", ["4", "8", "16"], "Numbers of experts.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
@@ -54,22 +54,11 @@ def main(argv):
                     count: on_tensorflow.inference_step(tf, model, form == "xla")(batch)
                     for count, model in models.items()
                 }
-                times = in_turns(steps)
+                times = in_turns(steps, _ROUNDS.value)
                 for count, layer in layers.items():
                     ratio = statistics.median(t / one for t, one in zip(times[count], times[0], strict=True))
                     slots = layer.capacity * count / number
                     table.row(items, form, batch, count, k, slots, 1e3 * statistics.median(times[count]), ratio)
-
-
-def in_turns(steps) -> dict:
-    """Seconds of each of `steps` in each round; the first round is left out."""
-    times = {name: [] for name in steps}
-    for _ in range(_ROUNDS.value + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    return {name: found[1:] for name, found in times.items()}
 
 
 if __name__ == "__main__":

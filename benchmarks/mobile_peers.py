@@ -32,13 +32,7 @@ _PRECISIONS = flags.DEFINE_list("precisions", None, "Precisions to compare; thos
 _RUNS = flags.DEFINE_integer("runs", 30, "Turns of every file.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of the interpreter.", lower_bound=1)
 
-TRAINED = """
-import numpy as np
-def as_if_trained(model):
-    rng = np.random.default_rng(0)
-    weights = model.get_weights()
-    model.set_weights([w if np.ptp(w) else w + 0.01 * rng.normal(size=w.shape) for w in weights])
-"""
+TRAINED = "from benchmarks.on_tensorflow import as_if_trained"
 OURS = """
 import sys, numpy as np, keras_mlp
 from keras_mlp import export

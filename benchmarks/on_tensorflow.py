@@ -17,6 +17,12 @@ def images(tf, batch: int, shape: tuple[int, ...], dtype="float32"):
     return tf.constant(np.random.default_rng(0).uniform(-1, 1, (batch, *shape)), dtype)
 
 
+def as_if_trained(model):
+    """Add noise to the weights that are alike in a fresh model, such as biases: converters leave those out."""
+    random, weights = np.random.default_rng(0), model.get_weights()
+    model.set_weights([w if np.ptp(w) else w + 0.01 * random.normal(size=w.shape) for w in weights])
+
+
 def inference_step(tf, model, jit_compile: bool):
     """`batch size -> step` for the forward pass of a Keras model of any generation."""
     forward = tf.function(lambda x: model(x, training=False), jit_compile=jit_compile)

@@ -128,6 +128,35 @@ def test_experts_are_timed_over_one_dense_mlp():
 
 
 @pytest.mark.slow
+def test_keep_rates_are_timed_over_the_backbone(tmp_path):
+    words = ["keep_rates", "--models=dynamic_vit_deit_256_r70", "--image_size=32", "--batches=2", "--rounds=1"]
+    done = command(*words, "--rates=0.5", "--forms=graph")
+    assert done.returncode == 1 and "must leave tokens" in done.stderr and "Traceback" not in done.stderr
+    words[2] = "--image_size=64"
+    done = command(*words, "--rates=0.5", "--forms=graph,tflite", f"--save={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "rows.json").read_text())
+    assert [row[:4] for row in saved["rows"]] == [
+        ["dynamic_vit_deit_256_r70", form, "2", rate] for form in ("graph", "tflite") for rate in ("backbone", "0.5")
+    ]
+    for macs, rate, promised, faster, _, kept in (row[4:] for row in saved["rows"]):
+        assert float(macs) > 0 and float(rate) > 0
+        assert float(kept) == pytest.approx(float(faster) / float(promised), abs=0.02)
+    assert saved["rows"][0][6] == "1.00" < saved["rows"][1][6] and saved["commit"]
+    assert "--save" not in saved["command"]
+
+
+def test_keep_rates_names_what_it_does_not_know():
+    for arguments, message in (
+        (["--models=deit_s"], "--models: 'deit_s' is not known. It takes: dynamic_vit_deit_256_r70"),
+        (["--forms=eager"], "--forms: 'eager' is not known"),
+        (["--rates=half"], "--rates must be numbers"),
+    ):
+        done = command("keep_rates", *arguments)
+        assert done.returncode == 1 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [pytest.param("inference", marks=pytest.mark.huge), "training"])
 def test_operators_are_told_by_their_time(task):
     done = command("operators", "--models=mlp_mixer_s32", "--batch=1", "--steps=1", "--top=3", f"--task={task}")

@@ -17,17 +17,27 @@ def _taps(source, target, interpolation, align_corners):
     """
     known = isinstance(source, int) and isinstance(target, int)
     np_ = np if known else ops
+    whole = (lambda values: values.astype("int32")) if known else (lambda values: ops.cast(values, "int32"))
     at = np_.arange(target, dtype="float32") if not known else np.arange(target)
     source_, target_ = (source, target) if known else (ops.cast(source, "float32"), ops.cast(target, "float32"))
     if interpolation == "nearest":
         first = np_.floor(at * source_ / target_)
-        return ops.cast(first, "int32"), None, None
+        return whole(first), None, None
     if align_corners:
         at = at * (source_ - 1) / np_.maximum(target_ - 1, 1)
     else:
         at = np_.maximum((at + 0.5) * source_ / target_ - 0.5, 0)
     first = np_.minimum(np_.floor(at), source_ - 1)
-    return ops.cast(first, "int32"), ops.cast(np_.minimum(first + 1, source_ - 1), "int32"), at - first
+    return whole(first), whole(np_.minimum(first + 1, source_ - 1)), at - first
+
+
+def interpolation_matrix(source: int, target: int) -> np.ndarray:
+    """Matrix `(target, source)` that resizes a line of positions as `resized` does it bilinearly, float64."""
+    first, second, share = _taps(source, target, "bilinear", False)
+    matrix, at = np.zeros((target, source)), np.arange(target)
+    np.add.at(matrix, (at, first), 1 - share)
+    np.add.at(matrix, (at, second), share)
+    return matrix
 
 
 def resized(x, size, interpolation: str = "bilinear", align_corners: bool = False):

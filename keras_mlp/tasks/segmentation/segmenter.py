@@ -8,7 +8,7 @@ from keras import layers
 from keras_mlp.cards import Paper
 from keras_mlp.checkpoints import load
 from keras_mlp.heads import precise
-from keras_mlp.layers import Activation, Resize, batch_norm
+from keras_mlp.layers import Activation, JoinedConv2D, Resize, batch_norm
 from keras_mlp.tasks import backbones, builders
 
 AUXILIARY_HEAD = "head_auxiliary"
@@ -19,14 +19,15 @@ def conv_unit(x, filters: int, kernel_size: int, name: str, use_bias: bool = Fal
     """Convolution, batch norm, ReLU: the unit of mmsegmentation's heads.
 
     Args:
-        x: map `(batch, height, width, channels)`.
+        x: map `(batch, height, width, channels)`; or a list of maps, which are joined at the size of the first.
         filters: channels of the result.
         kernel_size: side of the window, odd; zeros around the map keep its size.
         name: prefix of the layers' names.
         use_bias: whether the convolution has a bias.
     """
     conv = dict(data_format="channels_last", padding="same", use_bias=use_bias, kernel_initializer="he_normal")
-    x = layers.Conv2D(filters, kernel_size, **conv, name=name)(x)
+    kind = JoinedConv2D if isinstance(x, list) else layers.Conv2D
+    x = kind(filters, kernel_size, **conv, name=name)(x)
     return Activation("relu", name=f"{name}_act")(batch_norm(f"{name}_norm")(x))
 
 

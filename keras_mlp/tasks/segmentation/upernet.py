@@ -54,25 +54,16 @@ def upernet_head(maps, channels: int, pool_sizes=(1, 2, 3, 6)):
         A map at the size of the finest.
     """
     *finer, coarsest = maps
-    pooled = [coarsest]
-    for i, size in enumerate(pool_sizes):
-        y = conv_unit(
-            AdaptiveAveragePooling(size, name=f"decoder_pool_{i}")(coarsest), channels, 1, f"decoder_pool_{i}_conv"
-        )
-        pooled.append(Resize(name=f"decoder_pool_{i}_resize")([y, coarsest]))
-    y = layers.Concatenate(name="decoder_pool_concat")(pooled)
-    merged = [conv_unit(y, channels, 3, "decoder_bottleneck")]
+    pooled = [AdaptiveAveragePooling(size, name=f"decoder_pool_{i}")(coarsest) for i, size in enumerate(pool_sizes)]
+    pooled = [conv_unit(x, channels, 1, f"decoder_pool_{i}_conv") for i, x in enumerate(pooled)]
+    merged = [conv_unit([coarsest, *pooled], channels, 3, "decoder_bottleneck")]
     for i, x in reversed(list(enumerate(finer))):
         lateral = conv_unit(x, channels, 1, f"decoder_lateral_{i}")
         down = Resize(name=f"decoder_top_down_{i}")([merged[0], lateral])
         merged.insert(0, layers.Add(name=f"decoder_top_down_{i}_add")([lateral, down]))
     *finer, coarsest = merged
     finer = [conv_unit(x, channels, 3, f"decoder_fpn_{i}") for i, x in enumerate(finer)]
-    finest, *others = [*finer, coarsest]
-    others = [Resize(name=f"decoder_fpn_{i + 1}_resize")([x, finest]) for i, x in enumerate(others)]
-    return conv_unit(
-        layers.Concatenate(name="decoder_concat")([finest, *others]), channels, 3, "decoder_fpn_bottleneck"
-    )
+    return conv_unit([*finer, coarsest], channels, 3, "decoder_fpn_bottleneck")
 
 
 register(

@@ -264,13 +264,13 @@ def refuse_videos(model: str, shape: tuple[int, ...]):
         raise ValueError(f"{model} takes videos, and this command reads data sets and folders of images only.")
 
 
-def parse_size(words: list[str] | None) -> tuple[int, int] | None:
-    """`--image_size=224` or `--image_size=224,192` as (height, width)."""
+def parse_size(words: list[str] | None, flag: str = "image_size") -> tuple[int, int] | None:
+    """`--image_size=224` or `--image_size=224,192` as (height, width); another `flag` likewise."""
     if not words:
         return None
     if len(words) > 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
         raise console.UsageError(
-            f"--image_size is one number of pixels or two, as 224 or 256,192. Received: {','.join(words)}"
+            f"--{flag} is one number of pixels or two, as 224 or 256,192. Received: {','.join(words)}"
         )
     return int(words[0]), int(words[-1])
 

@@ -43,6 +43,40 @@ def output_of(model):
     return None if names_of(model) else PixelOutput.perhaps(model)
 
 
+def define_views(flags):
+    """Define the flags that say how a segmenter looks at an image."""
+    from absl import flags as absl_flags
+
+    absl_flags.DEFINE_list(
+        "window", None, "Side in pixels, or height and width, of windows to look at one by one.", flag_values=flags
+    )
+    absl_flags.DEFINE_integer(
+        "stride",
+        None,
+        "Distance of the windows; by default two thirds of their side.",
+        lower_bound=1,
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_list("scales", ["1"], "Factors on the image's size, as 0.75,1,1.25.", flag_values=flags)
+    absl_flags.DEFINE_bool("flip", False, "Look at the mirrored image, too.", flag_values=flags)
+    absl_flags.DEFINE_list(
+        "resize", None, "Longer and shorter side into which the image is fitted before the scales.", flag_values=flags
+    )
+
+
+def views(flags, model) -> dict:
+    """What the flags of `define_views` say, as `keras_mlp.tasks.segment` takes it."""
+    try:
+        scales = tuple(map(float, flags.scales))
+    except ValueError:
+        raise console.UsageError(f"--scales are numbers. Received: {','.join(flags.scales)}") from None
+    window = models.parse_size(flags.window, "window")
+    if flags.model.endswith(".tflite") and window not in (None, model.input_shape[1:3]):
+        raise console.UsageError(f"--window of {flags.model} is its own size {model.input_shape[1:3]}")
+    resize = models.parse_size(flags.resize, "resize")
+    return dict(window=window, stride=flags.stride, scales=scales, flip=flags.flip, resize=resize)
+
+
 def class_names(path: str, segmenter) -> list[str]:
     """Names of a segmenter's classes: as a .tflite file tells, else as `models.class_names` finds them."""
     from keras_mlp.tasks.segmentation.objective import logits_of

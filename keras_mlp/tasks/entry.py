@@ -31,7 +31,7 @@ def load(name, split: str = "train", *, task: str = "segmentation", **options) -
     return TASKS[task](name, split, **options)
 
 
-def evaluate(model, data: Data, verbose="auto") -> dict:
+def evaluate(model, data: Data, verbose="auto", **options) -> dict:
     """Measure a segmenter or a detector, whichever the data are for.
 
     Args:
@@ -39,6 +39,7 @@ def evaluate(model, data: Data, verbose="auto") -> dict:
             else that gives detections, as `keras_mlp.tasks.detection.evaluation.evaluate` does.
         data: evaluation data, as `load` gives them without a recipe.
         verbose: 1 for a progress bar, 0 for silence; "auto" is 1.
+        **options: what those functions take beside these, such as the `window` of a segmenter.
 
     Returns:
         Of a segmenter "mIoU", "mAcc" and "aAcc", shares of 1, and "IoU" and "Acc" by class. Of a detector COCO's 12
@@ -49,7 +50,7 @@ def evaluate(model, data: Data, verbose="auto") -> dict:
     """
     targets = data.dataset.element_spec[1]
     task = of_boxes if isinstance(targets, dict) and "boxes" in targets else of_masks
-    return task.evaluate(model, data, verbose)
+    return task.evaluate(model, data, verbose, **options)
 
 
 def draw(image, found, names=None, **options):

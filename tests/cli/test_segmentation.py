@@ -42,6 +42,8 @@ def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_
     assert measured.code == 0, measured.err
     (scores,) = measured.rows
     assert scores["images"] == 3 and set(scores["IoU"]) == {"ground", "square"} and scores["mIoU"] > 0.6
+    (whole,) = command("evaluate", f"--model={run / 'best.keras'}", f"--dataset={photos}", "--resize=50,40").rows
+    assert whole["mIoU"] > 0.5
 
     (tmp_path / "photos").mkdir()
     picture = np.zeros((70, 45, 3), "uint8")

@@ -8,7 +8,9 @@ output is not a terminal, one JSON object is written.
 A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
 
 A segmenter is measured on images with masks (`keras-mlp train --help`): by mean intersection over union, the mean
-accuracy of the classes, and the share of right pixels.
+accuracy of the classes, and the share of right pixels. Images are resized to the model's size. With --own_size, or a
+flag that needs it (--window, --stride, --scales, --flip, --resize), they are looked at as published segmenters are
+measured, and their masks count at their own size; on ADE20K that is --resize=2048,512.
 
 Classes are found by their names where the model knows them. The data set may have them in any order, and may have only
 some of them.
@@ -36,6 +38,8 @@ def define_flags(flags):
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     models.define_decision_flags(flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+    segmenters.define_views(flags)
+    absl_flags.DEFINE_bool("own_size", False, "Measure a segmenter at the images' own sizes.", flag_values=flags)
     datasets.define_max_pixels(flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
@@ -105,10 +109,13 @@ def _evaluate_segmenter(flags, model):
     from keras_mlp import tasks
 
     *size, channels = models.input_shape(model)
-    options = dict(image_size=size, channels=channels, batch_size=flags.batch_size, max_pixels=flags.max_pixels)
-    data = datasets.load_masks(flags.dataset, flags.split, **options)
+    views = segmenters.views(flags, model)
+    own_size = flags.own_size or views != dict(window=None, stride=None, scales=(1.0,), flip=False, resize=None)
+    batches = dict(image_size=None, batch_size=1) if own_size else dict(image_size=size, batch_size=flags.batch_size)
+    options = dict(channels=channels, data_dir=flags.data_dir, max_pixels=flags.max_pixels)
+    data = datasets.load_masks(flags.dataset, flags.split, **batches, **options)
     segmenters.check_classes(data, segmenters.class_names(flags.model, model), flags.dataset, flags.model)
-    scores = tasks.evaluate(model, data, verbose=int(console.for_a_person()))
+    scores = tasks.evaluate(model, data, verbose=int(console.for_a_person()), **(views if own_size else {}))
     if flags.json or not console.for_a_person():
         by_class = {
             name: None if np.isnan(iou) else float(iou) for name, iou in zip(data.classes, scores["IoU"], strict=True)

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, images, models, segmenters
+from keras_mlp.cli import console, datasets, images, segmenters
 from keras_mlp.files import atomic_path
 from keras_mlp.walking import readable
 
@@ -23,18 +23,7 @@ ARGUMENTS = "IMAGE_OR_FOLDER..."
 def define_flags(flags):
     absl_flags.DEFINE_string("model", None, "A .keras or .tflite file of a segmenter. Required.", flag_values=flags)
     absl_flags.DEFINE_string("output", None, "Folder for the pictures. Required.", flag_values=flags)
-    absl_flags.DEFINE_list(
-        "window", None, "Side in pixels, or height and width, of windows to look at one by one.", flag_values=flags
-    )
-    absl_flags.DEFINE_integer(
-        "stride",
-        None,
-        "Distance of the windows; by default two thirds of their side.",
-        lower_bound=1,
-        flag_values=flags,
-    )
-    absl_flags.DEFINE_list("scales", ["1"], "Factors on the image's size, as 0.75,1,1.25.", flag_values=flags)
-    absl_flags.DEFINE_bool("flip", False, "Look at the mirrored image, too.", flag_values=flags)
+    segmenters.define_views(flags)
     datasets.define_max_pixels(flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
@@ -45,21 +34,14 @@ def run(flags, arguments):
     console.require(flags, "model", "output")
     if not arguments:
         raise console.UsageError("which images? Name files or folders")
-    try:
-        scales = tuple(map(float, flags.scales))
-    except ValueError:
-        raise console.UsageError(f"--scales are numbers. Received: {','.join(flags.scales)}") from None
     model = segmenters.perhaps(flags.model)
     if model is None:
         raise ValueError(f"{flags.model} is no segmenter. Train one with --task=segmentation.")
     names = segmenters.class_names(flags.model, model)
-    window = models.parse_size(flags.window)
-    if flags.model.endswith(".tflite") and window not in (None, model.input_shape[1:3]):
-        raise console.UsageError(f"--window of {flags.model} is its own size {model.input_shape[1:3]}")
+    options = segmenters.views(flags, model)
     files = images.find(arguments)
     if not files:
         raise ValueError(f"There are no files in {' '.join(arguments)}.")
-    options = dict(window=window, stride=flags.stride, scales=scales, flip=flags.flip)
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
     failed, taken = 0, set()

@@ -35,6 +35,7 @@ def load(
             has prepared one; or a `keras_mlp.training.data.source.Source` with masks.
         split: which part, "train", "test" or "evaluation".
         image_size: height and width of the images, in pixels, or one number for both. Evaluation shows the whole image.
+            `None` evaluates on images of their own sizes, one a batch.
         batch_size: images of a batch.
         recipe: makes training data; `None` gives evaluation data.
         augmentation: as `keras_mlp.training.data.load` takes it; by default `augmented`.
@@ -48,6 +49,13 @@ def load(
         ValueError: an argument is wrong, or there is no such data set or split.
         ConnectionError: the data set has to be downloaded and cannot be.
     """
+    if image_size is None:
+        if recipe or batch_size != 1:
+            raise ValueError(
+                "Images of their own sizes are for evaluation, one a batch: give `image_size`, or no recipe and "
+                f"batch_size=1. Received: batch_size={batch_size}"
+            )
+        image_size, options["shown"] = 1, _as_it_is
     return data.load(
         find(name, split, data_dir),
         split,
@@ -74,6 +82,12 @@ def find(name, split: str, data_dir=None) -> Source:
     if os.path.isfile(os.path.join(os.path.expanduser(name), "dataset_info.json")):
         return catalogue.dataset(os.path.expanduser(name), split)
     return folders.folder(name, split)
+
+
+def _as_it_is(image, size, preprocessing, targets):
+    import tensorflow as tf
+
+    return tf.cast(image, tf.float32), targets
 
 
 def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets):

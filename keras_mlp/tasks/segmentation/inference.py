@@ -8,11 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.checkpoints.resample import resize
+from keras_mlp.checkpoints import resample
 from keras_mlp.layers.resizing import resized
 
 
-def segment(model: keras.Model, image, *, window=None, stride=None, scales=(1.0,), flip: bool = False) -> np.ndarray:
+def segment(
+    model: keras.Model, image, *, window=None, stride=None, scales=(1.0,), flip: bool = False, resize=None
+) -> np.ndarray:
     """The class of each pixel.
 
     Args:
@@ -25,6 +27,8 @@ def segment(model: keras.Model, image, *, window=None, stride=None, scales=(1.0,
         stride: distance of the windows, at most their side; by default two thirds of it.
         scales: factors on the image's size; over several, probabilities are averaged.
         flip: whether the mirrored image is looked at, too.
+        resize: `(longer, shorter)` side into which the image is fitted before the scales, as published segmenters are
+            tested: `(2048, 512)` on ADE20K. `None` leaves its size.
 
     Returns:
         Integers `(height, width)`, a class for each of the image's own pixels.
@@ -34,11 +38,13 @@ def segment(model: keras.Model, image, *, window=None, stride=None, scales=(1.0,
         ValueError: an argument is wrong, or the file is no image.
     """
     image = _pixels(image, model.inputs[0].shape[-1])
-    found = probabilities(model, image[None], window=window, stride=stride, scales=scales, flip=flip)
-    return found[0].argmax(-1)
+    views = dict(window=window, stride=stride, scales=scales, flip=flip, resize=resize)
+    return probabilities(model, image[None], **views)[0].argmax(-1)
 
 
-def probabilities(model: keras.Model, images, *, window=None, stride=None, scales=(1.0,), flip=False) -> np.ndarray:
+def probabilities(
+    model: keras.Model, images, *, window=None, stride=None, scales=(1.0,), flip=False, resize=None
+) -> np.ndarray:
     """Probabilities of the classes, `(batch, height, width, classes)`; see `segment` for the arguments.
 
     Each scale and side gives logits at its own size, which are resized to that of the images before the softmax.
@@ -49,6 +55,9 @@ def probabilities(model: keras.Model, images, *, window=None, stride=None, scale
     if window is not None:
         model = _of_window(model, _pair("window", window))  # once, not for each view
     size, total = images.shape[1:3], 0.0
+    if resize is not None:
+        fitted = min(new / old for new, old in zip(sorted(_pair("resize", resize)), sorted(size), strict=True))
+        scales = [scale * fitted for scale in scales]
     for scale, mirrored in itertools.product(scales, (False, True) if flip else (False,)):
         sides = tuple(max(1, int(side * scale + 0.5)) for side in size)
         view = images if sides == size else ops.convert_to_numpy(resized(images, sides))
@@ -98,7 +107,7 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
 
 def _of_window(model, window):
     """The model for images of the size of a window."""
-    return model if tuple(model.inputs[0].shape[1:3]) in (window, (None, None)) else resize(model, window)
+    return model if tuple(model.inputs[0].shape[1:3]) in (window, (None, None)) else resample.resize(model, window)
 
 
 def _run(model, images) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Images and masks in folders: as people put them, and as ADE20K and Cityscapes are published."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_mlp import labels, tasks
-from keras_mlp.tasks.segmentation import folders, masks
+from keras_mlp.tasks.segmentation import folders, inference, masks
+from keras_mlp.tasks.segmentation.metrics import confusion, segmentation_scores
 from keras_mlp.training.data.broken import in_plain_words
 
 PLAIN = tasks.SegmentationRecipe("a test", random_scale=None, photometric_distortion=False, horizontal_flip=False)
@@ -131,3 +133,26 @@ def test_an_image_that_cannot_be_read_takes_no_mask_with_it(tmp_path):
     assert images.shape[0] == 2 and len(loaded.broken) == 1
     ((images, targets),) = tasks.load(tmp_path, "training", image_size=8, batch_size=3, recipe=PLAIN).dataset.take(1)
     assert images.shape == (3, 8, 8, 3) and targets["masks"].shape == (3, 8, 8, 1)
+
+
+def test_segmenters_are_measured_at_the_own_sizes_of_images(tmp_path, monkeypatch):
+    ade20k(tmp_path)
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(150, 3, padding="same")(inputs))
+    data = tasks.load(tmp_path, "validation", image_size=None, batch_size=1)
+    views = dict(window=16, stride=12, flip=True, scales=(0.5, 1.0), resize=(60, 24))
+    for options in ({}, views):
+        counts = 0
+        for images, targets in data.dataset:
+            assert images.shape[1:3] == targets["masks"].shape[1:3] and images.shape[1] in (20, 21)
+            found = tasks.segment(model, images[0].numpy(), **options)
+            counts = counts + confusion(np.asarray(targets["masks"])[0, ..., 0], found, 150)
+        expected, measured = segmentation_scores(counts), tasks.evaluate(model, data, verbose=0, **options)
+        np.testing.assert_array_equal(measured["IoU"], expected["IoU"])
+    seen = []
+    monkeypatch.setattr(inference, "_run", lambda model, images: seen.append(images.shape[1:3]) or images)
+    inference.probabilities(model, np.zeros((1, 100, 150, 3)), resize=(60, 24), scales=(1.0, 2.0))
+    inference.probabilities(model, np.zeros((1, 400, 100, 3)), resize=(60, 24))
+    assert seen == [(24, 36), (48, 72), (60, 15)]  # as mmsegmentation resizes into (60, 24), times 1 and 2
+    with pytest.raises(ValueError, match="Images of their own sizes are for evaluation, one a batch"):
+        tasks.load(tmp_path, "validation", image_size=None, batch_size=2)

@@ -33,7 +33,8 @@ class PaddedMaxPooling(keras.layers.Layer):
 
     def call(self, x):
         around = (self.size // 2, self.size // 2)
-        x = ops.pad(x, ((0, 0), around, around, (0, 0)), mode="symmetric")
+        if self.size > 1:  # PyTorch refuses to pad by nothing
+            x = ops.pad(x, ((0, 0), around, around, (0, 0)), mode="symmetric")
         return ops.max_pool(x, self.size, self.stride, padding="valid", data_format="channels_last")
 
     def compute_output_shape(self, input_shape):

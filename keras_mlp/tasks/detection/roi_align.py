@@ -4,6 +4,7 @@ A box is cut into `size * size` bins, and a bin is the mean of the map at some p
 map is interpolated bilinearly. Both axes are apart: the mean over the points of a bin is a weighted sum over the rows
 of the map, and one over its columns. So a box takes two products, whatever the number of its points, with weights that
 `axis_weights` tells in closed form. Shapes are static, no operator is a backend's own, and gradients reach the maps.
+TensorFlow on a CPU, where dense products would mostly multiply by 0, takes those of sparse matrices instead.
 
 Source: He et al. 2017, Mask R-CNN, https://arxiv.org/abs/1703.06870, section 3, in the form of mmcv's `RoIAlign` and
 mmdetection's `SingleRoIExtractor`.
@@ -11,10 +12,15 @@ mmdetection's `SingleRoIExtractor`.
 
 import math
 
+import keras
 from keras import ops
+
+from keras_mlp.layers.configs import registered
+from keras_mlp.tasks.detection import sparse_products
 
 FINEST_SIZE = 56
 """Side of a box in pixels from which on it is no longer seen on the finest map but one."""
+_WIDTH = 336  # of a map where it is not known: of stride 4, of a photo as COCO's are resized
 _SMALLEST_STEP = 1e-12  # between the points of a box without extent, so that nothing is divided by 0
 _MOST_NUMBERS = 1 << 24
 """Of what is between the two products of one image, so that many boxes on a large map take turns."""
@@ -80,7 +86,7 @@ def roi_align(maps, boxes, size: int, strides, points: int = 0, aligned: bool = 
     """What maps show inside boxes, each box on the map that suits its size.
 
     Args:
-        maps: tensors `(batch, height, width, channels)`, finest first, whose heights and widths are known.
+        maps: tensors `(batch, height, width, channels)`, finest first.
         boxes: `(batch, n, 4)`, x1, y1, x2, y2 in pixels; no gradient reaches them.
         size: bins a side of the results.
         strides: pixels a position of each map.
@@ -101,9 +107,11 @@ def roi_align(maps, boxes, size: int, strides, points: int = 0, aligned: bool = 
         if not aligned:
             x2, y2 = ops.maximum(x2, x1 + 1), ops.maximum(y2, y1 + 1)
         here = ops.cast(level == i, x.dtype)[..., None, None]
-        rows = ops.cast(axis_weights(y1, y2, x.shape[1], size, points), x.dtype) * here
-        columns = ops.cast(axis_weights(x1, x2, x.shape[2], size, points), x.dtype)
-        total = total + _products(x, rows, columns)
+        height, width = ops.shape(x)[1:3]
+        rows = ops.cast(axis_weights(y1, y2, height, size, points), x.dtype) * here
+        columns = ops.cast(axis_weights(x1, x2, width, size, points), x.dtype)
+        form = sparse_products.products if sparse_products.takes(x) else _products
+        total = total + form(x, rows, columns)
     return total
 
 
@@ -115,7 +123,7 @@ def _products(x, rows, columns):
         rows: weights `(batch, n, size, height)`.
         columns: weights `(batch, n, size, width)`.
     """
-    _, height, width, channels = x.shape
+    _, height, width, channels = ops.shape(x)
     _, count, size, _ = rows.shape
     flat = ops.reshape(x, (-1, height, width * channels))
 
@@ -127,7 +135,7 @@ def _products(x, rows, columns):
         columns = ops.reshape(ops.repeat(columns, size, axis=1), (-1, size, width))
         return ops.reshape(ops.matmul(columns, y), (-1, n, size, size, channels))
 
-    most = max(1, _MOST_NUMBERS // (size * width * channels))
+    most = max(1, _MOST_NUMBERS // (size * (x.shape[2] or _WIDTH) * channels))
     if count <= most:
         return some((rows, columns))
     turns = math.ceil(count / most)
@@ -135,7 +143,38 @@ def _products(x, rows, columns):
 
     def in_turns(weights):
         padded = ops.pad(weights, ((0, 0), (0, turns * each - count), (0, 0), (0, 0)))
-        return ops.moveaxis(ops.reshape(padded, (-1, turns, each, *weights.shape[2:])), 1, 0)
+        return ops.moveaxis(ops.reshape(padded, (-1, turns, each, size, ops.shape(weights)[3])), 1, 0)
 
     y = ops.moveaxis(ops.map(some, (in_turns(rows), in_turns(columns))), 0, 1)
     return ops.reshape(y, (-1, turns * each, size, size, channels))[:, :count]
+
+
+@registered
+class RoIAlign(keras.layers.Layer):
+    """What maps show inside boxes, each box as an item of a batch of its own; see `roi_align`.
+
+    Args:
+        size: positions a side of the results.
+        strides: pixels a position of each map.
+        points: points a side of a bin, 0 for as many as it has positions.
+        aligned: whether a position's middle is half a position from its edge.
+        finest_size: see `level_of`.
+
+    Input shape: a list of boxes `(batch, n, 4)` in pixels and of maps `(batch, height, width, channels)`, finest first.
+    Output shape: `(batch * n, size, size, channels)`.
+    """
+
+    def __init__(self, size, strides, points=0, aligned=True, finest_size=FINEST_SIZE, **kwargs):
+        # Boxes are not rounded to the maps' precision.
+        super().__init__(autocast=False, **kwargs)
+        self.size, self.strides, self.points, self.aligned = size, tuple(strides), points, aligned
+        self.finest_size = finest_size
+
+    def call(self, inputs):
+        boxes, *maps = inputs
+        y = roi_align(maps, boxes, self.size, self.strides, self.points, self.aligned, self.finest_size)
+        return ops.reshape(y, (-1, self.size, self.size, maps[0].shape[-1]))
+
+    def compute_output_spec(self, inputs):
+        _, *maps = inputs
+        return keras.KerasTensor((None, self.size, self.size, maps[0].shape[-1]), maps[0].dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_mlp.tasks.detection import masks, roi_align
+from keras_mlp.tasks.detection import masks, roi_align, sparse_products
 
 CASE = golden.load(pathlib.Path(__file__).parent / "cases" / "roi_align.json")
 RNG = np.random.default_rng(0)
@@ -72,6 +72,8 @@ def test_boxes_take_turns_on_large_maps_and_are_seen_the_same_when_compiled(monk
         return roi_align.roi_align(maps, ops.convert_to_tensor(BOXES), 3, STRIDES, finest_size=15)
 
     expected = pooled(*map(ops.convert_to_tensor, MAPS))
+    monkeypatch.setattr(sparse_products, "takes", lambda x: False)
+    np.testing.assert_allclose(pooled(*map(ops.convert_to_tensor, MAPS)), expected, atol=1e-6)
     assert len(np.unique(roi_align.level_of(BOXES, 3, 15))) == 3
     monkeypatch.setattr(roi_align, "_MOST_NUMBERS", 2 * 3 * 20 * 3)
     np.testing.assert_allclose(pooled(*map(ops.convert_to_tensor, MAPS)), expected, atol=1e-6)
@@ -108,3 +110,22 @@ def test_a_mask_pasted_into_its_box_and_seen_through_it_is_the_same_mask():
     assert not pasted[0, 2].any()  # the box is empty
     again = masks.targets(pasted.astype("uint8"), np.array([[1, 0]]), where[:, [1, 0]])
     np.testing.assert_array_equal(again, grid[:, [1, 0]])
+
+
+def test_gradients_of_sparse_products_are_those_of_dense_ones(monkeypatch):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("sparse products are TensorFlow's")
+    import tensorflow as tf
+
+    def slopes():
+        with tf.GradientTape() as tape:
+            maps = list(map(tf.Variable, MAPS))
+            y = roi_align.roi_align(maps, tf.Variable(BOXES), 3, STRIDES, finest_size=15)
+            total = tf.reduce_sum(y**2)
+        return tape.gradient(total, maps)
+
+    assert sparse_products.takes(tf.constant(MAPS[0]))
+    found = slopes()
+    monkeypatch.setattr(sparse_products, "takes", lambda x: False)
+    for slope, expected in zip(found, slopes(), strict=True):
+        np.testing.assert_allclose(slope, expected, atol=1e-5)

@@ -82,7 +82,7 @@ _PLACES = (
     (re.compile(r"(?:stages|levels)_(\d+)_(\d+)(?:_.*)?"), "block"),
     (re.compile(r"down_(\d+)(?:_.*)?"), "down"),
     (re.compile(r"norm|level_\d+_.*"), "top"),
-    (re.compile(r"(?:neck|decoder|auxiliary|predictors_\d+)_.*"), "task"),
+    (re.compile(r"(?:neck|decoder|auxiliary|predictors_\d+|rpn|boxes_\d+|masks_\d+)_.*"), "task"),
     (re.compile(r"head(?:_.*)?"), "head"),
 )
 

@@ -40,6 +40,10 @@ def fit(model, layer, variable, array, input_size):
         and array.shape[-2:] == (1, shape[2] * shape[3])
     ):
         return array.reshape(shape), None  # several outputs a channel, one after the other
+    if array.ndim == 2 and len(shape) == 4 and array.shape == (math.prod(shape[:-1]), shape[-1]):
+        # A linear layer on all of a map, which PyTorch flattens channel by channel.
+        height, width, channels, units = shape
+        return array.reshape(channels, height, width, units).transpose(1, 2, 0, 3), None
     channels = model.inputs[0].shape[-1]
     around = (*shape[:-2], *shape[-1:])
     if len(shape) > 2 and shape[-2] == channels and (*array.shape[:-2], *array.shape[-1:]) == around:

@@ -4,6 +4,7 @@ from keras_mlp.cards import SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.detector import Detector
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
+from keras_mlp.tasks.detection.mask_rcnn import CascadeMaskRCNN, MaskRCNN
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
 from keras_mlp.tasks.detection.retina_net import RetinaNet
 from keras_mlp.tasks.detection.scores import coco_scores
@@ -19,9 +20,11 @@ from keras_mlp.tasks.segmentation.setr import SETRMLA, SETRPUP, SETRNaive
 from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
+    "CascadeMaskRCNN",
     "DetectionRecipe",
     "Detector",
     "ExportedSegmenter",
+    "MaskRCNN",
     "PixelCrossEntropy",
     "RetinaNet",
     "SETRMLA",

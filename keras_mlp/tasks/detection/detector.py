@@ -63,12 +63,13 @@ class Detector(keras.Model):
         maps = self.network(images, training=False)
         return self.get_layer(DETECTIONS)([images, *maps], image_size=image_size)
 
-    def losses_of(self, maps, targets) -> dict:
+    def losses_of(self, maps, targets, training=True) -> dict:
         """The losses of a batch by the names in `terms`, whose sum is minimised.
 
         Args:
             maps: what `network` gives.
             targets: of the data.
+            training: whether heads that the network leaves out learn or are only measured.
         """
         raise NotImplementedError
 
@@ -81,7 +82,7 @@ class Detector(keras.Model):
             )
         # Detections tell no loss, so the network runs once more where the model is only measured.
         maps = y_pred if training else self.network(x, training=False)
-        found = self.losses_of(maps, y)
+        found = self.losses_of(maps, y, training)
         for mean, name in zip(self._means, self.terms, strict=True):
             mean.update_state(losses.of_whole_batch(found[name]))
         of_layers = [super().compute_loss(x, y, y_pred, training=training)] if self.losses else []

@@ -54,7 +54,7 @@ class RetinaNetDetector(detector.Detector):
         of_boxes = ops.abs(deltas - ways) * ops.cast(ops.expand_dims(positive, -1), deltas.dtype)
         return of_classes, of_boxes, losses.over_replicas(losses.at_least_one(positive))
 
-    def losses_of(self, maps, targets):
+    def losses_of(self, maps, targets, training=True):
         of_classes, of_boxes, divisor = self.losses_at_anchors(maps, targets)
         return {name: losses.averaged(x, divisor) for name, x in zip(self.terms, (of_classes, of_boxes), strict=True)}
 

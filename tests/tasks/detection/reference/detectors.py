@@ -5,7 +5,7 @@ import itertools
 import golden
 import keras
 import numpy as np
-from tasks.detection.reference import parts
+from tasks.detection.reference import parts, two_stage
 from tasks.reference import sampled
 
 import keras_mlp
@@ -97,12 +97,12 @@ def by_level(model, maps, truth):
     }
 
 
-HEADS = {"RetinaHead": of_retina}
-"""By the type of a detector's `bbox_head`."""
+HEADS = {"RetinaHead": of_retina} | two_stage.HEADS
+"""By the type of the head that tells classes."""
 
 
 def of_detector(case):
-    return HEADS[case.config["bbox_head"]["type"]](case)
+    return HEADS[(case.config.get("bbox_head") or case.config["roi_head"])["type"]](case)
 
 
 KINDS = {"detector": of_detector}

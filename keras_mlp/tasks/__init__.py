@@ -4,6 +4,7 @@ from keras_mlp.cards import SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.detector import Detector
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
+from keras_mlp.tasks.detection.inference import detect
 from keras_mlp.tasks.detection.mask_rcnn import CascadeMaskRCNN, MaskRCNN
 from keras_mlp.tasks.detection.recipes import DetectionRecipe
 from keras_mlp.tasks.detection.retina_net import RetinaNet
@@ -36,6 +37,7 @@ __all__ = [
     "UPerNet",
     "coco_results",
     "coco_scores",
+    "detect",
     "compile_arguments",
     "draw",
     "evaluate",

@@ -163,7 +163,7 @@ def _norm(name):
 
 
 def from_stride(backbone: keras.Model, stride: int, level_norm="published") -> tuple[list, list[int]]:
-    """The maps of a backbone from a stride on, and the strides in pixels.
+    """The maps of a backbone from a stride on, or the coarsest where there are none, and their strides in pixels.
 
     Args:
         backbone, level_norm: see `levels`.
@@ -173,15 +173,11 @@ def from_stride(backbone: keras.Model, stride: int, level_norm="published") -> t
         `(maps, strides)`, finest first.
 
     Raises:
-        ValueError: the backbone has no map of such a stride, or `levels` refuses it.
+        ValueError: `levels` refuses the backbone.
     """
     maps = levels(backbone, level_norm)
-    found = {name: x for name, x in maps.items() if 2 ** int(name[1:]) >= stride}
-    if not found:
-        raise ValueError(
-            f"This head needs maps of stride {stride} or more. {backbone.name} has {', '.join(maps)} only."
-        )
-    return list(found.values()), [_stride(backbone, name, x) for name, x in found.items()]
+    names = [name for name in maps if 2 ** int(name[1:]) >= stride] or list(maps)[-1:]
+    return [maps[name] for name in names], [_stride(backbone, name, maps[name]) for name in names]
 
 
 def _stride(backbone, name, x) -> int:

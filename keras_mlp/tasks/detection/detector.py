@@ -23,7 +23,8 @@ class Detector(keras.Model):
     and what else a detector needs. Its losses are columns of the log, and "loss" is their sum.
 
     Everything that it is made of is in its graph of registered layers, so that it is saved, fused and exported as any
-    functional model. What `keras_mlp.fuse` gives of it only detects.
+    functional model. What `keras_mlp.fuse` and `keras_mlp.resize` give of it only
+    detects.
 
     Attributes:
         terms: names of the losses.
@@ -38,7 +39,8 @@ class Detector(keras.Model):
     @functools.cached_property
     def network(self) -> keras.Model:
         """The functional model from images to the maps that detections are made of, with the same weights."""
-        return keras.Model(self.inputs, self.maps(), name=f"{self.name}_network")
+        inputs = self.inputs[0] if len(self.inputs) == 1 else self.inputs
+        return keras.Model(inputs, self.maps(), name=f"{self.name}_network")
 
     def maps(self):
         """The tensors of the graph that the losses are computed from, in any structure.

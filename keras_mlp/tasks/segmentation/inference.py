@@ -1,8 +1,6 @@
 """The classes of an image's pixels: as a whole or in windows, at several scales, mirrored or not."""
 
 import itertools
-import os
-import pathlib
 
 import keras
 import numpy as np
@@ -10,6 +8,7 @@ from keras import ops
 
 from keras_mlp.checkpoints import resample
 from keras_mlp.layers.resizing import resized
+from keras_mlp.tasks.images import pixels
 
 
 def segment(
@@ -37,7 +36,7 @@ def segment(
         OSError: the file cannot be read.
         ValueError: an argument is wrong, or the file is no image.
     """
-    image = _pixels(image, model.inputs[0].shape[-1])
+    image = pixels(image, model.inputs[0].shape[-1])
     views = dict(window=window, stride=stride, scales=scales, flip=flip, resize=resize)
     return probabilities(model, image[None], **views)[0].argmax(-1)
 
@@ -120,26 +119,3 @@ def _pair(name, value) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in pair):
         raise ValueError(f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}")
     return pair
-
-
-def _pixels(image, channels: int) -> np.ndarray:
-    """An image, or what is in a file, in a model's channels."""
-    if isinstance(image, str | os.PathLike):
-        from keras_mlp.training.data import decoding
-
-        try:
-            image = decoding.decode(pathlib.Path(image).read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{image}: {error}") from error
-    image = np.asarray(image)
-    image = image[..., None] if image.ndim == 2 else image
-    if image.ndim == 3 and image.shape[-1] != channels and channels in (1, 3) and 1 <= image.shape[-1] <= 4:
-        from keras_mlp.training.data.images import with_channels
-
-        image = with_channels(image, channels).numpy()
-    if image.ndim != 3 or image.shape[-1] != channels:
-        raise ValueError(
-            f"`image` must be a path, or an array (height, width, {channels}) for this model. Received an array of the "
-            f"shape {image.shape}."
-        )
-    return image

@@ -220,14 +220,16 @@ class Family:
         return self.level_norms.get(model, self.level_norms[None])
 
     def card(self, model: str) -> cards.ModelCard:
-        """The card of one of the variants."""
+        """The card of one of the variants; its scores are its own, and the best of segmenters that were made of it."""
+        known = vars(self.variants[model])
+        known = known | {"scores": (*known["scores"], *cards.segmenters.best(model))}
         return cards.ModelCard(
             family=self.name,
             paper=self.paper,
             weights=self.weights(model),
             recipe=self.recipe,
             preprocessing=self.preprocessing_of(model),
-            **vars(self.variants[model]),
+            **known,
         )
 
 

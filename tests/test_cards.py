@@ -63,7 +63,7 @@ def test_a_score_of_another_metric_needs_no_new_field(monkeypatch):
     box = Score(44.0, "box AP", "COCO 2017", "ImageNet-1k, then COCO 2017", "a table", exact=False)
     mean = Score(46.5, "mIoU", "ADE20K")
     card = keras_mlp.model_card("as_mlp_tiny")
-    more = dataclasses.replace(card, scores=(*card.scores, box, mean))
+    more = dataclasses.replace(card, scores=(*scores.of(card.scores, scores.TOP1), box, mean))
     monkeypatch.setattr(cards.file.resources, "files", lambda package: Text(cards.to_json({card.name: more})))
     assert cards.from_file.__wrapped__() == {card.name: more}
     assert more.top1 == card.top1 == {"ImageNet-1k": 81.3}

@@ -4,7 +4,7 @@ Everything here is a frozen dataclass of plain values (nothing imports Keras), s
 its facts in a few lines and every other part of the package (zoo, checkpoints, training, README) reads the same ones.
 """
 
-from keras_mlp.cards import scores
+from keras_mlp.cards import scores, segmenters
 from keras_mlp.cards.card import INPUTS, ModelCard, kind_of_input, operations
 from keras_mlp.cards.file import FILE, from_file, to_json
 from keras_mlp.cards.papers import Paper
@@ -38,5 +38,6 @@ __all__ = [
     "nearest",
     "operations",
     "scores",
+    "segmenters",
     "to_json",
 ]

@@ -237,3 +237,13 @@ SEGMENTERS = {
 def published(model: str, head: str | None = None) -> list[Segmenter]:
     """The published segmenters with a backbone, of any head or of one."""
     return [one for one in SEGMENTERS.values() if one.model == model and head in (None, one.head)]
+
+
+def best(model: str) -> tuple[Score, ...]:
+    """The highest score of the published segmenters with a backbone, of each metric on each data set."""
+    found = {}
+    for score in (score for one in published(model) for score in one.scores):
+        before = found.get((score.metric, score.dataset))
+        if before is None or score.value > before.value:
+            found[score.metric, score.dataset] = score
+    return tuple(found.values())

@@ -8,6 +8,7 @@ from keras_mlp.cards import Recipe
 from keras_mlp.classifiers import Output
 from keras_mlp.training import objectives
 from keras_mlp.training.data import Data
+from keras_mlp.training.data.broken import in_plain_words
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.folder import Folder
 from keras_mlp.training.objective import Objective
@@ -139,7 +140,7 @@ def evaluate(
     data = objective.fitted(model, data)
     judge = uncompiled(model)
     judge.compile(**objective.compile_arguments(model))
-    with any_number_of_batches():
+    with any_number_of_batches(), in_plain_words():
         result = judge.evaluate(data.dataset, return_dict=True, verbose=verbose)
         result |= objective.judge(judge, data)
     data.broken.check()

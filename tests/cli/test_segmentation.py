@@ -29,13 +29,13 @@ def photos(tmp_path):
 @pytest.mark.slow
 def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_path):
     run = tmp_path / "run"
-    words = (*TRAIN, f"--dataset={photos}", "--learning_rate=0.02", "--epochs=40", "--precision=float32")
-    words += ("--change=random_scale=None,photometric_distortion=False",)
-    trained = command(*words, "--check_data", f"--output={run}")
+    training = (*TRAIN, f"--dataset={photos}", "--learning_rate=0.02", "--epochs=40", "--precision=float32")
+    training += ("--change=random_scale=None,photometric_distortion=False",)
+    trained = command(*training, "--check_data", f"--output={run}")
     assert trained.code == 0, trained.err
     assert "| square | " in trained.out and "best.keras: mIoU" in trained.out
     assert (run / "classes.txt").read_text() == "ground\nsquare\n"
-    other = command(*words, "--noauxiliary", f"--output={run}")
+    other = command(*training, "--noauxiliary", f"--output={run}")
     assert other.code == 1 and "auxiliary: True, now False" in other.err
 
     measured = command("evaluate", f"--model={run / 'best.keras'}", f"--dataset={photos}")
@@ -76,6 +76,11 @@ def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_
         assert (again == labels).mean() > 0.95
     refused = command("segment", f"--model={files['int8']}", f"--output={tmp_path}", "--window=16", tmp_path / "photos")
     assert refused.code == 2 and "is its own size (32, 32)" in refused.err
+
+    Image.fromarray(np.full((40, 50), 7, "uint8")).save(photos / "masks" / "3.png")
+    wrong = command(*training, f"--output={tmp_path / 'other'}")
+    assert wrong.code == 1 and "3.png has the label 7. There are 2 classes, 0–1, and 255 for void." in wrong.err
+    assert "Traceback" not in wrong.err
 
 
 def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):

@@ -41,9 +41,10 @@ class Numbers:
         Raises:
             ValueError: a number may not be; it names the mask and the number.
         """
-        mask = np.asarray(mask).astype("int64")
+        mask = np.asarray(mask)
+        mask = mask if mask.dtype == np.uint8 else mask.astype("int64")
         outside = (mask < 0) | (mask >= len(self.meanings))
-        found = np.asarray(self.meanings)[np.where(outside, 0, mask)]
+        found = np.asarray(self.meanings, "int16")[np.where(outside, 0, mask)]
         if (wrong := mask[outside | (found == REFUSED)]).size:
             raise ValueError(f"{name} has the label {wrong[0]}. {self.told}")
         return found.astype("uint8")

@@ -28,6 +28,8 @@ def test_every_published_segmenter_names_its_sources_and_what_is_in_the_zoo():
     assert len(segmenters.published("vit_l16", "setr_mla")) == 4
     best = {one.model: one.scores for one in SEGMENTERS.values() if one.head == "upernet"}
     assert [str(score) for score in best["as_mlp_base"]] == ["49.5 % mIoU, several scales on ADE20K"]
+    miou = {(score.metric, score.dataset): score.value for score in keras_mlp.model_card("vit_l16").scores}
+    assert miou["mIoU", "ADE20K"] == 48.64 and miou["mIoU", "Cityscapes"] == 79.34
     assert all(not score.exact for score in SEGMENTERS["semantic_fpn_cycle_mlp_b4_ade20k"].scores)
 
 

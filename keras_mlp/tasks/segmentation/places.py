@@ -19,8 +19,8 @@ class Place:
     Args:
         images: the folder of the images, which may have split folders.
         masks: the folder of the masks, in which they are as the images are in theirs.
-        ends: how the name of an image ends, how that of its mask ends instead, and what the numbers in it mean. The
-            first one of which there is a mask counts for all. An end of "" is whatever suffix a name has.
+        ends: how the name of an image ends, how that of its mask ends instead, and what the numbers in it mean. The one
+            of which there are the most masks counts, of equals the first. An end of "" is whatever suffix a name has.
     """
 
     images: pathlib.Path
@@ -29,12 +29,11 @@ class Place:
 
     def pairs(self, images: list[str], split: str | None) -> tuple[list[str | None], Numbers]:
         """The mask of each image, `None` where there is none, and what the numbers in masks mean."""
-        tried = []
-        for of_image, of_mask, numbers in self.ends:
-            tried.append(([self._mask(pathlib.Path(image), split, of_image, of_mask) for image in images], numbers))
-            if any(tried[-1][0]):
-                break
-        found, numbers = tried[-1]
+        tried = [
+            ([self._mask(pathlib.Path(image), split, of_image, of_mask) for image in images], numbers)
+            for of_image, of_mask, numbers in self.ends
+        ]
+        found, numbers = max(tried, key=lambda one: len(images) - one[0].count(None))
         return found, numbers()
 
     def _mask(self, image, split, of_image, of_mask):

@@ -97,6 +97,10 @@ def test_ids_of_cityscapes_become_the_19_classes_that_are_learnt(tmp_path):
     assert all(
         np.array_equal(mask, made[name]) for name, mask in read(folders.folder(tmp_path / "made", "train")).items()
     )
+    cityscapes(tmp_path / "made")
+    next((tmp_path / "made" / "gtFine" / "train").rglob("*labelTrainIds.png")).unlink()  # a script was broken off
+    again, ids = (read(folders.folder(root, "train")) for root in (tmp_path / "made", tmp_path))
+    assert len(again) == 4 and all(np.array_equal(mask, ids[name]) for name, mask in again.items())
 
 
 def test_lists_of_classes_of_pixels_agree():

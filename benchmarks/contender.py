@@ -14,13 +14,15 @@ class Contender:
     Args:
         task: "inference" or "training".
         model: name in the zoo, e.g. "mlp_mixer_b16".
-        who: "keras_mlp"; a peer: "timm", "kecam", "zeromodels", "keras_applications"; or a library whose matrix
-            product is the measure: "tensorflow", "torch".
+        who: "keras_mlp", or "keras_mlp_segmenter" for a segmenter on that backbone; a peer: "timm", "kecam",
+            "zeromodels", "keras_applications", "mmsegmentation"; or a library whose matrix product is the measure:
+            "tensorflow", "torch".
         form: how it runs: "graph", "xla", "jax", "eager", "compiled"; "matmul" for a matrix product.
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.
         remat: whether the hidden layers of MLPs are computed anew in the backward pass.
+        part: of a segmenter "whole", "backbone" or "head"; of others "".
     """
 
     task: str
@@ -31,6 +33,7 @@ class Contender:
     image_size: int | None
     threads: int
     remat: bool = False
+    part: str = ""
 
     def __str__(self):
         return f"{self.who} {self.form} {self.precision}"

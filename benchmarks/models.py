@@ -6,7 +6,7 @@ All compute the same: logits, without preprocessing.
 import importlib.util
 import operator
 
-from benchmarks import on_jax, on_tensorflow, on_torch
+from benchmarks import on_jax, on_tensorflow, on_torch, segmenters
 from benchmarks.contender import Unavailable
 
 # Where the peers have our models: timm's name, the builder in keras_cv_attention_models, the class in zeromodels whose
@@ -257,6 +257,8 @@ LIBRARIES = {
     "kecam": kecam,
     "zeromodels": zeromodels,
     "keras_applications": keras_applications,
+    "keras_mlp_segmenter": segmenters.keras_mlp,
+    "mmsegmentation": segmenters.mmsegmentation,
     "tensorflow": on_tensorflow.matmul,
     "torch": on_torch.matmul,
 }

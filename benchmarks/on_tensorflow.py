@@ -24,12 +24,13 @@ def as_if_trained(model):
 
 
 def inference_step(tf, model, jit_compile: bool):
-    """`batch size -> step` for the forward pass of a Keras model of any generation."""
+    """`batch size -> step` for the forward pass of a Keras model of any generation, of one input and output or more."""
     forward = tf.function(lambda x: model(x, training=False), jit_compile=jit_compile)
 
     def prepare(batch):
-        x = images(tf, batch, model.input_shape[1:])
-        return lambda: forward(x).numpy()
+        given = tf.nest.map_structure(lambda tensor: images(tf, batch, tensor.shape[1:]), model.inputs)
+        x = given if len(given) > 1 else given[0]
+        return lambda: tf.nest.map_structure(lambda output: output.numpy(), forward(x))
 
     return prepare
 

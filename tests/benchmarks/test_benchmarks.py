@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import models, tables
+from benchmarks import models, segmenters, tables
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 
@@ -213,6 +213,35 @@ def test_augmentation_is_timed_and_repeated():
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
     assert [row[1] for row in rows] == ["keras_mlp", "keras.layers", "keras_cv"]
     assert "repeatable" in rows[0] and "not" not in rows[0] and all(float(row[2]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_segmenter_is_timed_with_its_parts(tmp_path):
+    words = ["--image_size=64", "--rounds=1", "--seconds=0", f"--save={tmp_path / 'rows.json'}"]
+    done = command("tasks", *words, "--peers=")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row[:4] for row in rows] == [
+        ["as_mlp_tiny", part, "keras_mlp", "graph"] for part in ("whole", "backbone", "head")
+    ]
+    assert all(float(row[4]) > 0 for row in rows) and rows[0][6] == "100%" and {row[7] for row in rows} == {"-"}
+
+
+def test_mistakes_about_segmenters_are_told_before_anything_starts():
+    for argument, message in (
+        ("--peers=timm", "--peers: 'timm' is not known. It takes: mmsegmentation."),
+        ("--forms=eager", "--forms: 'eager' is not known"),
+        ("--models=as_mlp_small_", "as_mlp_small_"),
+    ):
+        done = command("tasks", argument)
+        assert done.returncode == 1 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_a_peer_without_a_package_says_which(monkeypatch):
+    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: None)
+    for part, message in (("head", "the package torch is not installed"), ("whole", "it has no AS-MLP")):
+        with pytest.raises(Unavailable, match=message):
+            segmenters.mmsegmentation(contender(model="as_mlp_tiny", who="mmsegmentation", part=part))
 
 
 def test_the_benchmark_for_gpus_says_what_it_lacks():

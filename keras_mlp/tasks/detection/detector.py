@@ -23,8 +23,7 @@ class Detector(keras.Model):
     and what else a detector needs. Its losses are columns of the log, and "loss" is their sum.
 
     Everything that it is made of is in its graph of registered layers, so that it is saved, fused and exported as any
-    functional model. What `keras_mlp.fuse` and `keras_mlp.resize` give of it only
-    detects.
+    functional model. What `keras_mlp.fuse` and `keras_mlp.resize` give of it only detects.
 
     Attributes:
         terms: names of the losses.

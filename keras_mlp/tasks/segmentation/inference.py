@@ -51,8 +51,8 @@ def probabilities(
     images = np.asarray(images, keras.backend.standardize_dtype(model.inputs[0].dtype))
     if not scales or any(not scale > 0 for scale in scales):
         raise ValueError(f"`scales` must be positive numbers, at least one. Received: scales={scales!r}")
-    if window is not None:
-        model = _of_window(model, _pair("window", window))  # once, not for each view
+    window, stride = _tiling(model, window, stride)
+    model = _of_window(model, window)  # once, not for each view
     size, total = images.shape[1:3], 0.0
     if resize is not None:
         fitted = min(new / old for new, old in zip(sorted(_pair("resize", resize)), sorted(size), strict=True))
@@ -73,19 +73,10 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
     Where windows overlap, logits are averaged; the last ones of a row or column are moved back inside the image. An
     image that is smaller than the window is padded with zeros on the right and at the bottom.
     """
-    own, size = model.inputs[0].shape[1:3], images.shape[1:3]
-    if window is None and None not in own and tuple(own) != tuple(size):
-        window = tuple(own)
+    window, stride = _tiling(model, window, stride)
     if window is None:
         return _run(model, images)
-    window = _pair("window", window)
-    stride = tuple(max(1, 2 * side // 3) for side in window) if stride is None else _pair("stride", stride)
-    if any(step > side for step, side in zip(stride, window, strict=True)):
-        raise ValueError(
-            f"`stride` must be at most the window's side, or pixels are left out. Received: stride={stride}, "
-            f"window={window}"
-        )
-    model = _of_window(model, window)
+    model, size = _of_window(model, window), images.shape[1:3]
     missing = [max(0, side - have) for side, have in zip(window, size, strict=True)]
     images = np.pad(images, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     total = count = 0.0
@@ -104,9 +95,29 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
     return (total / count)[:, : size[0], : size[1]]
 
 
+def _tiling(model, window, stride):
+    """The window and the stride as pairs of pixels; two `None` for a model that looks at whole images of any size."""
+    window = tuple(model.inputs[0].shape[1:3]) if window is None else _pair("window", window)
+    if None in window:
+        if stride is not None:
+            raise ValueError(
+                "`stride` needs a `window`, because this model looks at images of any size as a whole. Received: "
+                f"stride={stride!r}"
+            )
+        return None, None
+    stride = tuple(max(1, 2 * side // 3) for side in window) if stride is None else _pair("stride", stride)
+    if any(step > side for step, side in zip(stride, window, strict=True)):
+        raise ValueError(
+            f"`stride` must be at most the window's side, or pixels are left out. Received: stride={stride}, "
+            f"window={window}"
+        )
+    return window, stride
+
+
 def _of_window(model, window):
-    """The model for images of the size of a window."""
-    return model if tuple(model.inputs[0].shape[1:3]) in (window, (None, None)) else resample.resize(model, window)
+    """The model for images of the size of a window; `None` for the model as it is."""
+    fits = window is None or tuple(model.inputs[0].shape[1:3]) in (window, (None, None))
+    return model if fits else resample.resize(model, window)
 
 
 def _run(model, images) -> np.ndarray:

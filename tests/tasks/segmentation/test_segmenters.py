@@ -127,6 +127,7 @@ def test_files_are_segmented_as_a_viewer_shows_them(tmp_path):
 def test_what_cannot_work_is_refused_by_name():
     trunk = backbone(golden.small("as_mlp"))
     model = tasks.UPerNet(trunk, 3, **NARROW)
+    any_size = tasks.UPerNet(backbone(golden.small("as_mlp"), input_shape=(None, None, 3)), 3, **NARROW)
     image = np.zeros((8, 8, 3), "float32")
     mixer = backbone(golden.small("mlp_mixer"))
     refused = [
@@ -141,6 +142,11 @@ def test_what_cannot_work_is_refused_by_name():
         (lambda: tasks.UPerNet(trunk, 3, level_norm="batch"), "`level_norm` must be .* Received: level_norm='batch'"),
         (lambda: tasks.segment(model, image, window=0), "`window` must be a positive integer or two"),
         (lambda: tasks.segment(model, image, window=8, stride=9), "`stride` must be at most the window's side"),
+        (
+            lambda: tasks.segment(model, image, stride=33),
+            r"`stride` must be at most .*: stride=\(33, 33\), window=\(32, 32\)",
+        ),
+        (lambda: tasks.segment(any_size, image, stride=8), "`stride` needs a `window`"),
         (lambda: tasks.segment(model, image, scales=(0,)), "`scales` must be positive numbers"),
         (lambda: tasks.segment(model, image, window="whole"), "`window` must be .*: window='whole'"),
         (lambda: tasks.segment(model, image[None]), r"`image` must be a path, or an array \(height, width, 3\)"),

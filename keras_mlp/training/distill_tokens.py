@@ -108,8 +108,10 @@ def begin_as(student: keras.Model, teacher: keras.Model):
         ValueError: the models have other layers, or weights of other shapes; nothing is changed then.
     """
     ours, theirs = naming.named_variables(student), naming.named_variables(teacher)
-    new = {name for name in ours if names.parse(name.split("/")[0]).part == "task" or "_fast" in name.split("/")[0]}
-    shapes = [{name: tuple(v.shape) for name, (_, v) in found.items() if name not in new} for found in (ours, theirs)]
+    shapes = [
+        {name: tuple(variable.shape) for name, (layer, variable) in found.items() if not _is_new(layer)}
+        for found in (ours, theirs)
+    ]
     if shapes[0] != shapes[1]:
         other = sorted(name for name, _ in shapes[0].items() ^ shapes[1].items())
         raise ValueError(
@@ -125,6 +127,12 @@ def _logits(parts, output):
     return parts["head"] if "head" in parts else output.logits(parts["output"])
 
 
+def _is_new(layer) -> bool:
+    """Whether a layer of a DynamicViT is a predictor's or of a fast path, and none of the backbone."""
+    place = names.parse(layer.name)
+    return place is not None and (place.part == "task" or "_fast" in layer.name)
+
+
 def _check(student, teacher):
     if not student.choices:
         raise ValueError(
@@ -135,7 +143,7 @@ def _check(student, teacher):
         raise ValueError(
             "`teacher` should have all tokens. Received a DynamicViT with choices: build it with pruning=()."
         )
-    if student.shape != teacher.shape:
+    if (student.shape, student.of_logits) != (teacher.shape, teacher.of_logits):
         raise ValueError(
             f"Student and teacher should have the same tokens: the student's are {student.shape}, the teacher's "
             f"{teacher.shape}."

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import golden
 import keras
@@ -159,6 +162,28 @@ def test_a_model_around_a_network_and_a_start_from_another_one_are_refused():
         begin_as(student, small(depths=(3,), pruning=()))
     for old, new in zip(before, student.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("kind", ["lvvit", "convnext"])
+def test_other_backends_train_with_the_same_loss(backend, kind):
+    """One step of `fit`, of a kind that drops tokens and of one that does not."""
+    pytest.importorskip(backend)
+    code = """
+import sys, keras, numpy as np
+from training import test_distill_tokens as here
+case, student, teacher = here.reference(sys.argv[1])
+distiller = here.TokenDistiller(student, teacher)
+distiller.compile(keras.optimizers.SGD(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+labels = np.array(here.REFERENCE["labels"])
+print(*distiller.fit(case.images(), labels, batch_size=2, epochs=2, verbose=0).history["loss"])
+"""
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(golden.ROOT.parent)}
+    done = subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = map(float, done.stdout.split())
+    assert first == pytest.approx(REFERENCE["losses"][kind]["loss"], rel=1e-4) and second < first
 
 
 @pytest.mark.slow

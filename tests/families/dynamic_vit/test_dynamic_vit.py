@@ -4,6 +4,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_mlp
 from keras_mlp.analysis import cost
@@ -79,6 +80,18 @@ def test_as_many_tokens_go_on_as_in_the_reference(kind):
         paths = [layer for layer in model.layers if layer.name.endswith("_split")]
         found = [layer.output[0].shape[1] for layer in paths]
     assert found == case.config["kept_tokens"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "swin" else pytest.mark.huge) for kind in KINDS]
+)
+def test_every_kind_compiles_with_xla(kind):
+    """The family's own case in the behaviour suite is of one kind alone."""
+    case = golden.load(f"dynamic_vit/tiny_{kind}.json")
+    model = golden.build(case)
+    compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
+    assert case.error(compiled(case.images())) < 1e-4
 
 
 def test_a_dropped_token_stays_in_its_place_with_the_value_that_it_had():

@@ -21,8 +21,8 @@ def readable(path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def summary(left_out: dict[str, str]) -> str:
-    """What was left out, by its reasons, in one line; empty if nothing was."""
+def summary(left_out: dict[str, str], what: str = "file") -> str:
+    """What was left out, by its reasons, in one line that says `what` it is; empty if nothing was."""
     reasons = collections.defaultdict(list)
     for path, reason in left_out.items():
         reasons[reason].append(readable(path))
@@ -30,7 +30,7 @@ def summary(left_out: dict[str, str]) -> str:
     for reason, paths in sorted(reasons.items(), key=lambda item: (item[0] == "hidden", item[0])):
         more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
         parts.append(f"{len(paths):,} {reason} ({', '.join(sorted(paths)[:_SHOWN])}{more})")
-    files = "1 file is" if len(left_out) == 1 else f"{len(left_out):,} files are"
+    files = f"1 {what} is" if len(left_out) == 1 else f"{len(left_out):,} {what}s are"
     return f"{files} left out: {', '.join(parts)}" if parts else ""
 
 

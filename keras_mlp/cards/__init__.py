@@ -6,6 +6,7 @@ its facts in a few lines and every other part of the package (zoo, checkpoints, 
 
 from keras_mlp.cards import scores, segmenters
 from keras_mlp.cards.card import INPUTS, ModelCard, kind_of_input, operations
+from keras_mlp.cards.detectors import DETECTORS, DetectionRecipe, Detector
 from keras_mlp.cards.file import FILE, from_file, to_json
 from keras_mlp.cards.papers import Paper
 from keras_mlp.cards.preprocessing import Preprocessing, VideoPreprocessing
@@ -16,6 +17,9 @@ from keras_mlp.cards.segmenters import SEGMENTERS, SegmentationRecipe, Segmenter
 from keras_mlp.cards.weights import Weights
 
 __all__ = [
+    "DETECTORS",
+    "DetectionRecipe",
+    "Detector",
     "FILE",
     "INPUTS",
     "ModelCard",

@@ -43,12 +43,25 @@ def load_masks(name: str, split: str, **options):
         return tasks.load(name, split, **options)
 
 
+def load_boxes(name: str, split: str, **options):
+    """`keras_mlp.tasks.load` for detection."""
+    return load_masks(name, split, task="detection", **options)
+
+
 def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max_pixels: int = MAX_PIXELS):
     """`keras_mlp.training.data.check.check`."""
     from keras_mlp.training.data.check import check
 
     with contextlib.redirect_stdout(sys.stderr):
         return check(name, splits, data_dir, multi_label, max_pixels)
+
+
+def check_boxes(name: str, splits: list[str], data_dir, **options):
+    """`keras_mlp.tasks.detection.check.described`."""
+    from keras_mlp.tasks.detection import check
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return [check.described(name, split, data_dir=data_dir, **options) for split in splits]
 
 
 def check_masks(name: str, splits: list[str], data_dir, max_pixels: int = MAX_PIXELS):

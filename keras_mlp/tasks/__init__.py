@@ -1,12 +1,12 @@
 """Dense prediction on the backbones of the zoo: semantic segmentation and detection."""
 
-from keras_mlp.cards import SegmentationRecipe
+from keras_mlp.cards import DetectionRecipe, SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.detector import Detector
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
 from keras_mlp.tasks.detection.inference import detect
 from keras_mlp.tasks.detection.mask_rcnn import CascadeMaskRCNN, MaskRCNN
-from keras_mlp.tasks.detection.recipes import DetectionRecipe
+from keras_mlp.tasks.detection.objective import Detection
 from keras_mlp.tasks.detection.retina_net import RetinaNet
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.tasks.entry import draw, evaluate, load
@@ -22,6 +22,7 @@ from keras_mlp.tasks.segmentation.upernet import UPerNet
 
 __all__ = [
     "CascadeMaskRCNN",
+    "Detection",
     "DetectionRecipe",
     "Detector",
     "ExportedSegmenter",

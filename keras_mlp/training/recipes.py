@@ -202,6 +202,10 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> WarmUp:
         "linear": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final),
         "poly": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=final, power=0.9),
         "constant": lambda: keras.optimizers.schedules.PolynomialDecay(peak, decay, end_learning_rate=peak),
+        "steps": lambda: keras.optimizers.schedules.PiecewiseConstantDecay(
+            [epochs * steps_per_epoch - warmup for epochs in recipe.drops],
+            [peak / 10**i for i in range(len(recipe.drops) + 1)],
+        ),
     }
     return WarmUp(one_of(schedules, "schedule", recipe.schedule)(), warmup)
 

@@ -19,7 +19,7 @@ some of them.
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, models, segmenters
+from keras_mlp.cli import classes, console, datasets, detectors, models, segmenters
 
 ARGUMENTS = ""
 
@@ -49,6 +49,8 @@ def run(flags, arguments):
 
     console.only(arguments)
     console.require(flags, "model", "dataset")
+    if detector := detectors.perhaps(flags.model, flags.image_size):
+        return detectors.evaluate(flags, detector)
     if segmenter := segmenters.perhaps(flags.model, flags.image_size):
         return _evaluate_segmenter(flags, segmenter)
     classifier = models.open_classifier(

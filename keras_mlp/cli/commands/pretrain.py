@@ -11,12 +11,13 @@ A run that was broken off goes on with the same command.
 
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, models
+from keras_mlp.cli import console, datasets, models, tasks
+from keras_mlp.cli import recipes as asked
 from keras_mlp.cli.commands import train
 
 ARGUMENTS = ""
 # What of train is about classes, or has another meaning here.
-NOT_HERE = ("new_head", "validation", "recipe", *train.TEACHING, *train.SHARING)
+NOT_HERE = ("new_head", "validation", "recipe", *tasks.TEACHING, *train.SHARING)
 SETTINGS = ("model", "config", "weights", "dataset", "split", "seed")
 METHOD = ("temperature", "momentum", "dim", "hidden", "heads", "train_stem")
 
@@ -61,8 +62,8 @@ def run(flags, arguments):
 
     console.only(arguments)
     console.require(flags, "model", "dataset", "output")
-    recipe = train.changed(flags, recipes.pretrain(flags.recipe))
-    _, shape = train.described(flags)
+    recipe = asked.changed(flags, recipes.pretrain(flags.recipe))
+    _, shape = asked.described(flags)
     models.find_weights(flags.model, flags.weights)
     if flags.check_data:
         reports = datasets.check(flags.dataset, [flags.split], flags.data_dir, max_pixels=flags.max_pixels)
@@ -81,7 +82,7 @@ def run(flags, arguments):
         augmentation=two_views,
     )
     keras.utils.set_random_seed(flags.seed)
-    encoder = train.build(flags, recipe, shape, include_top=False, pooling="avg")
+    encoder = asked.build(flags, recipe, shape, include_top=False, pooling="avg")
     method = {name: flags[name].value for name in METHOD}
     model = moco_v3.MoCoV3(encoder, steps=recipe.epochs * data.steps, **method)
     settings = {name: flags[name].value for name in SETTINGS} | {"image_size": list(shape[:2])} | method

@@ -19,28 +19,25 @@ things), or one with a LabeledImage. --recipe=published is how the head was publ
 MODEL` tells of it, and the name tells one from another. The best epoch is that of the highest mean intersection over
 union.
 
+--task=detection trains a detector: a backbone, --model, in --detector. --dataset is then "scenes"; a folder with
+annotations/instances_train2017.json and the like of COCO's form, and the images; a folder with Annotations/*.xml of
+Pascal VOC's form; or "tfds:voc/2007", "tfds:coco/2017" and the like. Images are resized so that they fit in
+--image_size and padded. mask_rcnn and cascade_mask_rcnn learn masks, which are read from COCO's form. A reversed, empty
+or outside box is an error, unless --skip_broken. --recipe=published is as for segmenters. The best epoch is that of the
+highest average precision of boxes.
+
 --strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
 that all see. The commands are in docs/scaling.md.
 """
 
-import ast
-import dataclasses
-import re
-
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, models, teacher
+from keras_mlp.cli import console, datasets, models, tasks, teacher
+from keras_mlp.cli.recipes import RECIPES, described
 
 ARGUMENTS = ""
-RECIPES = ("published", "finetune", "finetune_paper", "digits", "scenes")
-TASKS = ("classification", "segmentation")
-SEGMENTERS = ("upernet", "semantic_fpn", "setr_naive", "setr_pup", "setr_mla")
 # What decides the result beside the recipe: a run goes on with the same only.
 SETTINGS = ("model", "config", "weights", "new_head", "dataset", "split", "validation", "seed")
-# And with a teacher, these.
-TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
-# And of a segmenter, these.
-SEGMENTING = ("task", "segmenter", "segmenter_config", "auxiliary")
 SHARING = ("strategy", "addresses", "rank", "tpu")
 DISTILLATIONS = ("hard", "soft", "tokens")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -57,11 +54,11 @@ def define_flags(flags):
     absl_flags.DEFINE_string(
         "config", "", 'Arguments of the model\'s builder, as "patch_size=4,dim=96,depth=6".', flag_values=flags
     )
-    absl_flags.DEFINE_enum("task", "classification", TASKS, "What to learn.", flag_values=flags)
+    absl_flags.DEFINE_enum("task", "classification", list(tasks.TASKS), "What to learn.", flag_values=flags)
     absl_flags.DEFINE_enum(
         "segmenter",
         "upernet",
-        SEGMENTERS,
+        tasks.SEGMENTERS,
         "Head of a segmenter; setr ones are for ViT and Mixer.",
         flag_values=flags,
     )
@@ -71,6 +68,13 @@ def define_flags(flags):
         None,
         "Whether a segmenter has a second head, whose loss helps the backbone; by default if the recipe weighs it.",
         flag_values=flags,
+    )
+    absl_flags.DEFINE_enum(
+        "detector", "retina_net", list(tasks.DETECTORS), "What makes a detector of the backbone.", flag_values=flags
+    )
+    absl_flags.DEFINE_string("detector_config", "", 'Arguments of the detector, as "channels=256".', flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "skip_broken", False, "Leave out and count reversed, empty and outside boxes.", flag_values=flags
     )
     absl_flags.DEFINE_string(
         "weights", None, "What to start from: a published tag, or the path of a checkpoint.", flag_values=flags
@@ -200,7 +204,7 @@ def run(flags, arguments):
         raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
-    task = (_Segmentation if flags.task == "segmentation" else _Classification)(flags, published)
+    task = tasks.TASKS[flags.task](flags, published)
     recipe, objective = task.recipe, task.objective
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
@@ -249,187 +253,3 @@ def run(flags, arguments):
     data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
     measured = f"{score.title} {score.text(values[epoch])}"
     print(f"{flags.output}/best.keras: {measured} of {data}, in epoch {epoch + 1} of {len(values)}")
-
-
-class _Classification:
-    """Recipe, data and model of `--task=classification`."""
-
-    decided = {}
-
-    def __init__(self, flags, published):
-        from keras_mlp.training import objectives
-
-        self.flags = flags
-        self.recipe = _recipe(flags, published)
-        self.objective = objectives.of(self.recipe, flags.multi_label)
-        self.settings = (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
-
-    def shape(self, shape):
-        """The shape of the images, where it is `shape` for the model."""
-        return shape
-
-    def check_data(self, splits):
-        flags = self.flags
-        return datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
-
-    def refuse(self, reports):
-        """Broken images are left out, as far as --broken_share allows."""
-
-    def load(self, split, **options):
-        return datasets.load(self.flags.dataset, split, multi_label=self.flags.multi_label, **options)
-
-    def build(self, shape, classes):
-        ends = dict(classes=len(classes), classifier_activation=self.objective.activation(self.recipe))
-        model = build(self.flags, self.recipe, shape, new_head=self.flags.new_head, **ends)
-        return teacher.beside(self.flags, model, classes)
-
-
-class _Segmentation:
-    """Recipe, data and model of `--task=segmentation`."""
-
-    settings = SEGMENTING
-
-    def __init__(self, flags, published):
-        from keras_mlp.tasks import Segmentation
-
-        for name in ("teacher", "multi_label"):
-            if flags[name].value:
-                raise console.UsageError(f"--{name} is for classifiers, not for --task=segmentation")
-        self.flags = flags
-        self.recipe = changed(flags, self._recipe())
-        self.objective = Segmentation()
-        auxiliary = self.recipe.auxiliary_weight > 0 if flags.auxiliary is None else flags.auxiliary
-        self.decided = {"auxiliary": auxiliary}
-
-    def _recipe(self):
-        from keras_mlp.cards import segmenters
-        from keras_mlp.tasks.segmentation import recipes
-
-        flags = self.flags
-        name = flags.recipe or ("scenes" if flags.dataset == "scenes" else "finetune")
-        own = {"scenes": recipes.scenes, "finetune": recipes.finetune}
-        if name in own:
-            return own[name]()
-        found = segmenters.published(flags.model, flags.segmenter)
-        if name == "published" and len(found) == 1:
-            return found[0].recipe
-        if name in segmenters.SEGMENTERS:
-            return segmenters.SEGMENTERS[name].recipe
-        there = ", ".join(one.name for one in found) or f"none for {flags.segmenter} on {flags.model}"
-        raise console.UsageError(
-            f"--recipe is scenes or finetune for segmenters, or a published one, by its name. There are: {there}. "
-            f"Received: {name}"
-        )
-
-    def shape(self, shape):
-        """That of the recipe's crops, unless the flags say another."""
-        size = None if self.flags.image_size else self.recipe.image_size
-        return (*size, shape[-1]) if size else shape
-
-    def check_data(self, splits):
-        return datasets.check_masks(self.flags.dataset, splits, self.flags.data_dir, self.flags.max_pixels)
-
-    def load(self, split, **options):
-        return datasets.load_masks(self.flags.dataset, split, **options)
-
-    def refuse(self, reports):
-        from keras_mlp.tasks.segmentation import check
-
-        check.refuse(reports)
-
-    def build(self, shape, classes):
-        from keras_mlp import tasks
-
-        heads = (tasks.UPerNet, tasks.SemanticFPN, tasks.SETRNaive, tasks.SETRPUP, tasks.SETRMLA)
-        head = dict(zip(SEGMENTERS, heads, strict=True))[self.flags.segmenter]
-        backbone = build(self.flags, self.recipe, shape, include_top=False)
-        options = self.decided | _pairs("segmenter_config", self.flags.segmenter_config)
-        try:
-            return head(backbone, len(classes), **options)
-        except TypeError as error:
-            raise console.UsageError(f"--segmenter_config: {error}") from error
-
-
-def described(flags):
-    """The published recipe of the model or family that the flags name, or `None`, and the shape of its images."""
-    from keras_mlp import zoo
-
-    family = zoo.FAMILIES.get(flags.model)
-    known = family or zoo.model_card(flags.model)
-    shape = family.default_shape if family else known.input_shape
-    models.refuse_videos(flags.model, shape)
-    return known.recipe, (*(models.parse_size(flags.image_size) or shape[:2]), shape[-1])
-
-
-def build(flags, recipe, shape, **arguments):
-    """The model that the flags name, as the recipe wants it; further arguments are its builder's."""
-    from keras_mlp import zoo
-    from keras_mlp.training import precision
-    from keras_mlp.training.remat import rematerialize
-
-    arguments |= dict(
-        weights=flags.weights,
-        input_shape=shape,
-        dtype=recipe.precision or precision.default(),
-        drop_path_rate=recipe.drop_path_rate,
-        dropout_rate=recipe.dropout_rate,
-    )
-    try:
-        model = zoo.create_model(flags.model, **arguments | _pairs("config", flags.config))
-    except TypeError as error:
-        raise console.UsageError(f"--config: {error}") from error
-    return rematerialize(model) if flags.remat else model
-
-
-def _recipe(flags, published):
-    """The recipe that the flags ask for."""
-    from keras_mlp.training import recipes
-
-    name = flags.recipe or ("digits" if flags.dataset == "digits" else "finetune" if flags.weights else "published")
-    if name not in RECIPES[:-1]:
-        raise console.UsageError(f"--recipe is one of {', '.join(RECIPES[:-1])} for classifiers. Received: {name}")
-    if name == "published":
-        if published is None:
-            raise ValueError(f"For {flags.model} no recipe is published: choose another with --recipe.")
-        recipe = published
-    elif name == "digits":
-        recipe = recipes.digits()
-    else:
-        recipe = recipes.finetune("paper" if name == "finetune_paper" else "adamw")
-    return changed(flags, recipe)
-
-
-def changed(flags, recipe):
-    """The recipe with what the flags say instead, at their batch size."""
-    from keras_mlp.training import recipes
-
-    recipe = recipes.at_batch_size(recipe, flags.batch_size or recipe.batch_size)
-    if flags.epochs:  # the warm-up stays the same share of the whole
-        share = recipe.warmup_epochs / recipe.epochs
-        if recipe.steps:
-            share = (recipe.warmup_steps or 0) / recipe.steps
-            recipe = dataclasses.replace(recipe, steps=None, warmup_steps=None)
-        recipe = dataclasses.replace(recipe, warmup_epochs=share * flags.epochs)
-    if flags.warmup_epochs is not None:
-        recipe = dataclasses.replace(recipe, warmup_steps=None)
-    changes = _pairs("change", flags.change)
-    fields = [field.name for field in dataclasses.fields(recipe)]
-    if unknown := set(changes) - set(fields):
-        raise console.UsageError(f"--change: a recipe has no {', '.join(sorted(unknown))}. It has: {', '.join(fields)}")
-    given = {name: flags[name].value for name in ("epochs", "warmup_epochs", "learning_rate", "precision")}
-    changes |= {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(recipe, **changes)
-
-
-def _pairs(flag, text) -> dict:
-    """`name=value` pairs, separated by commas; values are numbers, tuples of such, True, False, None or words."""
-    config = {}
-    for word in re.split(r",(?=\w+=)", text) if text else []:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise console.UsageError(f"--{flag} is a list of name=value, separated by commas. Received: {word}")
-        try:
-            config[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            config[name] = value
-    return config

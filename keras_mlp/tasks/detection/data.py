@@ -73,7 +73,7 @@ def load(
     return data.load(
         source,
         split,
-        image_size=tuple(-(-side // MULTIPLE) * MULTIPLE for side in size),
+        image_size=padded(size),
         batch_size=batch_size,
         recipe=recipe,
         preprocessing=Preprocessing(squash=True, crop_pct=1.0, interpolation="bilinear"),
@@ -81,6 +81,11 @@ def load(
         shown=functools.partial(shown, **fit),
         **options,
     )
+
+
+def padded(size) -> tuple[int, int]:
+    """Height and width of what the network sees, where the images fit in `size`: the next multiples of 32."""
+    return tuple(-(-side // MULTIPLE) * MULTIPLE for side in size)
 
 
 def fitting(whole, fit, short_side: int | None = None, factor=1.0):

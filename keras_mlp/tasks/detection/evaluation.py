@@ -51,10 +51,10 @@ def detected(detector, data: Data, verbose=0):
     Yields:
         Pairs of an image, a row of COCO's "images", and of a list of COCO's results.
     """
-    truth = _annotated(data)
+    truth, call = _annotated(data), _compiled(detector)
     bar = keras.utils.Progbar(data.steps, verbose=int(verbose in ("auto", 1)))
     for images, targets in data.dataset:
-        found = detect(detector, images, targets["image_size"])
+        found = _arrays(call(images, targets["image_size"]))
         for i, number in enumerate(np.asarray(targets["number"])):
             image = truth["images"][number]
             one = original({name: values[i] for name, values in found.items()}, images.shape[1:3], targets["scale"][i])
@@ -64,7 +64,23 @@ def detected(detector, data: Data, verbose=0):
 
 def detect(detector, images, image_size) -> dict:
     """Detections as arrays, those that end where an image does for a detector that knows sizes."""
-    found = detector.detect(images, image_size) if hasattr(detector, "detect") else detector(images)
+    return _arrays(_call(detector)(images, image_size))
+
+
+def _call(detector):
+    return detector.detect if hasattr(detector, "detect") else lambda images, image_size: detector(images)
+
+
+def _compiled(detector):
+    """The same for many batches: a graph where TensorFlow makes one of a model."""
+    if keras.backend.backend() != "tensorflow" or not isinstance(detector, keras.Model):
+        return _call(detector)
+    import tensorflow as tf
+
+    return tf.function(_call(detector), reduce_retracing=True)
+
+
+def _arrays(found) -> dict:
     return {name: keras.ops.convert_to_numpy(values) for name, values in found.items()}
 
 

@@ -1,26 +1,34 @@
-"""How detectors are trained: what a classifier's recipe has, and what only images with boxes need."""
+"""How detectors are trained: recipes that belong to no published one."""
 
-import dataclasses
-from typing import Annotated
-
-from keras_mlp.allowed import Number, OneOf, OrNone, Pair
-from keras_mlp.cards import Recipe
+from keras_mlp.cards import DetectionRecipe
 
 
-@dataclasses.dataclass(frozen=True)
-class DetectionRecipe(Recipe):
-    """A recipe for images with boxes.
-
-    Args:
-        random_scale: `(smallest, largest)` factor on the size at which the whole image fits, or `None`: 480–800 pixels
-            of 800 are (0.6, 1.0). Of an image that becomes larger than the network's input a part is cut.
-        random_crop: whether half of the images are cut first, to 384–600 pixels a side at a short side of 400, 500 or
-            600 pixels, as in DETR.
-    """
-
-    random_resized_crop: Annotated[None, OneOf((None,))] = None
-    label_smoothing: Annotated[float, OneOf((0.0,))] = 0.0
-    random_scale: Annotated[tuple[float, float] | None, OrNone(Pair(Number(above=0), Number(above=0), rising=True))] = (
-        None
+def scenes() -> DetectionRecipe:
+    """Return the recipe for the embedded scenes of handwritten digits and a small model trained from scratch."""
+    return DetectionRecipe(
+        source="keras_mlp, tried out on the embedded scenes of digits",
+        learning_rate=2e-3,
+        batch_size=16,
+        epochs=24,
+        warmup_epochs=1,
+        horizontal_flip=False,
+        random_scale=(0.8, 1.25),
+        gradient_clip_norm=1.0,
+        precision="float32",
     )
-    random_crop: Annotated[bool, OneOf((True, False))] = False
+
+
+def finetune() -> DetectionRecipe:
+    """Return a recipe for fine-tuning a backbone's published weights on images with boxes."""
+    return DetectionRecipe(
+        source="common practice for fine-tuning detectors with AdamW, not from a paper",
+        learning_rate=1e-4,
+        batch_size=16,
+        epochs=24,
+        warmup_epochs=1,
+        schedule="steps",
+        drops=(16, 22),
+        random_scale=(0.6, 1.0),
+        drop_path_rate=0.1,
+        gradient_clip_norm=1.0,
+    )

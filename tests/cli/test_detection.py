@@ -37,9 +37,7 @@ def photos(tmp_path):
 
 def rows_of(run):
     with open(run / "log.csv") as file:
-        return [
-            {k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(file)
-        ]
+        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(file)]
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ accuracy of the classes, and the share of right pixels. Images are resized to th
 flag that needs it (--window, --stride, --scales, --flip, --resize), they are looked at as published segmenters are
 measured, and their masks count at their own size; on ADE20K that is --resize=2048,512.
 
+A detector is measured on images with boxes (`keras-mlp train --help`): by COCO's 12 numbers, of boxes and of masks.
+
 Classes are found by their names where the model knows them. The data set may have them in any order, and may have only
 some of them.
 """

@@ -9,7 +9,8 @@ from tasks.detection.test_data import SOURCE
 
 from keras_mlp import tasks, zoo
 from keras_mlp.cards import DETECTORS, DetectionRecipe, detectors
-from keras_mlp.tasks.detection import check, recipes
+from keras_mlp.tasks import scenes
+from keras_mlp.tasks.detection import check, recipes, sources
 from keras_mlp.training.recipes import learning_rate
 
 
@@ -46,7 +47,7 @@ def test_data_without_boxes_or_masks_are_refused():
     model = keras.Sequential([keras.Input((64, 96, 3)), keras.layers.Flatten()])
     options = dict(image_size=(64, 96), batch_size=4)
     with pytest.raises(ValueError, match="Detection needs data with boxes"):
-        tasks.Detection().fitted(model, tasks.load("scenes", "test", **options))
+        tasks.Detection().fitted(model, tasks.load(scenes.source("test", 4), "test", **options))
     model.has_masks = True
     with pytest.raises(ValueError, match="load them with masks=True"):
-        tasks.Detection().fitted(model, tasks.load(SOURCE, "all", task="detection", **options))
+        tasks.Detection().fitted(model, tasks.load(sources.digits("test", 4), "test", task="detection", **options))

@@ -1,6 +1,7 @@
 """What the output of a classifier means: which classes exclude each other, and what was done to the logits.
 
-Whatever reads the output of a classifier asks here: prediction, evaluation, losses, metrics, distillation, export.
+Whatever reads the output of a classifier asks here: prediction, evaluation, losses, metrics, distillation, export. A
+segmenter is a classifier of pixels.
 """
 
 from keras_mlp.classifiers.evidence import recognised, saved_loss

@@ -41,12 +41,13 @@ class PixelOutput:
         and that may have been resized since.
 
         Args:
-            model: a Keras model with one output.
+            model: a Keras model.
         """
-        shape = model.output_shape
-        if not isinstance(shape, tuple) or len(shape) != 4 or not shape[-1] or shape[-1] < 2:
+        outputs = getattr(model, "outputs", None) or ()  # none in a model that is no graph of layers
+        shape = tuple(outputs[0].shape) if len(outputs) == 1 else ()
+        if len(shape) != 4 or (shape[-1] or 0) < 2:
             return None
-        operation = model.outputs[0]._keras_history.operation
+        operation = outputs[0]._keras_history.operation
         while not _is_classifier(operation):
             sources = operation._inbound_nodes[0].input_tensors
             # What follows the classifier of each position keeps its classes; the second input is of the wanted size.

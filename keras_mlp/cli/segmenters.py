@@ -37,10 +37,9 @@ def perhaps(model: str, image_size: list[str] | None = None):
 def output_of(model):
     """What a Keras model gives, if it is a segmenter: a `keras_mlp.classifiers.PixelOutput`, else `None`."""
     from keras_mlp.classifiers import PixelOutput
-    from keras_mlp.export.outputs import inference_part, names_of
+    from keras_mlp.export.outputs import inference_part
 
-    model = inference_part(model)
-    return None if names_of(model) else PixelOutput.perhaps(model)
+    return PixelOutput.perhaps(inference_part(model))
 
 
 def define_views(flags):

@@ -132,10 +132,9 @@ def test_what_a_map_means_is_told_by_the_layer_that_made_it():
     mixer = keras_mlp.MLPMixer(patch_size=8, dim=16, depth=2, input_shape=(32, 32, 3), include_top=False)
     for head in (tasks.SETRNaive, tasks.SETRPUP):
         assert PixelOutput.perhaps(head(mixer, 3, channels=8)) == PixelOutput(3, (32, 32))
-    assert PixelOutput.perhaps(mixer) is None
-    assert (
-        PixelOutput.perhaps(keras_mlp.ConvMixer(dim=3, depth=1, kernel_size=3, patch_size=1, include_top=False)) is None
-    )
+    as_many_channels = keras_mlp.ConvMixer(patch_size=1, dim=3, depth=1, kernel_size=3, include_top=False)
+    of_open_input = keras.Sequential([keras.layers.Conv2D(3, 1, name="head")])
+    assert all(PixelOutput.perhaps(other) is None for other in (mixer, as_many_channels, of_open_input))
     output = PixelOutput(3, (2, 2))
     labels = np.array([[[0, 1], [2, 255]]])
     np.testing.assert_array_equal(output.correct(np.eye(3)[[[[0, 1], [1, 0]]]], labels), [True, True, False])

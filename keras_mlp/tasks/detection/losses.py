@@ -69,7 +69,8 @@ def over_replicas(number):
     Their gradients are summed. So each loss is divided by the number in the whole batch. JAX sees the whole batch.
     """
     context = _replicas()
-    return number if context is None else context.all_reduce("SUM", number)
+    # A float, because GPUs add up no integers.
+    return number if context is None else context.all_reduce("SUM", ops.cast(number, "float32"))
 
 
 def of_whole_batch(loss):

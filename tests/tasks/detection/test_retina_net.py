@@ -1,5 +1,8 @@
 """RetinaNet: exact to mmdetection, on any backbone in stages, trained and saved like any model of Keras."""
 
+import subprocess
+import sys
+
 import golden
 import keras
 import numpy as np
@@ -175,3 +178,33 @@ def test_what_cannot_work_is_refused_by_name():
     for make, message in refused:
         with pytest.raises(ValueError, match=message):
             make()
+
+
+ON_TWO = """
+import sys, numpy as np, tensorflow as tf, keras, keras_mlp
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+given = dict(np.load(sys.argv[2]))
+data = tf.data.Dataset.from_tensor_slices((given.pop("images"), given)).batch(2)
+
+def step():
+    model = keras.saving.load_model(sys.argv[1])
+    model.compile("sgd", jit_compile=False)
+    log = model.fit(data, verbose=0).history
+    return [log["loss"][0], log["loss_cls"][0], log["loss_bbox"][0]], model.get_layer("head").get_weights()[0]
+
+alone = step()
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    together = step()
+np.testing.assert_allclose(together[0], alone[0], rtol=1e-4)
+np.testing.assert_allclose(together[1], alone[1], atol=1e-6)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_learn_in_another_process_as_one_does_though_one_has_no_boxes(tmp_path):
+    detector().save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", images=images(), **TARGETS)
+    command = [sys.executable, "-c", ON_TWO, str(tmp_path / "model.keras"), str(tmp_path / "data.npz")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

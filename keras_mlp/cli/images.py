@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_mlp.cards import Preprocessing
 from keras_mlp.cli import console, datasets
+from keras_mlp.files import atomic_path
 from keras_mlp.training.data.source import MAX_PIXELS
 from keras_mlp.walking import is_special, walk
 
@@ -132,3 +133,19 @@ def labelled_sample(
     chosen = data.dataset.unbatch().shard(every, 0).take(count)
     images, labels = zip(*chosen.as_numpy_iterator(), strict=True)
     return np.stack(images), np.stack(labels), data.classes
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """A name that no other image of this call has."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name
+
+
+def save(picture, path):
+    """Write a picture of Pillow as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")

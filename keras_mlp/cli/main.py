@@ -18,6 +18,7 @@ COMMANDS = (
     "info",
     "predict",
     "segment",
+    "detect",
     "train",
     "pretrain",
     "evaluate",

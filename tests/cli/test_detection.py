@@ -6,9 +6,12 @@ import signal
 import subprocess
 import time
 
+import golden
 import numpy as np
 import pytest
 from PIL import Image
+
+from keras_mlp import tasks
 
 MODEL = ("--model=as_mlp", "--config=patch_size=2,dim=6,depths=(1,1,1),shift_size=3", "--image_size=64")
 DETECTOR = ("--detector_config=channels=8,convolutions=1,candidates=50,count=10",)
@@ -70,6 +73,28 @@ def test_a_run_that_was_killed_goes_on_to_the_same_log(command, launcher, photos
     process.wait()
     assert command(*words, f"--output={broken}").code == 0
     assert rows_of(broken) == rows_of(whole)
+
+
+def test_things_in_photos_are_drawn_told_and_written_as_cocos_results(command, photos, tiny, tmp_path):
+    builder, config = golden.arguments(golden.small("as_mlp"))
+    backbone = builder(**config | {"include_top": False, "input_shape": (32, 32, 3)})
+    settings = dict(channels=8, convolutions=1, candidates=50, count=5, threshold=0.0)
+    tasks.RetinaNet(backbone, 2, **settings).save(tmp_path / "detector.keras")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (photos / "val" / "broken.png").write_bytes(b"no image")
+    words = (f"--model={tmp_path / 'detector.keras'}", f"--output={tmp_path / 'out'}", "--threshold=0.001")
+    found = command("detect", *words, photos / "val")
+    assert found.code == 1 and "broken.png" in found.err and "1 of 5 files" in found.err
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {*(f"{i}.png" for i in range(4)), "results.json"}
+    assert Image.open(tmp_path / "out" / "0.png").size == (60, 50)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(found.rows) == 4 and sum(len(row["found"]) for row in found.rows) == len(results) > 0
+    for row in results:
+        left, top, width, height = row["bbox"]
+        assert row["category_id"] in (1, 2) and left >= 0 and top >= 0 and left + width <= 60 and top + height <= 50
+    assert {thing["class"] for row in found.rows for thing in row["found"]} <= {"cat", "dog"}
+    refused = command("detect", f"--model={tiny}", f"--output={tmp_path}", photos)
+    assert refused.code == 1 and "is no .keras file of a detector" in refused.err
 
 
 def test_what_cannot_be_trained_is_refused(command, photos, tmp_path):

@@ -14,7 +14,6 @@ import numpy as np
 from absl import flags as absl_flags
 
 from keras_mlp.cli import console, datasets, images, segmenters
-from keras_mlp.files import atomic_path
 from keras_mlp.walking import readable
 
 ARGUMENTS = "IMAGE_OR_FOLDER..."
@@ -53,24 +52,14 @@ def run(flags, arguments):
             failed += 1
             continue
         labels = tasks.segment(model, pixels, **options)
-        stem = _free(file.stem, taken)
-        _save(tasks.draw(pixels, labels, names), output / f"{stem}.png")
-        _save(_as_palette(labels), output / f"{stem}_labels.png")
+        stem = images.free_name(file.stem, taken)
+        images.save(tasks.draw(pixels, labels, names), output / f"{stem}.png")
+        images.save(_as_palette(labels), output / f"{stem}_labels.png")
         shares = np.bincount(labels.reshape(-1), minlength=len(names)) / labels.size
         _print(file, {names[i]: float(shares[i]) for i in np.argsort(-shares) if shares[i]}, flags)
     if failed:
         console.error(f"{failed} of {len(files)} files could not be read")
         return 1
-
-
-def _free(stem, taken) -> str:
-    """A name that no other image of this call has."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}_{number}"
-    taken.add(name)
-    return name
 
 
 def _as_palette(labels):
@@ -81,11 +70,6 @@ def _as_palette(labels):
     picture = Image.fromarray(labels.astype("uint8"), "P")
     picture.putpalette(colours().reshape(-1).tolist())
     return picture
-
-
-def _save(picture, path):
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG")
 
 
 def _print(file, shares, flags):

@@ -146,6 +146,7 @@ def test_keep_rates_are_timed_over_the_backbone(tmp_path):
     assert "--save" not in saved["command"]
 
 
+@pytest.mark.slow
 def test_keep_rates_names_what_it_does_not_know():
     for arguments, message in (
         (["--models=deit_s"], "--models: 'deit_s' is not known. It takes: dynamic_vit_deit_256_r70"),

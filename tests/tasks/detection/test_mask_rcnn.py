@@ -235,3 +235,17 @@ def test_compiled_by_xla_they_detect_the_same(name):
     np.testing.assert_array_equal(found["labels"], expected["labels"])
     for key, limit in (("boxes", 1e-2), ("scores", 1e-4), ("masks", 1e-4)):
         np.testing.assert_allclose(found[key], expected[key], atol=limit, err_msg=key)
+
+
+@pytest.mark.slow
+def test_exported_it_detects_the_same_by_built_in_operators(tmp_path):
+    from keras_mlp import export
+
+    model, image = detector(), images(1)
+    expected = model(image)
+    done = export.to_tflite(model, tmp_path / "model.tflite")
+    assert not any(operator.lower().startswith("flex") for operator in done.operators)
+    found = export.Runner(tmp_path / "model.tflite")(image)
+    np.testing.assert_array_equal(found["labels"], expected["labels"])
+    for key, limit in (("boxes", 1e-2), ("scores", 1e-4), ("masks", 1e-4)):
+        np.testing.assert_allclose(found[key], expected[key], atol=limit, err_msg=key)

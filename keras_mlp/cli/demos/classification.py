@@ -1,15 +1,22 @@
-"""The report of `keras-mlp demo`: a text with the measured numbers, and a picture of predictions."""
+"""A small MLP-Mixer on handwritten digits: from images to .tflite files and a report."""
 
+import contextlib
 import dataclasses
-import importlib.metadata
+import io
 import os
-import platform
+import shutil
+import time
 
 import numpy as np
 
+from keras_mlp.cli import console, datasets
+from keras_mlp.cli.demos import report
 from keras_mlp.extras import need
+from keras_mlp.precisions import CALIBRATED, USUAL
 
-PACKAGES = ("keras-mlp", "keras", "tensorflow", "ai-edge-litert", "numpy")
+GOAL = 0.97
+IMAGE_SIZE = 16
+MODEL = dict(patch_size=2, dim=64, depth=3, token_dim=64, channel_dim=128)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +43,77 @@ class Row:
         )
 
 
-def text(model, config, recipe, train, test, seconds, accuracy, rows, seed) -> str:
+def run(folder, seed: int, data_dir) -> str | None:
+    """Make all the files in `folder`.
+
+    Returns:
+        What has been missed, or `None`.
+    """
+    import keras
+
+    import keras_mlp
+    from keras_mlp import export
+    from keras_mlp.analysis.mixing import plot_token_mixing
+    from keras_mlp.training import recipes
+    from keras_mlp.training.train import evaluate, fit
+
+    recipe = recipes.digits()
+    options = dict(image_size=IMAGE_SIZE, batch_size=recipe.batch_size, seed=seed, data_dir=data_dir)
+    with contextlib.redirect_stderr(io.StringIO()):  # tensorflow-datasets speaks of a download, which this is not
+        train = datasets.load("digits", "train", recipe=recipe, **options)
+        test = datasets.load("digits", "test", **options)
+        samples = datasets.load("digits", "train[:300]", **options)
+    print(f"1/6 data: {train.examples} training and {test.examples} test images of handwritten digits", flush=True)
+
+    keras.utils.set_random_seed(seed)
+    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    model = keras_mlp.MLPMixer(
+        **MODEL, input_shape=shape, classes=len(train.classes), dtype=recipe.precision, name="digits_mixer"
+    )
+    print(
+        f"2/6 model: MLP-Mixer of {model.count_params():,} parameters, to be trained in {recipe.precision}", flush=True
+    )
+
+    start = time.perf_counter()
+    fit(model, train, test, recipe, folder, verbose=1 if console.for_a_person() else 2)
+    seconds = time.perf_counter() - start
+    print(f"3/6 training: {recipe.epochs} epochs in {seconds:.0f} s", flush=True)
+
+    # The model of the last epoch: to choose the best one on the test images would flatter it.
+    os.replace(folder / "last.keras", folder / "mixer.keras")
+    (folder / "best.keras").unlink()
+    shutil.rmtree(folder / "tensorboard")
+    accuracy = evaluate(model, test, verbose=0)["top1"]
+    print(f"4/6 evaluation: {100 * accuracy:.2f} % of the test images recognised", flush=True)
+
+    images, labels = _arrays(test)
+    rows = []
+    for precision in USUAL:
+        path = folder / f"mixer_{precision}.tflite"
+        representative = _arrays(samples)[0] if precision in CALIBRATED else None
+        exported = export.to_tflite(model, path, precision, representative=representative, verify_with=(images, labels))
+        timings = export.time_tflite(path, threads=(1, 2))
+        rows.append(Row(path.name, exported.size_bytes, exported.verification, timings))
+        print(f"5/6 export: {rows[-1]}", flush=True)
+
+    plot_token_mixing(model, folder / "token_mixing.png")
+    scores = model.predict(images, verbose=0)
+    draw_predictions(images, labels, scores, train.classes, folder / "predictions.png")
+    text = _text(model, MODEL, recipe, train, test, seconds, accuracy, rows, seed)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    print("6/6 report: learning curves, token-mixing weights, predictions and a table of the files", flush=True)
+    if accuracy < GOAL:
+        return f"the test accuracy is {100 * accuracy:.2f} %, less than the {100 * GOAL:.0f} % it should be"
+    return None
+
+
+def _arrays(data):
+    """All images, and their labels as integers."""
+    batches = list(data.dataset.as_numpy_iterator())
+    return np.concatenate([images for images, _ in batches]), np.concatenate([y.argmax(-1) for _, y in batches])
+
+
+def _text(model, config, recipe, train, test, seconds, accuracy, rows, seed) -> str:
     """The report in Markdown; every number in it was measured in this run, or is a setting of it."""
     height, width, _ = model.input_shape[1:]
     settings = ", ".join(f"{name}={value}" for name, value in config.items())
@@ -45,10 +122,9 @@ def text(model, config, recipe, train, test, seconds, accuracy, rows, seed) -> s
     exact = rows[0].verification.keras_accuracy
     measured = f"{100 * accuracy:.2f} % with Keras in {recipe.precision}, {100 * exact:.2f} % in float32"
     table = "\n".join(_line(row) for row in rows)
-    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return f"""# MLP-Mixer on handwritten digits
 
-Made by `keras-mlp demo --seed={seed}` on {machine()}.
+Made by `keras-mlp demo --seed={seed}` on {report.machine()}.
 
 | | |
 |---|---|
@@ -56,7 +132,7 @@ Made by `keras-mlp demo --seed={seed}` on {machine()}.
 | Model | `keras_mlp.MLPMixer({settings})`, {model.count_params():,} parameters |
 | Training | {training}, {recipe.optimizer}, {recipe.precision} |
 | Test accuracy | {measured}, after the last epoch, not the best one |
-| Versions | Python {platform.python_version()}, {versions} |
+| Versions | {report.versions()} |
 
 ## Exported files
 
@@ -94,18 +170,6 @@ def _line(row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def machine() -> str:
-    """This machine in words: its processor and how many cores of it this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} core{'s' if cores > 1 else ''} of {name} ({platform.system()})"
-
-
 def draw_predictions(images, labels, scores, classes, path, columns: int = 8):
     """Draw test images with what the model says: a choice of all, then what it got wrong.
 
@@ -136,10 +200,3 @@ def draw_predictions(images, labels, scores, classes, path, columns: int = 8):
             color="#1b7837" if correct else "#b2182b",
         )
     figure.savefig(path, dpi=120)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed as a package)"

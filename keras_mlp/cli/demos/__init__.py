@@ -1,0 +1,1 @@
+"""What `keras-mlp demo` does: a task a module."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from keras_mlp.allowed import Number, OneOf, OrNone, Pair
+from keras_mlp.allowed import Number, OneOf, OrNone, Pair, Several
 from keras_mlp.cards.recipes import Recipe
 from keras_mlp.cards.scores import Score
 
@@ -21,6 +21,7 @@ class SegmentationRecipe(Recipe):
         random_scale: `(smallest, largest)` factor on the size of the image before a crop, or `None`.
         photometric_distortion: whether brightness, contrast and colours are changed.
         auxiliary_weight: of the loss of each auxiliary head; 0 for none.
+        class_weight: of the loss of each class, `None` for 1; see `keras_mlp.tasks.PixelCrossEntropy`.
     """
 
     random_resized_crop: Annotated[None, OneOf((None,))] = None
@@ -33,6 +34,7 @@ class SegmentationRecipe(Recipe):
     )
     photometric_distortion: Annotated[bool, OneOf((True, False))] = True
     auxiliary_weight: Annotated[float, Number(least=0)] = 0.4
+    class_weight: Annotated[tuple[float, ...] | None, OrNone(Several(Number(least=0)))] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,11 @@ SPLITS = {"train": 1600, "test": 300}
 SIDE = 64
 """Pixels a side."""
 CLASSES = ("ground", *map(str, range(10)))
-_DIGITS = (2, 4)  # in a scene
-_SIDES = (20, 32)  # of a digit, in pixels
+_DIGITS = (3, 5)  # in a scene
+_SIDES = (22, 28)  # of a digit, in pixels
+_PLACES = 16  # that are tried for a digit, of which it takes the one where it covers the least
 _INK = 0.3  # of a pixel that counts as the digit's
-_CONTRAST = 70  # between a digit and the mean of its ground, in 0–255
+_CONTRASTS = (100, 160)  # between a digit and the mean of its ground, in 0–255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +68,7 @@ def draw(split: str, count: int | None = None, side: int = SIDE, seed: int = 0) 
             large = min(random.randint(_SIDES[0], _SIDES[1] + 1), side)
             drawn = Image.fromarray(digits.images[number].astype("float32") / 16).resize((large, large), Image.BICUBIC)
             ink = np.clip(np.asarray(drawn), 0, 1)
-            top, left = random.randint(0, side - large + 1, 2)
-            there = slice(top, top + large), slice(left, left + large)
+            there = _place(random, owner, ink > _INK)
             cover = np.clip(1.6 * ink, 0, 1)[..., None]
             ground[there] = (1 - cover) * ground[there] + cover * _colour(random, ground[there])
             mask[there][ink > _INK] = digits.target[number] + 1
@@ -113,10 +113,10 @@ def source(split: str, count: int | None = None, side: int = SIDE, seed: int = 0
 
 
 def _ground(random, side):
-    """A texture: a colour that changes slowly, with stripes and grain."""
+    """A texture: a light colour that changes slowly, with stripes and grain."""
     from PIL import Image
 
-    coarse = random.uniform(40, 215, 3) + random.normal(0, 22, (5, 5, 3))
+    coarse = random.uniform(110, 225, 3) + random.normal(0, 22, (5, 5, 3))
     coarse = Image.fromarray(np.clip(coarse, 0, 255).astype("uint8")).resize((side, side), Image.BICUBIC)
     y, x = np.mgrid[:side, :side] / side
     angle, waves = random.uniform(0, np.pi), random.uniform(3, 9)
@@ -124,10 +124,16 @@ def _ground(random, side):
     return np.asarray(coarse, "float64") + stripes[..., None]
 
 
+def _place(random, owner, inked):
+    """Where a digit covers as little as it can of those before: two slices."""
+    (side, _), (large, _) = owner.shape, inked.shape
+    corners = random.randint(0, side - large + 1, (_PLACES, 2))
+    places = [(slice(top, top + large), slice(left, left + large)) for top, left in corners]
+    return min(places, key=lambda there: np.count_nonzero(owner[there][inked]))
+
+
 def _colour(random, ground):
-    """A colour that can be told from the ground."""
-    mean = ground.mean((0, 1))
-    while True:
-        colour = random.uniform(0, 255, 3)
-        if abs(colour.mean() - mean.mean()) > _CONTRAST:
-            return colour
+    """A colour darker than the ground, as ink on paper."""
+    brightness = max(ground.mean() - random.uniform(*_CONTRASTS), 0)
+    colour = random.uniform(0, 255, 3)
+    return colour * brightness / colour.mean()

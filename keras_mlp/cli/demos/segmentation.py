@@ -11,8 +11,8 @@ from keras_mlp.cli.demos import report
 
 GOAL = 0.80
 IMAGE_SIZE = 64
-BACKBONE = dict(patch_size=2, dim=32, depths=(1, 1, 2), shift_size=5)
-HEAD = dict(neck_channels=48, channels=48)
+BACKBONE = dict(patch_size=2, dim=24, depths=(1, 2, 4), shift_size=5)
+HEAD = dict(neck_channels=32, channels=32)
 PRECISIONS = ("float32", "dynamic_int8", "int8")
 SHOWN = 8  # scenes in the picture
 

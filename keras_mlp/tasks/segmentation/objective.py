@@ -81,9 +81,15 @@ class Segmentation(Objective):
         return super().fitted(model, data).mapped(as_labels)
 
     def loss(self, model, recipe=None):
+        weights, classes = getattr(recipe, "class_weight", None), logits_of(model).shape[-1]
+        if weights and len(weights) != classes:
+            raise ValueError(
+                f"`class_weight` of the recipe must have a number for each of the {classes} classes. Received: "
+                f"class_weight={weights}"
+            )
         if not isinstance(model.output, dict):
-            return PixelCrossEntropy()
-        return {name: PixelCrossEntropy() for name in model.output}
+            return PixelCrossEntropy(weights)
+        return {name: PixelCrossEntropy(weights) for name in model.output}
 
     def metrics(self, model):
         classes = logits_of(model).shape[-1]

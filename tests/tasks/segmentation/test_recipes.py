@@ -65,6 +65,15 @@ def test_heads_of_setr_are_ten_times_as_fast_as_the_backbone(head, neck):
     assert set(loss["loss_weights"].values()) == {1.0, 0.25}
 
 
+def test_a_recipe_weighs_the_classes():
+    backbone = keras_mlp.ViT(8, 8, 4, 2, include_top=False, input_shape=(16, 16, 3))
+    model = tasks.SETRNaive(backbone, 3)
+    recipe = SegmentationRecipe("a test", class_weight=(0.5, 1.0, 2.0))
+    assert tasks.Segmentation().loss(model, recipe).class_weight == (0.5, 1.0, 2.0)
+    with pytest.raises(ValueError, match="`class_weight` of the recipe must have a number for each of the 3 classes"):
+        tasks.Segmentation().loss(model, dataclasses.replace(recipe, class_weight=(1.0, 2.0)))
+
+
 @pytest.mark.parametrize(("whole", "resized"), [((100, 150), (20, 30)), ((150, 100), (30, 20)), ((100, 400), (10, 40))])
 def test_an_image_is_fitted_into_the_two_sides_before_the_crop(whole, resized):
     """As mmsegmentation's `Resize(img_scale=(40, 20))`: the longer side is at most 40, the shorter at most 20."""

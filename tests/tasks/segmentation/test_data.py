@@ -134,4 +134,4 @@ def test_a_recipe_refuses_what_only_labels_can_take():
     recipe = dataclasses.replace(PLAIN, mixup=0.2)
     with pytest.raises(ValueError, match="mixup cannot change"):
         tasks.load("scenes", image_size=32, batch_size=4, recipe=recipe)
-    assert recipes.scenes().random_scale == (0.8, 1.3)
+    assert recipes.scenes().random_scale == (0.9, 1.1)

@@ -1,4 +1,4 @@
-"""Anchors: boxes around every position of a map, from which a head tells the way to a thing."""
+"""Anchors: boxes around every position of a map, from which a head tells the deltas to an object."""
 
 import dataclasses
 

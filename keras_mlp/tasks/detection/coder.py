@@ -1,4 +1,4 @@
-"""The way from one box to another as four numbers, which a head can learn."""
+"""Deltas: the way from one box to another as four numbers, which a head can learn."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ class BoxCoder:
     stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
     def encode(self, start, end):
-        """The way from boxes `start` to boxes `end`, both `(…, 4)`: `(…, 4)`.
+        """The deltas from boxes `start` to boxes `end`, both `(…, 4)`: `(…, 4)`.
 
         Boxes without width or height, such as padding, are taken to be one pixel wide or high.
         """
@@ -36,7 +36,7 @@ class BoxCoder:
         return ops.concatenate([shift, growth], axis=-1) / self._stds(start)
 
     def decode(self, start, deltas):
-        """The boxes that the ways `deltas` lead to from boxes `start`, in shapes `(…, 4)` that broadcast.
+        """The boxes that `deltas` lead to from boxes `start`, in shapes `(…, 4)` that broadcast.
 
         They may reach out of the image: `boxes.clip` follows.
         """

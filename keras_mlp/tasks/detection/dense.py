@@ -62,9 +62,9 @@ def proposed(logits, deltas, anchors, coder: BoxCoder, image_size, count: int):
 
     Args:
         logits: `(batch, n, classes)`.
-        deltas: the ways from the anchors to boxes, `(batch, n, 4)`.
+        deltas: from the anchors to boxes, `(batch, n, 4)`.
         anchors: `(n, 4)`.
-        coder: of the ways.
+        coder: of the deltas.
         image_size: height and width of each image, `(batch, 2)`: boxes end there.
         count: how many pairs of a box and a class, or all where there are not so many.
 
@@ -87,7 +87,7 @@ def sizes(image):
 
 @registered
 class DenseDetections(keras.layers.Layer):
-    """What is detected, from logits and ways to boxes at every anchor of a pyramid.
+    """What is detected, from logits and deltas to boxes at every anchor of a pyramid.
 
     Of each level the best pairs of an anchor and a class are taken whose score is high enough. Their boxes are decoded,
     clipped to the image, and suppressed class by class. All shapes are static, if the image's is.
@@ -103,7 +103,7 @@ class DenseDetections(keras.layers.Layer):
 
     Call arguments:
         inputs: a list of the images `(batch, height, width, channels)`; of a map of logits for each level,
-            `(batch, height, width, anchors * classes)`; and of a map of ways for each, `(…, anchors * 4)`.
+            `(batch, height, width, anchors * classes)`; and of a map of deltas for each, `(…, anchors * 4)`.
         image_size: height and width of each image, `(batch, 2)`, where they are padded: boxes end there.
 
     Returns:
@@ -118,10 +118,10 @@ class DenseDetections(keras.layers.Layer):
         self.anchors, self.coder = Anchors(self.strides, self.scales, self.ratios), BoxCoder()
 
     def flat(self, maps):
-        """Logits, ways and anchors of each level: lists of `(batch, n, classes)`, `(batch, n, 4)` and `(n, 4)`.
+        """Logits, deltas and anchors of each level: lists of `(batch, n, classes)`, `(batch, n, 4)` and `(n, 4)`.
 
         Args:
-            maps: those of logits, and those of ways.
+            maps: those of logits, and those of deltas.
         """
         logits, deltas = maps[: len(self.strides)], maps[len(self.strides) :]
         dtype = keras.backend.standardize_dtype(deltas[0].dtype)

@@ -66,7 +66,7 @@ class RegionDetector(detector.Detector):
 
     @functools.cached_property
     def heads(self) -> dict[str, keras.Model]:
-        """The heads as models of what is inside boxes: "boxes_0" gives logits and ways, "masks_0" logits."""
+        """The heads as models of what is inside boxes: "boxes_0" gives logits and deltas, "masks_0" logits."""
         found = {}
         for i in range(len(self.stages)):
             outputs = [self.get_layer(f"head_{i}_{name}").output for name in ("classes", "boxes")]
@@ -97,9 +97,9 @@ class RegionDetector(detector.Detector):
         found = {
             f"loss_rpn_{name}": losses.averaged(x, divisor) for name, x in zip(("cls", "bbox"), of_anchors, strict=True)
         }
-        for i, (samples, logits, ways) in enumerate(self.looks(maps, targets, training)):
+        for i, (samples, logits, deltas) in enumerate(self.looks(maps, targets, training)):
             stage = self.stages[i]
-            of_boxes = regions.box_losses(logits, ways, samples, stage)
+            of_boxes = regions.box_losses(logits, deltas, samples, stage)
             found |= {self._term(i, name): x for name, x in zip(("loss_cls", "loss_bbox"), of_boxes, strict=True)}
             if self.has_masks:
                 of_masks = self._mask_loss(
@@ -115,8 +115,8 @@ class RegionDetector(detector.Detector):
             maps, targets, training: see `losses_of`.
 
         Yields:
-            Of each stage `regions.Samples`, and what its head says of them: logits `(batch * k, classes + 1)` and ways
-            to better boxes.
+            Of each stage `regions.Samples`, and what its head says of them: logits `(batch * k, classes + 1)` and
+            deltas to better boxes.
         """
         proposals, pyramid = self.get_layer("proposals"), maps["pyramid"]
         image_size = targets.get("image_size")
@@ -127,12 +127,12 @@ class RegionDetector(detector.Detector):
         for i, stage in enumerate(self.stages):
             samples = regions.sample(boxes, there, targets, stage.matcher, self.sampler, self.seed_generator)
             inside = self.get_layer(f"boxes_{i}_inside")([samples.boxes, *pyramid])
-            logits, ways = self.heads[f"boxes_{i}"](inside, training=training)
-            yield samples, logits, ways
+            logits, deltas = self.heads[f"boxes_{i}"](inside, training=training)
+            yield samples, logits, deltas
             if i + 1 < len(self.stages):
                 # The next stage goes on from what this one makes of its samples, but for the objects' own boxes.
-                better, classes = self.get_layer(f"boxes_{i}_better"), samples.classes(logits.shape[-1] - 1)
-                boxes = better([image_size, samples.boxes, logits, ways], classes=classes)
+                refine, classes = self.get_layer(f"boxes_{i}_refined"), samples.classes(logits.shape[-1] - 1)
+                boxes = refine([image_size, samples.boxes, logits, deltas], classes=classes)
                 there = ops.logical_and(samples.drawn, ops.logical_not(samples.added))
 
     def _mask_loss(self, pyramid, samples, truth, head, training):
@@ -205,13 +205,13 @@ def detections(
     maps, all_logits = pyramid[:-1], []
     for i, stage in enumerate(stages):
         inside = RoIAlign(box_size, **looks, name=f"boxes_{i}_inside")([boxes, *maps])
-        logits, ways = region_heads.box_head(inside, classes, stage=i, **(box_options or {}))
+        logits, deltas = region_heads.box_head(inside, classes, stage=i, **(box_options or {}))
         all_logits.append(logits)
         if i + 1 < len(stages):
-            better = regions.BetterBoxes(stage.stds, dtype=precise(), name=f"boxes_{i}_better")
-            boxes = better([size, boxes, logits, ways])
+            refine = regions.RefinedBoxes(stage.stds, dtype=precise(), name=f"boxes_{i}_refined")
+            boxes = refine([size, boxes, logits, deltas])
     choose = regions.RegionDetections(stages[-1].stds, threshold, iou, count, dtype=precise(), name=detector.DETECTIONS)
-    found = choose([size, boxes, scores, ways, *all_logits])
+    found = choose([size, boxes, scores, deltas, *all_logits])
     if masks:
         inside = RoIAlign(mask_size, **looks, name="masks_inside")([found["boxes"], *maps])
         drawn = [region_heads.mask_head(inside, classes, stage=i, **(mask_options or {})) for i in range(len(stages))]

@@ -33,7 +33,7 @@ def box_head(
         stage: number of the head in a cascade, part of its layers' names.
 
     Returns:
-        Logits `(n, classes + 1)`, the ground last, and ways to better boxes `(n, classes * 4)` or `(n, 4)`, both at
+        Logits `(n, classes + 1)`, the ground last, and deltas to better boxes `(n, classes * 4)` or `(n, 4)`, both at
         least in float32.
 
     Raises:

@@ -34,27 +34,27 @@ def of_image(x, boxes):
     return ops.reshape(x, (-1, boxes.shape[1], *x.shape[1:]))
 
 
-def of_class(ways, classes):
-    """Of the ways that a head tells for each class those of some class.
+def of_class(deltas, classes):
+    """Of the deltas that a head tells for each class those of some class.
 
     Args:
-        ways: `(batch, k, classes * 4)`, or `(batch, k, 4)` for all classes.
+        deltas: `(batch, k, classes * 4)`, or `(batch, k, 4)` for all classes.
         classes: `(batch, k)`; what is above the classes, as the ground, gets zeros.
 
     Returns:
         A tensor `(batch, k, 4)`.
     """
-    count = ways.shape[2] // 4
+    count = deltas.shape[2] // 4
     if count == 1:
-        return ways
+        return deltas
     # A product with ones and zeros, which all runtimes have.
-    chosen = ops.one_hot(ops.where(classes < count, classes, -1), count, dtype=ways.dtype)
-    ways = ops.reshape(ways, (-1, ways.shape[1], count, 4))
-    return ops.squeeze(ops.matmul(ops.expand_dims(chosen, 2), ways), 2)
+    chosen = ops.one_hot(ops.where(classes < count, classes, -1), count, dtype=deltas.dtype)
+    deltas = ops.reshape(deltas, (-1, deltas.shape[1], count, 4))
+    return ops.squeeze(ops.matmul(ops.expand_dims(chosen, 2), deltas), 2)
 
 
 @registered
-class BetterBoxes(keras.layers.Layer):
+class RefinedBoxes(keras.layers.Layer):
     """The boxes that a head of a cascade leads to, for the next one.
 
     Args:
@@ -62,7 +62,7 @@ class BetterBoxes(keras.layers.Layer):
 
     Call arguments:
         inputs: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the head looked at, and of its
-            logits `(batch * n, classes + 1)` and ways `(batch * n, classes * 4 or 4)`.
+            logits `(batch * n, classes + 1)` and deltas `(batch * n, classes * 4 or 4)`.
         classes: `(batch, n)`, the class that each box is of; the likeliest one by default and where it is the ground.
 
     Returns:
@@ -75,12 +75,12 @@ class BetterBoxes(keras.layers.Layer):
         self.coder = BoxCoder(self.stds)
 
     def call(self, inputs, classes=None):
-        image_size, boxes, logits, ways = inputs
+        image_size, boxes, logits, deltas = inputs
         ground = logits.shape[-1] - 1
         # Not by `argmax`, in which Keras tells zeros of two signs apart by operations that LiteRT does not have.
         likeliest = ops.cast(ops.top_k(of_image(logits, boxes)[..., :ground], 1)[1][..., 0], "int32")
         classes = likeliest if classes is None else ops.where(classes == ground, likeliest, classes)
-        found = self.coder.decode(boxes, of_class(of_image(ways, boxes), classes))
+        found = self.coder.decode(boxes, of_class(of_image(deltas, boxes), classes))
         return ops.stop_gradient(geometry.clip(found, image_size))
 
     def compute_output_spec(self, inputs, classes=None):
@@ -98,7 +98,7 @@ class RegionDetections(keras.layers.Layer):
         count: number of detections of an image at most.
 
     Input shape: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the last head looked at, the
-        scores of the proposals `(batch, n)`, the last head's ways `(batch * n, classes * 4 or 4)`, and of the logits
+        scores of the proposals `(batch, n)`, the last head's deltas `(batch * n, classes * 4 or 4)`, and of the logits
         `(batch * n, classes + 1)` of each head, which are averaged.
     Output: as of a `Detector`.
     """
@@ -109,14 +109,14 @@ class RegionDetections(keras.layers.Layer):
         self.coder = BoxCoder(self.stds)
 
     def call(self, inputs):
-        image_size, boxes, proposed, ways, *logits = inputs
+        image_size, boxes, proposed, deltas, *logits = inputs
         logits = of_image(sum(logits) / len(logits), boxes)
         scores = ops.softmax(logits, axis=-1)[..., :-1]
         _, n, classes = scores.shape
         there = ops.logical_and(ops.expand_dims(proposed > 0, -1), scores > self.threshold)
         scores = ops.reshape(ops.where(there, scores, 0), (-1, n * classes))
-        ways = ops.reshape(ways, (-1, n, ways.shape[-1] // 4, 4))
-        found = geometry.clip(self.coder.decode(ops.expand_dims(boxes, 2), ways), image_size)
+        deltas = ops.reshape(deltas, (-1, n, deltas.shape[-1] // 4, 4))
+        found = geometry.clip(self.coder.decode(ops.expand_dims(boxes, 2), deltas), image_size)
         found = ops.repeat(found, classes, axis=2) if found.shape[2] < classes else found
         found = ops.reshape(found, (-1, n * classes, 4))
         groups = ops.broadcast_to(ops.tile(ops.arange(classes, dtype="int32"), n), ops.shape(scores))
@@ -167,10 +167,10 @@ class Stage:
     """How one box head is taught; a cascade has several, each more demanding than the one before.
 
     Args:
-        stds: what the ways to better boxes are divided by, so that they are about 1.
+        stds: what the deltas to better boxes are divided by, so that they are about 1.
         overlap: 0–1, from which on a proposal is an object.
         weak: whether an object takes the proposals that overlap it most, of `overlap` at least, from other objects.
-        giou: whether the loss of boxes is that of `losses.giou` between boxes, and not L1 between ways to them.
+        giou: whether the loss of boxes is that of `losses.giou` between boxes, and not L1 between deltas to them.
         box_weight: of that loss.
         weight: of all losses of the stage, those of its mask head included.
     """
@@ -184,7 +184,7 @@ class Stage:
 
     @property
     def coder(self) -> BoxCoder:
-        """Of the ways that the head tells."""
+        """Of the deltas that the head tells."""
         return BoxCoder(self.stds)
 
     @property
@@ -246,29 +246,29 @@ def sample(proposals, there, targets, matcher: Matcher, sampler: Sampler, seed=N
     return Samples(ops.stop_gradient(select(candidates, indices)), matches, indices < objects, truth, labels)
 
 
-def box_losses(logits, ways, samples: Samples, stage: Stage):
+def box_losses(logits, deltas, samples: Samples, stage: Stage):
     """The losses of a box head, divided by the number of samples, those that are no object included.
 
     Args:
         logits: `(batch * k, classes + 1)`.
-        ways: `(batch * k, classes * 4 or 4)`.
+        deltas: `(batch * k, classes * 4 or 4)`.
         samples: what the head looked at.
         stage: how it is taught.
 
     Returns:
         The cross entropy of the classes, and L1 or GIoU of the boxes.
     """
-    logits, ways = of_image(logits, samples.boxes), of_image(ways, samples.boxes)
+    logits, deltas = of_image(logits, samples.boxes), of_image(deltas, samples.boxes)
     classes = samples.classes(logits.shape[-1] - 1)
     divisor = losses.over_replicas(ops.sum(ops.cast(samples.drawn, "int32")))
     of_classes = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
     of_classes = of_classes * ops.cast(samples.drawn, logits.dtype)
-    way, truth = of_class(ways, classes), select(samples.truth, samples.matches)
+    deltas_of_class, truth = of_class(deltas, classes), select(samples.truth, samples.matches)
     if stage.giou:
-        of_boxes = losses.giou(stage.coder.decode(samples.boxes, way), truth)
+        of_boxes = losses.giou(stage.coder.decode(samples.boxes, deltas_of_class), truth)
     else:
-        of_boxes = ops.sum(ops.abs(way - stage.coder.encode(samples.boxes, truth)), axis=-1)
-    of_boxes = of_boxes * ops.cast(samples.positive, ways.dtype) * stage.box_weight
+        of_boxes = ops.sum(ops.abs(deltas_of_class - stage.coder.encode(samples.boxes, truth)), axis=-1)
+    of_boxes = of_boxes * ops.cast(samples.positive, deltas.dtype) * stage.box_weight
     return tuple(stage.weight * losses.averaged(x, divisor) for x in (of_classes, of_boxes))
 
 

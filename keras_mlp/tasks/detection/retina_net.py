@@ -1,4 +1,4 @@
-"""RetinaNet: a class and a way to a box at every anchor of a feature pyramid, learnt by the focal loss."""
+"""RetinaNet: classes and box deltas at every anchor of a feature pyramid, learnt by the focal loss."""
 
 import math
 
@@ -50,8 +50,8 @@ class RetinaNetDetector(detector.Detector):
         wanted = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         counted = ops.cast(ops.expand_dims(matches != IGNORED, -1), logits.dtype)
         of_classes = losses.focal(logits, wanted) * counted
-        ways = last.coder.encode(anchors, boxes.select(truth, matches))
-        of_boxes = ops.abs(deltas - ways) * ops.cast(ops.expand_dims(positive, -1), deltas.dtype)
+        wanted = last.coder.encode(anchors, boxes.select(truth, matches))
+        of_boxes = ops.abs(deltas - wanted) * ops.cast(ops.expand_dims(positive, -1), deltas.dtype)
         return of_classes, of_boxes, losses.over_replicas(losses.at_least_one(positive))
 
     def losses_of(self, maps, targets, training=True):
@@ -70,8 +70,8 @@ def retina_head(maps, classes: int, channels: int = 256, convolutions: int = 4, 
         anchors: number of anchors at a position.
 
     Returns:
-        A map of logits `(batch, height, width, anchors * classes)` for each level, at least in float32, and one of ways
-        to boxes `(…, anchors * 4)` for each, in one list.
+        A map of logits `(batch, height, width, anchors * classes)` for each level, at least in float32, and one of
+        deltas to boxes `(…, anchors * 4)` for each, in one list.
     """
     start = keras.initializers.RandomNormal(stddev=0.01)
     conv = dict(kernel_size=3, data_format="channels_last", padding="same", kernel_initializer=start)

@@ -22,7 +22,7 @@ CHECKPOINT = (
 
 
 def rpn_head(maps, channels: int, anchors: int):
-    """How likely there is something at each anchor, and the way to its box; one head for all maps.
+    """How likely there is something at each anchor, and the deltas to its box; one head for all maps.
 
     Args:
         maps: tensors `(batch, height, width, …)` of one width.
@@ -30,7 +30,7 @@ def rpn_head(maps, channels: int, anchors: int):
         anchors: number of anchors at a position.
 
     Returns:
-        Of each map logits `(batch, height, width, anchors)`, and then of each map ways to boxes
+        Of each map logits `(batch, height, width, anchors)`, and then of each map deltas to boxes
         `(batch, height, width, anchors * 4)`, at least in float32.
 
     Source: Ren et al. 2015, Faster R-CNN, https://arxiv.org/abs/1506.01497, section 3.1, in the form of mmdetection's
@@ -41,8 +41,8 @@ def rpn_head(maps, channels: int, anchors: int):
     act = Activation("relu", name="rpn_conv_act")
     maps = [act(conv(x)) for x in maps]
     objectness = layers.Conv2D(anchors, 1, **start, dtype=precise(), name="rpn_objectness")
-    ways = layers.Conv2D(4 * anchors, 1, **start, dtype=precise(), name="rpn_boxes")
-    return [*map(objectness, maps), *map(ways, maps)]
+    deltas = layers.Conv2D(4 * anchors, 1, **start, dtype=precise(), name="rpn_boxes")
+    return [*map(objectness, maps), *map(deltas, maps)]
 
 
 @registered
@@ -90,15 +90,15 @@ def losses_at_anchors(maps, layer: Proposals, targets, sampler: Sampler, seed=No
         drawn, their numbers `(batch, k)`, and what the sum of each is divided by: the number of anchors that were
         drawn, where an image counts for one positive and one negative at least.
     """
-    logits, ways, anchors = layer.flat(maps)
-    logits, ways = ops.squeeze(ops.concatenate(logits, axis=1), -1), ops.concatenate(ways, axis=1)
-    anchors, truth = ops.concatenate(anchors, axis=0), ops.cast(targets["boxes"], ways.dtype)
+    logits, deltas, anchors = layer.flat(maps)
+    logits, deltas = ops.squeeze(ops.concatenate(logits, axis=1), -1), ops.concatenate(deltas, axis=1)
+    anchors, truth = ops.concatenate(anchors, axis=0), ops.cast(targets["boxes"], deltas.dtype)
     indices, matches = sampler(matcher(anchors, truth, targets["labels"]), seed)
     positive, negative = matches >= 0, matches == NEGATIVE
     wanted = ops.cast(positive, logits.dtype)
     drawn = wanted + ops.cast(negative, logits.dtype)
     of_objectness = losses.sigmoid_cross_entropy(boxes.select(logits, indices), wanted) * drawn
-    way = layer.coder.encode(ops.take(anchors, indices, axis=0), boxes.select(truth, matches))
-    of_boxes = ops.sum(ops.abs(boxes.select(ways, indices) - way), axis=-1) * wanted
+    wanted_deltas = layer.coder.encode(ops.take(anchors, indices, axis=0), boxes.select(truth, matches))
+    of_boxes = ops.sum(ops.abs(boxes.select(deltas, indices) - wanted_deltas), axis=-1) * wanted
     divisor = losses.over_replicas(losses.at_least_one(positive) + losses.at_least_one(negative))
     return of_objectness, of_boxes, indices, divisor

@@ -175,9 +175,11 @@ def stage_fields(case, detector, given, image_size):
         boxes = detector.get_layer(f"boxes_{i}_inside").input[0]
         said = [detector.get_layer(f"head_{i}_{name}").output for name in ("classes", "boxes")]
         boxes, *said = of_sizes(detector, [boxes, *said], given, image_size)
-        rois, logits, ways = (np.asarray(x)[where, place] for x in (boxes, *(regions.of_image(x, boxes) for x in said)))
+        rois, logits, deltas = (
+            np.asarray(x)[where, place] for x in (boxes, *(regions.of_image(x, boxes) for x in said))
+        )
         rois = np.concatenate([where[:, None], rois], axis=1)
-        fields.append({"rois": rois.tolist(), "cls_score": logits.tolist(), "bbox_pred": ways.tolist()})
+        fields.append({"rois": rois.tolist(), "cls_score": logits.tolist(), "bbox_pred": deltas.tolist()})
     return {key: fields if key == "stages" else fields[0]}
 
 

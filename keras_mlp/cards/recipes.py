@@ -90,3 +90,9 @@ class Recipe:
 
     def __post_init__(self):
         check(self, "A recipe")
+
+    @classmethod
+    def defaults(cls) -> dict:
+        """The values of the fields that need not be given, by name."""
+        fields = dataclasses.fields(cls)
+        return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}

@@ -47,12 +47,13 @@ class Folder:
         with atomic_path(self / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def check(self, settings: dict, extend: bool) -> bool:
+    def check(self, settings: dict, extend: bool, defaults: dict) -> bool:
         """Refuse another run than the one that is here, or what is left of one.
 
         Args:
             settings: what `recipe.json` is to say.
             extend: whether the run may have been for fewer epochs.
+            defaults: of the settings that an older version did not know, and so did not write.
 
         Returns:
             Whether the run that is here is to have more epochs.
@@ -75,6 +76,7 @@ class Folder:
                 f"{self} holds a run already ({', '.join(before)}), of which too little is left to go on with it. "
                 "Choose another folder or remove it."
             )
+        then = json.loads(json.dumps(defaults)) | then
         changed = sorted(name for name in {*then, *settings} if then.get(name) != settings.get(name))
         lengths = {"epochs", "steps", "warmup_epochs", "warmup_steps"}
         more = set(changed) <= lengths and settings["epochs"] > then["epochs"]

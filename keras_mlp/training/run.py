@@ -153,7 +153,7 @@ class Run:
             identities = identity.of(self.train, self.validation)
             more = False
             if not overwrite:
-                more = folder.check(json.loads(recipe), extend)
+                more = folder.check(json.loads(recipe), extend, self.recipe.defaults())
                 if (folder / "recipe.json").exists():
                     identity.check(folder.path, identities)
             self.checkpoints = (Checkpoints if self.chief else Followed)(folder / CHECKPOINTS)

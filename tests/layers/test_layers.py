@@ -23,6 +23,7 @@ def public_layers():
 
 EXAMPLES = {
     layers.AdaptiveAveragePooling: dict(size=5),
+    layers.JoinedConv2D: dict(filters=3, kernel_size=3, padding="same"),
     layers.Resize: dict(factor=2, interpolation="nearest"),
     layers.Activation: dict(activation=layers.gelu),
     layers.Affine: dict(initial_scale=0.5),
@@ -95,6 +96,7 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
     x = np.random.RandomState(0).standard_normal((2, 8, 12, 4)).astype("float32")
     x = {layers.SplitAttention: [x, 2 * x, 1 - x], hire_mlp.RegionMerge: [x, 2 * x]}.get(cls, x)
     x = [x, np.concatenate([x, 2 * x], axis=-1)[:, ::2]] if cls is layers.MapAttention else x
+    x = [x, x[:, ::2, ::2]] if cls is layers.JoinedConv2D else x
     x = [x.reshape(2, 24, 4, 4), x] if cls is layers.WindowMerge else x
     x = [x.reshape(8, 4, 6, 2, 2), x] if cls is perceptrons.TileMerge else x
     in_front = {layers.SequenceToMap: 2, layers.SequenceSplit: 2, feed_forward.NormedSequenceMLP: 1}

@@ -62,10 +62,17 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
-def test_it_is_trained_measured_and_saved_with_all_that_it_needs(dtype, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "eager"),
+    [
+        ("float32", True),
+        pytest.param("float32", False, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", True, marks=pytest.mark.slow),
+    ],
+)
+def test_it_is_trained_measured_and_saved_with_all_that_it_needs(dtype, eager, tmp_path):
     model = detector(dtype=dtype)
-    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=dtype != "float32")
+    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=eager)
     first = model.evaluate(images(), TARGETS, return_dict=True, verbose=0)
     assert first["loss"] == pytest.approx(first["loss_cls"] + first["loss_bbox"], rel=1e-3)
     log = model.fit(images(), TARGETS, epochs=3, verbose=0, validation_data=(images(), TARGETS)).history

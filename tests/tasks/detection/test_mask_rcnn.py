@@ -100,8 +100,8 @@ def assert_same(found, expected):
     "name, dtype, eager",
     [
         ("mask_rcnn", "mixed_bfloat16", True),
-        pytest.param("mask_rcnn", "float32", False, marks=pytest.mark.slow),
-        pytest.param("cascade_mask_rcnn", "float32", False, marks=pytest.mark.slow),
+        pytest.param("mask_rcnn", "float32", False, marks=golden.HUGE),
+        pytest.param("cascade_mask_rcnn", "float32", False, marks=golden.SLOW),
     ],
 )
 def test_they_are_trained_measured_and_saved_with_all_that_they_need(name, dtype, eager, tmp_path):
@@ -225,8 +225,9 @@ def test_saved_detectors_detect_the_same_and_learn_in_other_processes_and_backen
             np.testing.assert_allclose(found[key], values[key], atol=limit, err_msg=key)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("mask_rcnn", marks=golden.SLOW), pytest.param("cascade_mask_rcnn", marks=golden.HUGE)]
+)
 def test_compiled_by_xla_they_detect_the_same(name):
     import tensorflow as tf
 

@@ -67,7 +67,7 @@ def assert_same(found, expected):
     [
         ("float32", True),
         pytest.param("float32", False, marks=pytest.mark.slow),
-        pytest.param("mixed_bfloat16", True, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", True, marks=golden.HUGE),
     ],
 )
 def test_it_is_trained_measured_and_saved_with_all_that_it_needs(dtype, eager, tmp_path):

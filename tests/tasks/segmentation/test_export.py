@@ -1,5 +1,6 @@
 """Segmenters as .tflite files: logits or a label map, verified pixel by pixel, and used in place of a model."""
 
+import golden
 import keras
 import numpy as np
 import pytest
@@ -71,12 +72,16 @@ def scores(segmenter, images):
 
 
 KINDS = [(precision, label_map) for precision in ("float32", "float16", "dynamic_int8", "int8") for label_map in (0, 1)]
-QUICK = [("float32", 0), ("int8", 1)]
+QUICK, SLOW = [("float32", 0), ("int8", 1)], [("int8", 0), ("dynamic_int8", 1)]
+
+
+def marks(kind):
+    return () if kind in QUICK else golden.SLOW if kind in SLOW else golden.HUGE
 
 
 @pytest.mark.parametrize(
     ("precision", "label_map"),
-    [pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS],
+    [pytest.param(*kind, marks=marks(kind)) for kind in KINDS],
 )
 def test_files_agree_with_the_model_pixel_by_pixel(images, files, precision, label_map):
     found = files(precision, label_map)

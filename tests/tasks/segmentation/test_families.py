@@ -12,13 +12,14 @@ from keras_mlp.zoo import FAMILIES
 
 HEADS = {"upernet": tasks.UPerNet, "semantic_fpn": tasks.SemanticFPN}
 IMAGES = [name for name in sorted(FAMILIES) if FAMILIES[name].input == "image"]
-QUICK = ("mlp_mixer", "semantic_fpn")
+MARKS = {("mlp_mixer", "semantic_fpn"): (), ("hire_mlp", "upernet"): golden.SLOW}
+"""Of the pairs that are tested before all are."""
 
 
 def pairs():
     for family, head in itertools.product(IMAGES, HEADS):
-        several = golden.SLOW if family in golden.FEW else golden.HUGE
-        yield pytest.param(family, head, id=f"{family}-{head}", marks=() if (family, head) == QUICK else several)
+        marks = MARKS.get((family, head), golden.HUGE)
+        yield pytest.param(family, head, id=f"{family}-{head}", marks=marks)
 
 
 @pytest.mark.parametrize("family, head", pairs())

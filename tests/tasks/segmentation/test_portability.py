@@ -55,8 +55,9 @@ def test_a_resized_segmenter_has_the_weights_and_another_size(name):
     assert near(again(images)["logits"], model(images)["logits"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["as_mlp", "mlp_mixer"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("as_mlp", marks=golden.SLOW), pytest.param("mlp_mixer", marks=golden.HUGE)]
+)
 def test_a_segmenter_runs_under_xla(name):
     model, images = segmenter(name)
     expected = model(images)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import golden
 import keras
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def loaded(split, recipe=None):
     return tasks.load(source, split, image_size=32, batch_size=4, recipe=recipe)
 
 
-@pytest.mark.parametrize("auxiliary", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("auxiliary", [pytest.param(False, marks=golden.HUGE), True])
 def test_a_segmenter_is_trained_into_a_folder_and_measured(auxiliary, tmp_path):
     model, test = segmenter(auxiliary), loaded("test")
     objective = tasks.Segmentation()

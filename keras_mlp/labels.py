@@ -2,7 +2,7 @@
 
 Those of Kinetics-400 and Something-Something V1 are GluonCV's (gluoncv 0.10.5, Apache-2.0), in alphabetical order: the
 usual one of Kinetics, and for V1 the one in the repository of MorphMLP. Those of ADE20K and Cityscapes are in the order
-of mmsegmentation; "ade20k-100" are the things among ADE20K's classes, of which it tells instances.
+of mmsegmentation; "ade20k-100" are those 100 of ADE20K's classes that have instances.
 """
 
 import functools

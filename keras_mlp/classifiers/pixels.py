@@ -19,7 +19,7 @@ MOST_CLASSES = 256
 class PixelOutput:
     """What the map that a segmenter gives of each image means: for each pixel the logits of its classes.
 
-    It answers what `keras_mlp.classifiers.Output` answers of a classifier.
+    It has the methods that `keras_mlp.classifiers.Output` has for a classifier.
 
     Args:
         classes: how many classes are told apart.

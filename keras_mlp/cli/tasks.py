@@ -1,4 +1,4 @@
-"""What training differs in by --task: recipe, data and model."""
+"""The parts of training that --task decides: recipe, data and model."""
 
 from keras_mlp.cli import console, datasets, teacher
 from keras_mlp.cli.recipes import build, changed, for_classifiers, pairs

@@ -3,8 +3,8 @@
 A model with one output gives an array. One that was built with a dictionary, such as a pyramid of maps or two heads,
 gives a dictionary by the same names, in Keras and in its files. What is for training alone no file has.
 
-What an output means is told by an object of `keras_mlp.classifiers`: an `Output` of classes of the image, a
-`PixelOutput` of classes of its pixels. All have `classes`, `decisions`, `labels`, `correct` and `told`.
+An object of `keras_mlp.classifiers` says what an output means: an `Output` for classes of the image, a `PixelOutput`
+for classes of its pixels. Both have `classes`, `decisions`, `labels`, `correct` and `told`.
 """
 
 import keras

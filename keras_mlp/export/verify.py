@@ -98,8 +98,8 @@ def verify(
         expected = by_name(model.predict(images[there].astype("float32"), batch_size=_IMAGES, verbose=0))
         if found.keys() != expected.keys():
             raise ValueError(f"{path} has {_named(found)} where the model has {_named(expected)}: is it this model's?")
-        for name, answer in expected.items():
-            compared[name].update(path, name, found[name], answer, None if labels is None else labels[there])
+        for name, wanted in expected.items():
+            compared[name].update(path, name, found[name], wanted, None if labels is None else labels[there])
     differences = {name: one.difference.value for name, one in compared.items() if not one.decided_inside}
     return Verification(
         max_difference=differences[largest(differences)] if differences else None,

@@ -1,4 +1,4 @@
-"""What is one call for all tasks: data, how good a model is, and a picture of what it sees."""
+"""Calls that all tasks share: to load data, to measure a model, and to draw what it sees."""
 
 from keras_mlp.tasks.detection import data as boxes
 from keras_mlp.tasks.detection import drawing

@@ -14,17 +14,17 @@ from keras_mlp.training.distill import Distiller, TeacherLoss
 
 
 class TokenDistiller(Distiller):
-    """A DynamicViT, with its own backbone, which drops nothing, beside it while it trains.
+    """A DynamicViT beside its teacher while it trains. The teacher is its own backbone, so it drops no token.
 
     Its loss in training is
 
-        loss + ratios + share * (answers + tokens)
+        loss + ratios + share * (outputs + tokens)
 
     "loss" is the one that it is compiled with. "ratios" holds the share of the tokens that are kept at the model's
-    rate. "answers" is the Kullback-Leibler divergence from the teacher's probabilities. "tokens" is the mean squared
+    rate. "outputs" is the Kullback-Leibler divergence from the teacher's probabilities. "tokens" is the mean squared
     difference from the teacher's tokens in the last map, over those that are kept; of ConvNeXt and Swin, over all.
-    LV-ViT classifies each token: there "tokens" is the mean divergence of what both models say of a token that is kept,
-    and the other losses are of the class token's logits.
+    LV-ViT classifies each token: there "tokens" is the mean divergence of both models' logits of each token that is
+    kept, and the other losses are of the class token's logits.
 
     Weights of examples hold in all but "ratios"; the mean in "tokens" is weighted by them. Evaluation knows nothing of
     the teacher, and `save` writes the student.
@@ -82,14 +82,14 @@ class TokenDistiller(Distiller):
         own = self._activated(y_pred["head"]) if "head" in y_pred else y_pred["output"]
         loss = keras.Model.compute_loss(self, x, y, own, sample_weight, training)
         teacher = keras.tree.map_structure(ops.stop_gradient, self.taught(self.lesson.seen(x)))
-        answers = (
+        outputs = (
             _logits(parts, told) for parts, told in ((teacher, self.lesson.output), (y_pred, self.student_output))
         )
         tokens, kept = y_pred["tokens"], y_pred.get("kept")
         kept = ops.ones(ops.shape(tokens)[:2]) if kept is None else ops.cast(kept, "float32")
         if sample_weight is not None:
             kept = kept * ops.cast(ops.reshape(sample_weight, (-1, 1)), "float32")
-        taught = self.teacher_loss(*answers, sample_weight) + self.token_loss(teacher["tokens"], tokens, kept)
+        taught = self.teacher_loss(*outputs, sample_weight) + self.token_loss(teacher["tokens"], tokens, kept)
         return loss + self.share * taught
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -149,7 +149,7 @@ def DynamicViT(
         heads: number of attention heads of each stage; not for "convnext".
         mlp_ratio: hidden width of the MLPs, in multiples of the tokens' width; "convnext" always has 4.
         pruning: the blocks in front of which tokens are chosen: numbers from 0 in the only or in the third stage. None,
-            `()`, for the backbone itself, which teaches and which speed is compared with.
+            `()`, for the backbone itself: it teaches, and its speed is what pruning is compared with.
         stem_dim: for "lvvit", width of the three convolutions before the patches.
         window: for "swin", side of the windows in positions; where a map is not larger, the map's shorter side.
         layer_scale: for "convnext", what the scales of a block's channels start from; `None` or 0 for no scale.

@@ -10,7 +10,7 @@ from keras_mlp.pyramid import feature_pyramid
 
 
 class Lesson:
-    """A classifier's answer, and the tokens that it comes from: those of the last map, after the norm.
+    """A classifier's output, and the tokens that it comes from: those of the last map, after the norm.
 
     LV-ViT classifies each token, too. Its tokens are the logits of that.
 

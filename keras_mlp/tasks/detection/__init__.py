@@ -1,1 +1,1 @@
-"""Detection: boxes of things, their classes and their masks."""
+"""Detection: boxes of instances, their classes and their masks."""

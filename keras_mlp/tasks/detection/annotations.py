@@ -1,4 +1,4 @@
-"""What people have drawn into images, wherever it was read from: boxes, classes and masks, checked once."""
+"""Annotations of images, whatever they were read from: boxes, classes and masks, checked once."""
 
 import dataclasses
 import math
@@ -14,16 +14,16 @@ ROUNDING = 1.0
 
 
 @dataclasses.dataclass(slots=True)
-class Thing:
+class Instance:
     """One annotation.
 
     Attributes:
         name: what a person may call it, such as "annotation 17".
         box: left, top, right, bottom in the image's pixels, where the first pixel is from 0 to 1.
         label: number of its class.
-        crowd: whether it stands for many things, or for one too hard to tell: it is not learnt from, and what is found
-            there is neither right nor wrong.
-        area: pixels of the thing by which COCO calls it small or large; `None` for those of its box.
+        crowd: whether it stands for many objects, or for one that is hard to tell. Training leaves it out, and
+            evaluation counts detections there as neither right nor wrong.
+        area: pixels of the instance by which COCO calls it small or large; `None` for those of its box.
         mask: COCO's run lengths `{"size": [height, width], "counts": bytes}`, or `None`.
         broken: why the mask cannot be read; empty if it can.
     """
@@ -44,13 +44,13 @@ class Picture:
     Attributes:
         name: the path of its file, or what else a person may call it.
         size: height and width in pixels.
-        things: its annotations; none is allowed.
+        instances: its annotations; none is allowed.
         identifier: what COCO's results call it; `None` for its number.
     """
 
     name: str
     size: tuple[int, int]
-    things: list[Thing]
+    instances: list[Instance]
     identifier: Any = None
 
 
@@ -59,10 +59,10 @@ class Annotations:
     """All annotations of some images, in rows.
 
     Attributes:
-        pictures: the images, without those of their things that were left out.
+        pictures: the images, without the instances that were left out.
         classes: names of the classes, in the order of the labels.
         categories: numbers that COCO's files have for the classes.
-        left_out: of things that were left out why, by their names.
+        left_out: the reasons for what was left out, by the names of the instances.
     """
 
     pictures: list[Picture]
@@ -72,15 +72,15 @@ class Annotations:
 
     @property
     def has_masks(self) -> bool:
-        """Whether each thing has a mask."""
-        masks = [thing.mask is not None for picture in self.pictures for thing in picture.things]
+        """Whether each instance has a mask."""
+        masks = [instance.mask is not None for picture in self.pictures for instance in picture.instances]
         return bool(masks) and all(masks)
 
     def counts(self) -> list[int]:
         """In how many images each class is."""
         found = np.zeros(len(self.classes), int)
         for picture in self.pictures:
-            found[list({thing.label for thing in picture.things})] += 1
+            found[list({instance.label for instance in picture.instances})] += 1
         return found.tolist()
 
     def truth(self) -> dict:
@@ -89,53 +89,53 @@ class Annotations:
         for number, picture in enumerate(self.pictures):
             key = number if picture.identifier is None else picture.identifier
             images.append({"id": key, "height": picture.size[0], "width": picture.size[1], "file_name": picture.name})
-            for thing in picture.things:
-                left, top, right, bottom = thing.box
+            for instance in picture.instances:
+                left, top, right, bottom = instance.box
                 row = {
                     "id": len(annotations) + 1,
                     "image_id": key,
-                    "category_id": self.categories[thing.label],
+                    "category_id": self.categories[instance.label],
                     "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top) if thing.area is None else thing.area,
-                    "iscrowd": int(thing.crowd),
+                    "area": (right - left) * (bottom - top) if instance.area is None else instance.area,
+                    "iscrowd": int(instance.crowd),
                 }
-                annotations.append(row if thing.mask is None else row | {"segmentation": thing.mask})
+                annotations.append(row if instance.mask is None else row | {"segmentation": instance.mask})
         names = zip(self.categories, self.classes, strict=True)
         categories = [{"id": key, "name": name} for key, name in names]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
     def lines(self):
-        """A line for each thing: what tells whether the annotations have changed."""
+        """A line for each instance, by which changed annotations are told."""
         for picture in self.pictures:
             yield f"{picture.size}"
-            for thing in picture.things:
-                mask = "" if thing.mask is None else thing.mask["counts"].decode("ascii")
-                yield f"{thing.box} {thing.label} {thing.crowd} {thing.area} {mask}"
+            for instance in picture.instances:
+                mask = "" if instance.mask is None else instance.mask["counts"].decode("ascii")
+                yield f"{instance.box} {instance.label} {instance.crowd} {instance.area} {mask}"
 
 
 def gathered(pictures, classes, categories=None, skip_broken: bool = False) -> Annotations:
-    """Check the things in some images.
+    """Check the instances in some images.
 
     Args:
         pictures: the images.
         classes: names of the classes.
         categories: numbers that COCO's files have for them; by default 1, 2, ….
-        skip_broken: whether broken things are left out and counted.
+        skip_broken: whether broken instances are left out and counted.
 
     Raises:
-        ValueError: there is no image or no class, or a thing is broken; the message names image and annotation.
+        ValueError: there is no image or no class, or an instance is broken; the message names image and annotation.
     """
     if not pictures or not classes:
         raise ValueError(f"There are no {'images' if classes else 'classes'} in these annotations.")
     left_out, checked = {}, []
     for picture in pictures:
         sound = []
-        for thing in picture.things:
-            if reason := thing.broken or why_broken(thing.box, picture.size):
-                left_out[f"{readable(picture.name)}, {thing.name}"] = reason
+        for instance in picture.instances:
+            if reason := instance.broken or why_broken(instance.box, picture.size):
+                left_out[f"{readable(picture.name)}, {instance.name}"] = reason
             else:
-                sound.append(dataclasses.replace(thing, box=_clipped(thing.box, picture.size)))
-        checked.append(dataclasses.replace(picture, things=sound))
+                sound.append(dataclasses.replace(instance, box=_clipped(instance.box, picture.size)))
+        checked.append(dataclasses.replace(picture, instances=sound))
     if left_out and not skip_broken:
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
         more = f"; and {len(left_out) - 5} more" if len(left_out) > 5 else ""
@@ -147,7 +147,7 @@ def gathered(pictures, classes, categories=None, skip_broken: bool = False) -> A
 
 
 def why_broken(box, size) -> str:
-    """Why a box can be no thing's in an image of this height and width; empty if it can."""
+    """Why a box is broken in an image of this height and width; empty if it is sound."""
     left, top, right, bottom = box
     told = f"({', '.join(f'{side:g}' for side in box)})"
     if not all(map(math.isfinite, box)):

@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_mlp.extras import need
 from keras_mlp.tasks.detection import sources
-from keras_mlp.tasks.detection.annotations import Picture, Thing, gathered
+from keras_mlp.tasks.detection.annotations import Instance, Picture, gathered
 from keras_mlp.training.data import catalogue
 from keras_mlp.training.data.source import Source
 
 CROWDS = ("is_crowd", "is_difficult", "difficult")
-"""What says of a thing that it is no part of an evaluation."""
+"""Features that take an instance out of evaluation."""
 
 
 def dataset(name: str, split: str, *, masks: bool = False, skip_broken: bool = False, data_dir=None) -> Source:
@@ -39,8 +39,8 @@ def dataset(name: str, split: str, *, masks: bool = False, skip_broken: bool = F
 
     builder = catalogue.prepared_builder(name) if os.path.isdir(name) else catalogue.builder(name, data_dir)
     features = builder.info.features
-    things = dict(features).get("objects")
-    objects = things.feature if isinstance(things, tfds.features.Sequence) else {}
+    instances = dict(features).get("objects")
+    objects = instances.feature if isinstance(instances, tfds.features.Sequence) else {}
     if "image" not in features or not {"bbox", "label"} <= set(objects):
         raise ValueError(
             f"The data set {name!r} cannot be used here: it has no boxes, which are a sequence 'objects' of 'bbox' and "
@@ -72,8 +72,8 @@ def _picture(example, name):
     # They are shares of the sides, in float32, which rounds away from whole pixels.
     boxes = np.round(np.asarray(objects["bbox"], "float64") * (height, width, height, width), 3)
     areas = objects.get("area", [None] * len(boxes))
-    things = [
-        Thing(
+    instances = [
+        Instance(
             f"object {i + 1}",
             (left, top, right, bottom),
             int(label),
@@ -85,4 +85,4 @@ def _picture(example, name):
         )
     ]
     identifier = int(example["image/id"]) if "image/id" in example else None
-    return Picture(name, (height, width), things, identifier)
+    return Picture(name, (height, width), instances, identifier)

@@ -6,7 +6,7 @@ from keras_mlp.tasks.detection import sources
 from keras_mlp.walking import summary
 
 SMALL, MEDIUM = 32**2, 96**2
-"""Areas in square pixels below which COCO calls a thing small, and medium."""
+"""Areas in square pixels below which COCO calls an instance small, and medium."""
 
 
 def described(name, split: str, **options) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 
-from keras_mlp.tasks.detection.annotations import Annotations, Picture, Thing, gathered, run_lengths
+from keras_mlp.tasks.detection.annotations import Annotations, Instance, Picture, gathered, run_lengths
 from keras_mlp.training.data import split_names
 from keras_mlp.walking import is_hidden, readable
 
@@ -46,13 +46,13 @@ def read(path, split: str, *, masks: bool = False, skip_broken: bool = False) ->
     names = _keyed(content, "categories", file)
     categories = sorted(names)
     folder = _folder_of(images, file)
-    things = {key: [] for key in images}
+    instances = {key: [] for key in images}
     for row in content.get("annotations", []):
-        if (key := row.get("image_id")) not in things:
+        if (key := row.get("image_id")) not in instances:
             raise ValueError(f"{readable(file)}: annotation {row.get('id')} is of the image {key}, which is not there.")
-        things[key].append(_thing(row, images[key], categories, names, masks, file))
+        instances[key].append(_instance(row, images[key], categories, names, masks, file))
     pictures = [
-        Picture(str(folder / image["file_name"]), (image["height"], image["width"]), things[key], key)
+        Picture(str(folder / image["file_name"]), (image["height"], image["width"]), instances[key], key)
         for key, image in images.items()
     ]
     if missing := [readable(one.name) for one in pictures if not os.path.isfile(one.name)]:
@@ -62,7 +62,7 @@ def read(path, split: str, *, masks: bool = False, skip_broken: bool = False) ->
     return gathered(pictures, classes, categories, skip_broken), split
 
 
-def _thing(row, image, categories, names, masks, file):
+def _instance(row, image, categories, names, masks, file):
     name = f"annotation {row.get('id')}"
     if row.get("category_id") not in names:
         raise ValueError(f"{readable(file)}: {name} is of the category {row.get('category_id')}, which is not there.")
@@ -77,7 +77,7 @@ def _thing(row, image, categories, names, masks, file):
             mask = run_lengths(row.get("segmentation"), (image["height"], image["width"]))
         except ValueError as error:
             broken = str(error)
-    return Thing(
+    return Instance(
         name,
         (left, top, left + width, top + height),
         categories.index(row["category_id"]),

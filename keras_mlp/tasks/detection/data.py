@@ -170,7 +170,7 @@ def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets, *,
 def moved(image, targets, geometry, size, seen, area, most: int):
     """An image and its targets after a change.
 
-    Where a crop cuts a thing that has a mask, its box becomes the bounds of what is left of the mask, as in Detectron2.
+    Where a crop cuts an instance with a mask, its box becomes the bounds of the rest of that mask, as in Detectron2.
 
     Args:
         image: float pixels `(height, width, channels)`.
@@ -178,7 +178,7 @@ def moved(image, targets, geometry, size, seen, area, most: int):
         geometry: the change.
         size: height and width afterwards.
         seen: height and width of what is no padding.
-        area: by how much the areas of whole things grew.
+        area: by how much the areas of whole instances grew.
         most: boxes that are kept.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Detections from the answers at every anchor: the best of each level, decoded and without doubles."""
+"""Detections from the outputs at every anchor: the best of each level, decoded and without doubles."""
 
 import keras
 from keras import ops

@@ -59,7 +59,7 @@ class Detector(keras.Model):
             image_size: `(batch, 2)`, height and width of each image inside the padding: boxes end there.
 
         Returns:
-            What the model gives when it is called.
+            Detections, in the form that a call for inference gives.
         """
         maps = self.network(images, training=False)
         return self.get_layer(DETECTIONS)([images, *maps], image_size=image_size)

@@ -1,4 +1,4 @@
-"""What was found in an image, as a picture."""
+"""Pictures of detections."""
 
 import numpy as np
 

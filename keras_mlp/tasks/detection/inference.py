@@ -1,4 +1,4 @@
-"""What is in an image of any size."""
+"""Detection in images of any size."""
 
 import numpy as np
 

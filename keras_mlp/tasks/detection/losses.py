@@ -50,7 +50,7 @@ def giou(found, wanted):
 
 
 def averaged(losses, divisor):
-    """The sum of losses, divided by a number of things, of which `over_replicas` makes that of all replicas."""
+    """The sum of losses divided by a count, which `over_replicas` has summed over all replicas."""
     return ops.sum(losses) / (ops.cast(divisor, losses.dtype) + _EPSILON)
 
 
@@ -64,7 +64,7 @@ def at_least_one(flags):
 
 
 def over_replicas(number):
-    """A number of things in this replica's part of the batch, summed over all replicas of a `tf.distribute` strategy.
+    """A count of this replica's part of the batch, summed over all replicas of a `tf.distribute` strategy.
 
     Their gradients are summed. So each loss is divided by the number in the whole batch. JAX sees the whole batch.
     """

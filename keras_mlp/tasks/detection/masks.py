@@ -43,7 +43,7 @@ def _taps(start, end, pixels: int, side: int):
 
 
 def targets(masks, matched, boxes, side: int = 28):
-    """What a mask head is to answer for boxes: the masks of the objects that they are of, seen through RoIAlign.
+    """Targets of a mask head: for each box the mask of its object, cut out by RoIAlign.
 
     Args:
         masks: of the objects, `(batch, objects, height, width)`, 0 or 1.

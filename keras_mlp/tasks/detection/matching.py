@@ -1,4 +1,4 @@
-"""Which candidates, anchors or proposals, are to find which box of an image, and which of them are learnt from."""
+"""Matches of candidates (anchors or proposals) and boxes, and the choice of those to learn from."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from keras import ops
 from keras_mlp.tasks.detection import boxes
 
 NEGATIVE, IGNORED = -1, -2
-"""What a candidate is matched to that is to find nothing, and one that is left out of the loss."""
+"""Matches of candidates without a box: those that are learnt as ground, and those that the loss leaves out."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""To find the things in an image: boxes, classes and masks."""
+"""The objective of detection: boxes, classes and masks."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Detectors in two steps: boxes are proposed, and heads look at what is inside them."""
+"""Detectors in two steps: one head proposes boxes, and others classify and refine what is inside them."""
 
 import functools
 
@@ -20,7 +20,7 @@ BOX_SIZE, MASK_SIZE = 7, 14
 
 
 class RegionDetector(detector.Detector):
-    """A detector that proposes boxes and then looks at what is inside them.
+    """A detector that proposes boxes, and then classifies and refines them.
 
     Where there are mask heads, "masks" are among the detections and the targets. The former are probabilities
     `(batch, count, 28, 28)` in a grid over each box, which `masks.paste` makes masks of images of. The latter are
@@ -97,7 +97,7 @@ class RegionDetector(detector.Detector):
         found = {
             f"loss_rpn_{name}": losses.averaged(x, divisor) for name, x in zip(("cls", "bbox"), of_anchors, strict=True)
         }
-        for i, (samples, logits, deltas) in enumerate(self.looks(maps, targets, training)):
+        for i, (samples, logits, deltas) in enumerate(self.box_outputs(maps, targets, training)):
             stage = self.stages[i]
             of_boxes = regions.box_losses(logits, deltas, samples, stage)
             found |= {self._term(i, name): x for name, x in zip(("loss_cls", "loss_bbox"), of_boxes, strict=True)}
@@ -108,15 +108,14 @@ class RegionDetector(detector.Detector):
                 found[self._term(i, "loss_mask")] = stage.weight * of_masks
         return found
 
-    def looks(self, maps, targets, training=True):
-        """What the box heads learn from, one after the other.
+    def box_outputs(self, maps, targets, training=True):
+        """The samples of each stage, and the outputs of its box head for them.
 
         Args:
             maps, targets, training: see `losses_of`.
 
         Yields:
-            Of each stage `regions.Samples`, and what its head says of them: logits `(batch * k, classes + 1)` and
-            deltas to better boxes.
+            For each stage `regions.Samples`, logits `(batch * k, classes + 1)`, and deltas to better boxes.
         """
         proposals, pyramid = self.get_layer("proposals"), maps["pyramid"]
         image_size = targets.get("image_size")
@@ -130,7 +129,7 @@ class RegionDetector(detector.Detector):
             logits, deltas = self.heads[f"boxes_{i}"](inside, training=training)
             yield samples, logits, deltas
             if i + 1 < len(self.stages):
-                # The next stage goes on from what this one makes of its samples, but for the objects' own boxes.
+                # The next stage takes the boxes that this one has refined, except the objects' own boxes.
                 refine, classes = self.get_layer(f"boxes_{i}_refined"), samples.classes(logits.shape[-1] - 1)
                 boxes = refine([image_size, samples.boxes, logits, deltas], classes=classes)
                 there = ops.logical_and(samples.drawn, ops.logical_not(samples.added))
@@ -186,9 +185,9 @@ def detections(
         rpn_channels: width of the head that proposes, by default `channels`.
         scales, ratios, candidates, proposals, proposal_iou, threshold, iou, count: see `MaskRCNN`.
     """
-    looks = dict(strides=strides, finest_size=finest_size or FINEST_STRIDES * strides[0])
+    inside_options = dict(strides=strides, finest_size=finest_size or FINEST_STRIDES * strides[0])
     pyramid = necks.feature_pyramid_network(maps, channels, len(maps) + 1)
-    answers = rpn.rpn_head(pyramid, rpn_channels or channels, len(scales) * len(ratios))
+    outputs = rpn.rpn_head(pyramid, rpn_channels or channels, len(scales) * len(ratios))
     size = regions.ImageSize(name="image_size")(image)
     propose = rpn.Proposals(
         (*strides, 2 * strides[-1]),
@@ -201,10 +200,10 @@ def detections(
         dtype=precise(),
         name="proposals",
     )
-    boxes, scores = propose([size, *answers])
+    boxes, scores = propose([size, *outputs])
     maps, all_logits = pyramid[:-1], []
     for i, stage in enumerate(stages):
-        inside = RoIAlign(box_size, **looks, name=f"boxes_{i}_inside")([boxes, *maps])
+        inside = RoIAlign(box_size, **inside_options, name=f"boxes_{i}_inside")([boxes, *maps])
         logits, deltas = region_heads.box_head(inside, classes, stage=i, **(box_options or {}))
         all_logits.append(logits)
         if i + 1 < len(stages):
@@ -213,7 +212,7 @@ def detections(
     choose = regions.RegionDetections(stages[-1].stds, threshold, iou, count, dtype=precise(), name=detector.DETECTIONS)
     found = choose([size, boxes, scores, deltas, *all_logits])
     if masks:
-        inside = RoIAlign(mask_size, **looks, name="masks_inside")([found["boxes"], *maps])
+        inside = RoIAlign(mask_size, **inside_options, name="masks_inside")([found["boxes"], *maps])
         drawn = [region_heads.mask_head(inside, classes, stage=i, **(mask_options or {})) for i in range(len(stages))]
         found = found | {"masks": regions.MasksOfClass(dtype=precise(), name="masks")([found["labels"], *drawn])}
     return found

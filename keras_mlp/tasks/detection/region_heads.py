@@ -1,4 +1,4 @@
-"""What looks at the inside of boxes: heads that tell its class and a better box, and heads that draw its mask."""
+"""Heads on the inside of boxes: box heads tell a class and a better box, mask heads draw a mask."""
 
 import keras
 from keras import layers

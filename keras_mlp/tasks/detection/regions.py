@@ -1,4 +1,4 @@
-"""The second step of a detector: from what heads say of proposals to detections, to better boxes, and to losses."""
+"""The second step of a detector: from the outputs of heads for proposals to detections, better boxes and losses."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from keras_mlp.tasks.detection.nms import suppress
 
 @registered
 class ImageSize(keras.layers.Layer):
-    """Height and width of each image of a batch, which takes the place of what is known of images with padding.
+    """Height and width of the images of a batch without padding. Of padded images `detect` tells the sizes.
 
     Input shape: `(batch, height, width, channels)`. Output shape: `(batch, 2)`, integers.
     """
@@ -30,12 +30,12 @@ class ImageSize(keras.layers.Layer):
 
 
 def of_image(x, boxes):
-    """What a head says of boxes one by one, `(batch * n, …)`, as `(batch, n, …)`, the shape of `boxes`."""
+    """The outputs of a head, `(batch * n, …)`, by image: `(batch, n, …)`, as `boxes` stand."""
     return ops.reshape(x, (-1, boxes.shape[1], *x.shape[1:]))
 
 
 def of_class(deltas, classes):
-    """Of the deltas that a head tells for each class those of some class.
+    """The deltas of one class for each box, out of those of all classes.
 
     Args:
         deltas: `(batch, k, classes * 4)`, or `(batch, k, 4)` for all classes.
@@ -55,7 +55,7 @@ def of_class(deltas, classes):
 
 @registered
 class RefinedBoxes(keras.layers.Layer):
-    """The boxes that a head of a cascade leads to, for the next one.
+    """The refined boxes of a head of a cascade, which the next head takes.
 
     Args:
         stds: of the head's coder.
@@ -89,7 +89,7 @@ class RefinedBoxes(keras.layers.Layer):
 
 @registered
 class RegionDetections(keras.layers.Layer):
-    """Which of the boxes that a head tells are detections: the best ones, without doubles within a class.
+    """The best boxes of the last head, without doubles within a class.
 
     Args:
         stds: of the coder of the last head.
@@ -139,7 +139,7 @@ class RegionDetections(keras.layers.Layer):
 
 @registered
 class MasksOfClass(keras.layers.Layer):
-    """Of the masks that heads draw for each class of boxes those of the boxes' own class.
+    """The masks of the boxes' own classes, out of those that heads draw for each class.
 
     Input shape: a list of classes `(batch, n)`, where -1 is taken for 0, and of each head's logits
         `(batch * n, side, side, classes)`.

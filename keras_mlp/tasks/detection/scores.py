@@ -18,13 +18,13 @@ SCORES = (
     "AR medium",
     "AR large",
 )
-"""COCO's 12 numbers: average precision over all thresholds of overlap, at 0.5, at 0.75, and of things below 32 x 32
+"""COCO's 12 numbers: average precision over all thresholds of overlap, at 0.5, at 0.75, and of instances below 32 x 32
 pixels, below 96 x 96 and larger; the recall of the best 1, 10 and 100 of an image, and by size."""
 KINDS = {"boxes": "bbox", "masks": "segm"}
 
 
 def coco_scores(truth: dict, found: list[dict], kind: str = "boxes", images=None) -> dict:
-    """COCO's 12 numbers, computed by faster-coco-eval, which answers as pycocotools does.
+    """COCO's 12 numbers, computed by faster-coco-eval as pycocotools computes them.
 
     Args:
         truth: annotations as COCO's dictionary, "images", "annotations" and "categories".

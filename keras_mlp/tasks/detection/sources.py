@@ -1,5 +1,6 @@
 """Where images with boxes come from, as sources that `keras_mlp.training.data` loads."""
 
+import itertools
 import os
 import pathlib
 
@@ -8,7 +9,7 @@ import numpy as np
 from keras_mlp.extras import need
 from keras_mlp.tasks import scenes
 from keras_mlp.tasks.detection import coco, voc
-from keras_mlp.tasks.detection.annotations import Annotations, Picture, Thing, gathered, run_lengths
+from keras_mlp.tasks.detection.annotations import Annotations, Instance, Picture, gathered, run_lengths
 from keras_mlp.training.data import folders
 from keras_mlp.training.data.catalogue import PREFIX
 from keras_mlp.training.data.source import Source, choose_split, sizes
@@ -85,14 +86,16 @@ def digits(split: str, count: int | None = None, side: int = scenes.SIDE, seed: 
     drawn = scenes.draw(split, count, side, seed)
     pictures = []
     for number, (owner, inside) in enumerate(zip(drawn.owners, drawn.digits, strict=True)):
-        things = []
+        instances = []
         for i, (digit, pixels) in enumerate(inside):
             shown = owner == i + 1
             if shown.any():
                 crowd = shown.sum() < VISIBLE * pixels
                 mask = run_lengths(shown, shown.shape) if masks else None
-                things.append(Thing(f"digit {i + 1}", _around(shown), digit, bool(crowd), float(shown.sum()), mask))
-        pictures.append(Picture(f"scene {number}", (side, side), things))
+                instances.append(
+                    Instance(f"digit {i + 1}", _around(shown), digit, bool(crowd), float(shown.sum()), mask)
+                )
+        pictures.append(Picture(f"scene {number}", (side, side), instances))
     import tensorflow as tf
 
     encoded = [image.tobytes() for image in drawn.images]
@@ -115,15 +118,15 @@ def of(annotations: Annotations, dataset, split: str, *, masks: bool = False, si
         annotations: what is in the images.
         dataset: `tf.data.Dataset` of `(encoded, number)` in the order of `annotations.pictures`.
         split: its name.
-        masks: whether each thing has a mask.
+        masks: whether each instance has a mask.
         size: bytes of all encoded images.
         **options: of `Source`.
 
     Raises:
-        ValueError: masks are asked for, and some thing has none.
+        ValueError: masks are asked for, and some instance has none.
     """
     if masks and any(annotations.counts()) and not annotations.has_masks:
-        raise ValueError("These data have things without masks: load them with masks=False.")
+        raise ValueError("These data have instances without masks: load them with masks=False.")
     return Source(
         dataset,
         options.pop("decode", None),
@@ -151,17 +154,18 @@ def most_boxes(source: Source) -> int:
 def _targets(annotations, masks):
     import tensorflow as tf
 
-    learnt = [[thing for thing in picture.things if not thing.crowd] for picture in annotations.pictures]
+    learnt = [[instance for instance in picture.instances if not instance.crowd] for picture in annotations.pictures]
     starts = tf.constant(np.cumsum([0, *map(len, learnt)]), tf.int64)
-    boxes = tf.constant([thing.box for things in learnt for thing in things] or np.zeros((0, 4)), tf.float32)
-    labels = tf.constant([thing.label for things in learnt for thing in things], tf.int32)
+    flat = list(itertools.chain(*learnt))
+    boxes = tf.constant([instance.box for instance in flat] or np.zeros((0, 4)), tf.float32)
+    labels = tf.constant([instance.label for instance in flat], tf.int32)
     whole = tf.constant([picture.size for picture in annotations.pictures], tf.int32)
 
     def decoded(number):
         """The masks of an image and an empty one behind them, since no image has no channel."""
         coco_masks = need("faster_coco_eval", extra="train").mask
         height, width = annotations.pictures[number].size if number >= 0 else (1, 1)
-        lengths = [thing.mask for thing in learnt[number]] if number >= 0 else []
+        lengths = [instance.mask for instance in learnt[number]] if number >= 0 else []
         found = coco_masks.decode(lengths) if lengths else np.zeros((height, width, 0), "uint8")
         return np.concatenate([found, np.zeros((height, width, 1), "uint8")], -1)
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree
 
 import numpy as np
 
-from keras_mlp.tasks.detection.annotations import Annotations, Picture, Thing, gathered
+from keras_mlp.tasks.detection.annotations import Annotations, Instance, Picture, gathered
 from keras_mlp.training.data import split_names
 from keras_mlp.training.data.source import choose_split
 from keras_mlp.training.data.splits import held_out
@@ -32,7 +32,7 @@ def read(path, split: str, *, skip_broken: bool = False) -> tuple[Annotations, s
     """Read the annotations of one split.
 
     VOC counts pixels from 1 and its boxes include their last ones: `xmin` 1 and `xmax` 10 are the box from 0 to 10.
-    Things that it calls difficult are no part of its evaluation; here they count as crowds.
+    Instances that it calls difficult are no part of its evaluation; here they count as crowds.
 
     Args:
         path: a folder with `Annotations/NAME.xml`, `JPEGImages/NAME.jpg` and `ImageSets/Main/SPLIT.txt`, a name in each
@@ -72,7 +72,7 @@ def _classes(path, files, roots) -> list[str]:
         return [
             line.strip() for line in (path / "classes.txt").read_text(encoding="utf-8").splitlines() if line.strip()
         ]
-    found = {_text(thing, "name", files[stem]) for stem, root in roots.items() for thing in root.iter("object")}
+    found = {_text(instance, "name", files[stem]) for stem, root in roots.items() for instance in root.iter("object")}
     return CLASSES if found <= set(CLASSES) else sorted(found)
 
 
@@ -81,21 +81,23 @@ def _picture(path, stem, file, root, classes):
     if size is None:
         raise ValueError(f"{readable(file)} has no size of its image.")
     height, width = (int(float(_text(size, side, file))) for side in ("height", "width"))
-    things = []
-    for number, thing in enumerate(root.iter("object"), 1):
-        box = thing.find("bndbox")
+    instances = []
+    for number, instance in enumerate(root.iter("object"), 1):
+        box = instance.find("bndbox")
         if box is None:
             raise ValueError(f"{readable(file)}: object {number} has no bndbox.")
         try:
             left, top, right, bottom = (float(_text(box, side, file)) for side in ("xmin", "ymin", "xmax", "ymax"))
         except ValueError as error:
             raise ValueError(f"{readable(file)}: object {number}: {error}") from error
-        name = _text(thing, "name", file)
+        name = _text(instance, "name", file)
         if name not in classes:
             raise ValueError(f"{readable(file)}: object {number} is a {name!r}, which classes.txt does not name.")
-        difficult = (thing.findtext("difficult") or "0").strip() == "1"
-        things.append(Thing(f"object {number}", (left - 1, top - 1, right, bottom), classes.index(name), difficult))
-    return Picture(_image(path, stem, root, file), (height, width), things)
+        difficult = (instance.findtext("difficult") or "0").strip() == "1"
+        instances.append(
+            Instance(f"object {number}", (left - 1, top - 1, right, bottom), classes.index(name), difficult)
+        )
+    return Picture(_image(path, stem, root, file), (height, width), instances)
 
 
 def _image(path, stem, root, file) -> str:

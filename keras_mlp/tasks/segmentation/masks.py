@@ -9,14 +9,14 @@ from keras_mlp import labels
 from keras_mlp.tasks.segmentation.losses import VOID
 
 REFUSED = -1
-"""What `Numbers` has where a number may not be."""
+"""The meaning of a number that masks may not have."""
 MODES = ("L", "P", "1", "I;16", "I")
 """Pillow's names of images of one number a pixel."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """What the numbers in masks mean.
+    """The meanings of the numbers in masks.
 
     Args:
         classes: names of the classes.

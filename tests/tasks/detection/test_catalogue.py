@@ -15,7 +15,7 @@ def box(left, top, right, bottom):
     return BOX(ymin=top / 40, xmin=left / 60, ymax=bottom / 40, xmax=right / 60)
 
 
-def prepare(folder, plain, config, version, things, **others):
+def prepare(folder, plain, config, version, instances, **others):
     """Prepare a small data set that has the name, the version and the features of a published one."""
     pixels = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), "uint8")
     published = tfds.builder(f"{plain}/{config}", data_dir=folder).info.features
@@ -35,7 +35,7 @@ def prepare(folder, plain, config, version, things, **others):
                     {"image": pixels, "image/filename": f"{i}.jpg", "objects": found}
                     | {k: v(i) for k, v in others.items()},
                 )
-                for i, found in enumerate(things)
+                for i, found in enumerate(instances)
             ]
             return {"train": rows, "validation": rows[:1]}
 
@@ -73,9 +73,9 @@ def test_voc_has_boxes_in_pixels_and_what_is_difficult_is_not_learnt(tmp_path):
 
 
 def test_coco_keeps_its_ids_areas_and_crowds_and_broken_boxes_are_named(tmp_path):
-    thing = dict(area=77, bbox=box(3, 4, 9, 8), id=5, is_crowd=False, label=0)
-    things = [[thing, thing | {"is_crowd": True}], [thing | {"bbox": box(7, 4, 7, 8)}]]
-    prepare(tmp_path, "coco", "2017", "1.1.0", things, **{"image/id": lambda i: 100 + i})
+    instance = dict(area=77, bbox=box(3, 4, 9, 8), id=5, is_crowd=False, label=0)
+    instances = [[instance, instance | {"is_crowd": True}], [instance | {"bbox": box(7, 4, 7, 8)}]]
+    prepare(tmp_path, "coco", "2017", "1.1.0", instances, **{"image/id": lambda i: 100 + i})
     options = dict(task="detection", image_size=64, batch_size=1, data_dir=tmp_path)
     with pytest.raises(ValueError, match=r"coco/2017 \(train\), image \d, object 1: the box .* is empty"):
         tasks.load("tfds:coco/2017", "train", **options)

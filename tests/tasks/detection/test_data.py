@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_mlp import tasks
 from keras_mlp.tasks.detection import data, sources
-from keras_mlp.tasks.detection.annotations import Picture, Thing, gathered, run_lengths
+from keras_mlp.tasks.detection.annotations import Instance, Picture, gathered, run_lengths
 
 PLAIN = tasks.DetectionRecipe("a test", horizontal_flip=False)
 ALL = dataclasses.replace(PLAIN, horizontal_flip=True, random_scale=(0.4, 2.0), random_crop=True)
@@ -21,15 +21,15 @@ def discs(count=16, seed=0):
     for number in range(count):
         height, width = size = SIZES[number % len(SIZES)]
         y, x = np.mgrid[:height, :width]
-        image, things = np.zeros((*size, 3), "uint8"), []
+        image, instances = np.zeros((*size, 3), "uint8"), []
         for i in range(number % 4):
             radius = random.uniform(6, 18)
             disc = (y - random.uniform(5, height - 5)) ** 2 + (x - random.uniform(5, width - 5)) ** 2 < radius**2
             disc &= image[..., 0] == 0
             if disc.sum() > 30:
                 image[disc] = 80 + 60 * i
-                things.append(Thing(f"disc {i}", sources._around(disc), i, mask=run_lengths(disc, size)))
-        pictures.append(Picture(f"picture {number}", size, things))
+                instances.append(Instance(f"disc {i}", sources._around(disc), i, mask=run_lengths(disc, size)))
+        pictures.append(Picture(f"picture {number}", size, instances))
         images.append(tf.io.encode_png(image).numpy())
     dataset = tf.data.Dataset.from_tensor_slices((images, np.arange(count)))
     return sources.of(gathered(pictures, ["a", "b", "c"]), dataset, "all", masks=True, size=1000)
@@ -113,7 +113,9 @@ def test_evaluation_shows_the_whole_image_and_tells_the_way_back():
 def test_boxes_beyond_the_most_and_ones_too_small_to_see_are_left_out():
     for _, targets in batches(None, 2, max_boxes=1):
         assert targets["boxes"].shape == (8, 1, 4) and targets["labels"].shape == (8, 1)
-    small = Picture("small", (1000, 1000), [Thing("dot", (5, 5, 9, 9), 0), Thing("disc", (100, 100, 900, 900), 1)])
+    small = Picture(
+        "small", (1000, 1000), [Instance("dot", (5, 5, 9, 9), 0), Instance("disc", (100, 100, 900, 900), 1)]
+    )
     black = [tf.io.encode_png(np.zeros((1000, 1000, 3), "uint8")).numpy()]
     source = sources.of(
         gathered([small], ["a", "b"]), tf.data.Dataset.from_tensor_slices((black, np.arange(1))), "all", size=10

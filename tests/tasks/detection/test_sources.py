@@ -55,12 +55,12 @@ def test_coco_is_read_with_gaps_crowds_masks_and_images_without_boxes(data):
     found, split = coco.read(folder, "train", masks=True)
     assert split == "train2017" and coco.read(folder, "evaluation")[1] == "val2017"
     assert found.classes == ["car", "dog", "cup"] and found.categories == [3, 18, 90]
-    assert [len(one.things) for one in found.pictures] == [2, 0, 1] and found.counts() == [1, 1, 1]
-    dog, cup = found.pictures[0].things
+    assert [len(one.instances) for one in found.pictures] == [2, 0, 1] and found.counts() == [1, 1, 1]
+    dog, cup = found.pictures[0].instances
     assert dog.box == (5, 10, 25, 20) and dog.label == 1 and dog.area == 150.5 and not dog.crowd and cup.crowd
     shown = annotations.mask_of(dog.mask)
     assert shown.sum() == 200 and shown[10:20, 5:25].all() and annotations.mask_of(cup.mask).sum() == 1
-    assert annotations.mask_of(found.pictures[2].things[0].mask).sum() == pytest.approx(30 * 20.5, rel=0.05)
+    assert annotations.mask_of(found.pictures[2].instances[0].mask).sum() == pytest.approx(30 * 20.5, rel=0.05)
     truth = found.truth()
     keys = ("image_id", "category_id", "bbox", "area", "iscrowd")
     assert [[row[k] for k in keys] for row in truth["annotations"]] == [
@@ -150,18 +150,18 @@ def test_annotations_of_another_size_than_their_image_are_an_error(data):
 
 
 XML = """<annotation><filename>{stem}.jpg</filename><size><width>60</width><height>40</height><depth>3</depth></size>
-{things}</annotation>"""
-THING = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>
+{instances}</annotation>"""
+INSTANCE = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>
 <ymax>{}</ymax></bndbox></object>"""
 
 
 @pytest.fixture
 def pascal(tmp_path):
-    things = {"1": [("dog", 0, 1, 1, 10, 20), ("cat", 1, 5, 5, 60, 40)], "2": [], "3": [("cat", 0, 2.5, 3, 4, 5)]}
+    instances = {"1": [("dog", 0, 1, 1, 10, 20), ("cat", 1, 5, 5, 60, 40)], "2": [], "3": [("cat", 0, 2.5, 3, 4, 5)]}
     (tmp_path / "Annotations").mkdir()
-    for stem, inside in things.items():
+    for stem, inside in instances.items():
         picture(tmp_path / "JPEGImages" / f"{stem}.jpg")
-        text = XML.format(stem=stem, things="".join(THING.format(*thing) for thing in inside))
+        text = XML.format(stem=stem, instances="".join(INSTANCE.format(*instance) for instance in inside))
         (tmp_path / "Annotations" / f"{stem}.xml").write_text(text)
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     for name, stems in (("train", "1\n2\n"), ("val", "3\n"), ("trainval", "1\n2\n3\n"), ("dog_train", "1 1\n")):
@@ -172,9 +172,9 @@ def pascal(tmp_path):
 def test_pascal_voc_is_read_by_its_splits_and_its_pixels_count_from_one(pascal):
     found, split = voc.read(pascal, "train")
     assert split == "train" and found.classes == voc.CLASSES and len(voc.CLASSES) == 20
-    dog, cat = found.pictures[0].things
+    dog, cat = found.pictures[0].instances
     assert dog.box == (0, 0, 10, 20) and found.classes[dog.label] == "dog" and not dog.crowd
-    assert cat.box == (4, 4, 60, 40) and cat.crowd and found.pictures[1].things == []
+    assert cat.box == (4, 4, 60, 40) and cat.crowd and found.pictures[1].instances == []
     assert voc.read(pascal, "evaluation")[1] == "val" and len(voc.read(pascal, "trainval")[0].pictures) == 3
     loaded = tasks.load(pascal, "val", task="detection", image_size=64, batch_size=1)
     ((_, targets),) = loaded.dataset
@@ -182,7 +182,7 @@ def test_pascal_voc_is_read_by_its_splits_and_its_pixels_count_from_one(pascal):
 
 
 def test_pascal_voc_of_other_classes_and_without_lists_is_read_and_errors_name_the_object(pascal):
-    (pascal / "Annotations" / "3.xml").write_text(XML.format(stem=3, things=THING.format("nut", 0, 9, 3, 4, 5)))
+    (pascal / "Annotations" / "3.xml").write_text(XML.format(stem=3, instances=INSTANCE.format("nut", 0, 9, 3, 4, 5)))
     with pytest.raises(ValueError, match=r"3\.jpg, object 1: .*reversed"):
         voc.read(pascal, "val")
     found, _ = voc.read(pascal, "val", skip_broken=True)

@@ -156,7 +156,7 @@ def loss_fields(case, detector, maps):
     level, fields = np.searchsorted(ends, drawn, side="right"), {}
     for name, x in zip(("cls", "bbox"), of_anchors, strict=True):
         fields[f"rpn_loss_rpn_{name}"] = [float(losses.averaged(x * (level == i), divisor)) for i in range(len(ends))]
-    for i, (samples, logits, _) in enumerate(detector.looks(maps, given, training=False)):
+    for i, (samples, logits, _) in enumerate(detector.box_outputs(maps, given, training=False)):
         logits, drawn = np.asarray(regions.of_image(logits, samples.boxes)), np.asarray(samples.drawn)
         right = logits.argmax(-1) == np.asarray(samples.classes(logits.shape[-1] - 1))
         fields["acc" if len(detector.stages) == 1 else f"s{i}.acc"] = 100 * right[drawn].mean()

@@ -1,4 +1,4 @@
-"""Image files for `predict`: found in folders, decoded, resized and cropped as in evaluation."""
+"""Image files for the commands: found in folders, decoded, resized and cropped as in evaluation."""
 
 import contextlib
 import pathlib
@@ -9,7 +9,7 @@ from keras_mlp.cards import Preprocessing
 from keras_mlp.cli import console, datasets
 from keras_mlp.files import atomic_path
 from keras_mlp.training.data.source import MAX_PIXELS
-from keras_mlp.walking import is_special, walk
+from keras_mlp.walking import is_special, readable, walk
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
@@ -133,6 +133,50 @@ def labelled_sample(
     chosen = data.dataset.unbatch().shard(every, 0).take(count)
     images, labels = zip(*chosen.as_numpy_iterator(), strict=True)
     return np.stack(images), np.stack(labels), data.classes
+
+
+def named(arguments: list[str]) -> list[pathlib.Path]:
+    """The files of a command's arguments, at least one; see `find`.
+
+    Raises:
+        console.UsageError: there are no arguments, or one is empty.
+        ValueError: there are no files.
+    """
+    if not arguments:
+        raise console.UsageError("which images? Name files or folders")
+    if files := find(arguments):
+        return files
+    raise ValueError(f"There are no files in {' '.join(arguments)}.")
+
+
+def decoded(files: list[pathlib.Path], doing: str, max_pixels: int, failed: list):
+    """Decode image files one by one, under a progress bar.
+
+    Args:
+        files: the files.
+        doing: what the bar says, such as "Detecting".
+        max_pixels: how many pixels an image may have.
+        failed: gets the files that cannot be read. The error stream says why.
+
+    Yields:
+        The number of a file, its path, a name for its picture that no other file has, and its pixels.
+    """
+    taken = set()
+    for number, file in enumerate(console.progress(files, doing, total=len(files))):
+        try:
+            pixels = decode(file, max_pixels)
+        except (OSError, ValueError) as error:
+            console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
+            failed.append(file)
+        else:
+            yield number, file, free_name(file.stem, taken), pixels
+
+
+def exit_code(failed: list, files: list) -> int:
+    """The exit code of a command that could not read some files, of which it tells how many."""
+    if failed:
+        console.error(f"{len(failed)} of {len(files)} files could not be read")
+    return int(bool(failed))
 
 
 def free_name(stem: str, taken: set[str]) -> str:

@@ -36,37 +36,25 @@ def run(flags, arguments):
     from keras_mlp import tasks
 
     console.require(flags, "model", "output")
-    if not arguments:
-        raise console.UsageError("which images? Name files or folders")
+    files = images.named(arguments)
     model = detectors.perhaps(flags.model)
     if model is None:
         raise ValueError(f"{flags.model} is no .keras file of a detector.")
     names = detectors.class_names(flags.model)
-    files = images.find(arguments)
-    if not files:
-        raise ValueError(f"There are no files in {' '.join(arguments)}.")
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
-    rows, failed, taken = [], 0, set()
-    for number, file in enumerate(console.progress(files, "Detecting", total=len(files))):
-        try:
-            pixels = images.decode(file, flags.max_pixels)
-        except (OSError, ValueError) as error:
-            console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
-            failed += 1
-            continue
+    rows, failed = [], []
+    for number, file, stem, pixels in images.decoded(files, "Detecting", flags.max_pixels, failed):
         found = tasks.detect(model, pixels)
         image = {"id": number, "height": pixels.shape[0], "width": pixels.shape[1]}
         known = range(1 + max([*found["labels"].tolist(), len(names or []) - 1], default=0))
         results = tasks.coco_results(found, image, [{"id": label + 1} for label in known])
         rows += [row | {"file_name": str(file)} for row in results]
         drawn = tasks.draw(pixels, found, names, threshold=flags.threshold)
-        images.save(drawn, output / f"{images.free_name(file.stem, taken)}.png")
+        images.save(drawn, output / f"{stem}.png")
         _print(file, found, names, flags)
     tasks.write_results(output / "results.json", rows)
-    if failed:
-        console.error(f"{failed} of {len(files)} files could not be read")
-        return 1
+    return images.exit_code(failed, files)
 
 
 def _print(file, found, names, flags):

@@ -31,35 +31,22 @@ def run(flags, arguments):
     from keras_mlp import tasks
 
     console.require(flags, "model", "output")
-    if not arguments:
-        raise console.UsageError("which images? Name files or folders")
+    files = images.named(arguments)
     model = segmenters.perhaps(flags.model)
     if model is None:
         raise ValueError(f"{flags.model} is no segmenter. Train one with --task=segmentation.")
     names = segmenters.class_names(flags.model, model)
     options = segmenters.views(flags, model)
-    files = images.find(arguments)
-    if not files:
-        raise ValueError(f"There are no files in {' '.join(arguments)}.")
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
-    failed, taken = 0, set()
-    for file in console.progress(files, "Segmenting", total=len(files)):
-        try:
-            pixels = images.decode(file, flags.max_pixels)
-        except (OSError, ValueError) as error:
-            console.error(f"{readable(file)}: {getattr(error, 'strerror', None) or error}")
-            failed += 1
-            continue
+    failed = []
+    for _, file, stem, pixels in images.decoded(files, "Segmenting", flags.max_pixels, failed):
         labels = tasks.segment(model, pixels, **options)
-        stem = images.free_name(file.stem, taken)
         images.save(tasks.draw(pixels, labels, names), output / f"{stem}.png")
         images.save(_as_palette(labels), output / f"{stem}_labels.png")
         shares = np.bincount(labels.reshape(-1), minlength=len(names)) / labels.size
         _print(file, {names[i]: float(shares[i]) for i in np.argsort(-shares) if shares[i]}, flags)
-    if failed:
-        console.error(f"{failed} of {len(files)} files could not be read")
-        return 1
+    return images.exit_code(failed, files)
 
 
 def _as_palette(labels):

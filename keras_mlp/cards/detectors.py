@@ -47,6 +47,7 @@ class Detector:
         times: length of its training in units of 12 epochs, 1 or 3.
         recipe: how it was trained.
         scores: what it reached.
+        weights: what tells it from others whose backbone started from other weights, such as "22k".
     """
 
     detector: str
@@ -54,11 +55,12 @@ class Detector:
     times: int
     recipe: DetectionRecipe
     scores: tuple[Score, ...] = ()
+    weights: str = ""
 
     @property
     def name(self) -> str:
         """Its name for `keras-mlp train --recipe`, such as "mask_rcnn_as_mlp_tiny_3x"."""
-        return f"{self.detector}_{self.model}_{self.times}x"
+        return "_".join(filter(None, (self.detector, self.model, f"{self.times}x", self.weights)))
 
 
 def _coco(source, times=1, **values) -> DetectionRecipe:
@@ -69,9 +71,10 @@ def _coco(source, times=1, **values) -> DetectionRecipe:
     return DetectionRecipe(source=source, image_size=(1333, 1333), short_side=800, **shared, **values)
 
 
-def _ap(box, mask, source, exact=True) -> tuple[Score, ...]:
+def _ap(box, mask, source, exact=True, training="") -> tuple[Score, ...]:
     found = {"box AP": box, "mask AP": mask}
-    return tuple(Score(value, name, "COCO", source=source, exact=exact) for name, value in found.items() if value)
+    told = dict(training=training, source=source, exact=exact)
+    return tuple(Score(value, name, "COCO", **told) for name, value in found.items() if value)
 
 
 _JITTER = dict(random_scale=(0.6, 1.0), random_crop=True)
@@ -118,6 +121,77 @@ def _hire_mlp(detector, size, box, mask=None) -> Detector:
     return Detector(detector, f"hire_mlp_{size}", 1, recipe, _ap(box, mask, **_REMEMBERED))
 
 
+def _gc_vit(detector, size, box, mask) -> Detector:
+    repository = "NVlabs/GCVit"
+    unseen = "" if size == "tiny" else "; that of tiny, the others were never released and are taken to share it"
+    recipe = _coco(
+        f"{repository}, detection/configs/gcvit/{detector}_gcvit_tiny_3x_coco.py{unseen}",
+        3,
+        weight_decay=0.05,
+        no_weight_decay=_NORMS,
+        warmup_steps=2500,
+        drop_path_rate=0.2,
+        **_JITTER,
+    )
+    return Detector(detector, f"gc_vit_{size}", 3, recipe, _ap(box, mask, f"detection/README.md of {repository}"))
+
+
+def _by_layer(decay, layers, blocks, together) -> tuple[tuple[str, float], ...]:
+    """Rates that fall from the heads down to the stem, by ConvNeXt's numbers of layers.
+
+    Args:
+        decay: factor from a layer to the one below it.
+        layers: number of the last stage; what is new in the detector stands above it.
+        blocks: number of blocks of the third stage.
+        together: how many of them are one layer.
+    """
+    numbers = {"stem": 0, "stages_0_": 1, "down_1": 2, "stages_1_": 2, "down_2": 3}
+    numbers |= {f"stages_2_{i}_": min(3 + i // together, layers - 1) for i in range(blocks)}
+    numbers |= {"down_3": layers, "stages_3_": layers}
+    return tuple((word, decay ** (layers + 1 - number)) for word, number in numbers.items())
+
+
+_CASCADE = "cascade_mask_rcnn"
+_22K = "ImageNet-22k"
+
+
+def _decayed(detector, model, source, rates, scores, weights, **values) -> Detector:
+    """What ConvNeXt and HorNet share."""
+    decayed = dict(weight_decay=0.05, no_weight_decay=("bias", "beta", "gamma"), rate_factors=rates)
+    return Detector(detector, model, 3, _coco(source, 3, **decayed, **values, **_JITTER), scores, weights)
+
+
+def _convnext(detector, size, decay, drop_path_rate, box, mask, weights="", learning_rate=2e-4) -> Detector:
+    repository, trained = "facebookresearch/ConvNeXt", f"in{weights or '1k'}"
+    layers, blocks = (6, 9) if size == "tiny" else (12, 27)
+    return _decayed(
+        detector,
+        f"convnext_{size}",
+        f"{repository}, object_detection/configs/convnext/{detector}_convnext_{size}_…_3x_coco_{trained}.py",
+        _by_layer(decay, layers, blocks, 3),
+        _ap(box, mask, f"object_detection/README.md of {repository}", training=_22K if weights else ""),
+        weights,
+        learning_rate=learning_rate,
+        drop_path_rate=drop_path_rate,
+    )
+
+
+def _hornet(size, decay, drop_path_rate, box, mask, learning_rate=2e-4) -> Detector:
+    repository, form = "raoyongming/HorNet", "" if size.endswith("gf") else "_7x7"
+    large = size.startswith("large")
+    file = f"{_CASCADE}_hornet_{size}{form}_3x_coco_{'in22k' if large else 'in1k'}.py"
+    return _decayed(
+        _CASCADE,
+        f"hornet_{size}",
+        f"{repository}, object_detection/configs/hornet/{file}",
+        _by_layer(decay, 12, 18, 2),
+        _ap(box, mask, f"object_detection/README.md of {repository}", training=_22K if large else ""),
+        "",
+        learning_rate=learning_rate,
+        drop_path_rate=drop_path_rate,
+    )
+
+
 _UNSEEN = "; that of tiny, 1x, was never released and is taken to share them"
 _CYCLE = {1: (38.6, 39.4, 36.8), 2: (40.9, 41.7, 38.2), 3: (42.5, 43.4, 39.5), 4: (43.2, 44.1, 40.2)}
 _CYCLE |= {5: (42.7, 44.1, 40.1)}
@@ -146,6 +220,25 @@ DETECTORS = {
         *(_cycle_mlp("mask_rcnn", size, box, mask) for size, (_, box, mask) in _CYCLE.items()),
         *(_hire_mlp("retina_net", size, box) for size, (box, _, _) in _HIRE.items()),
         *(_hire_mlp("mask_rcnn", size, box, mask) for size, (_, box, mask) in _HIRE.items()),
+        _gc_vit("mask_rcnn", "tiny", 47.9, 43.2),
+        _gc_vit(_CASCADE, "tiny", 51.6, 44.6),
+        _gc_vit(_CASCADE, "small", 52.4, 45.4),
+        _gc_vit(_CASCADE, "base", 52.9, 45.8),
+        _convnext("mask_rcnn", "tiny", 0.95, 0.4, 46.2, 41.7, learning_rate=1e-4),
+        _convnext(_CASCADE, "tiny", 0.7, 0.4, 50.4, 43.7),
+        _convnext(_CASCADE, "small", 0.7, 0.6, 51.9, 45.0),
+        _convnext(_CASCADE, "base", 0.8, 0.7, 52.7, 45.6),
+        _convnext(_CASCADE, "base", 0.8, 0.6, 54.0, 46.9, "22k", 1e-4),
+        _convnext(_CASCADE, "large", 0.7, 0.7, 54.8, 47.6, "22k", 1e-4),
+        _convnext(_CASCADE, "xlarge", 0.7, 0.8, 55.2, 47.7, "22k", 1e-4),
+        _hornet("tiny", 0.7, 0.4, 51.7, 44.8),
+        _hornet("tiny_gf", 0.7, 0.4, 52.4, 45.6),
+        _hornet("small", 0.7, 0.6, 52.7, 45.6),
+        _hornet("small_gf", 0.7, 0.6, 53.3, 46.3),
+        _hornet("base", 0.8, 0.7, 53.3, 46.1),
+        _hornet("base_gf", 0.8, 0.7, 54.0, 46.9),
+        _hornet("large", 0.7, 0.7, 55.4, 48.0, 1e-4),
+        _hornet("large_gf", 0.7, 0.7, 56.0, 48.6, 1e-4),
     )
 }
 """Published detectors by name."""

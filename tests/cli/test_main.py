@@ -150,6 +150,21 @@ def test_info_tells_of_published_segmenters(command):
     assert row["segmenters"]["semantic_fpn_cycle_mlp_b1_ade20k"]["scores"][0]["exact"] is False
 
 
+def test_info_and_list_tell_of_published_detectors(command):
+    out = command("info", "convnext_base").out
+    for part in (
+        "--task=detection --detector=cascade_mask_rcnn --recipe=cascade_mask_rcnn_convnext_base_3x_22k, on COCO",
+        "54.00 % (ImageNet-22k)",
+        "stages_2_26_=0.64, down_3=0.8",
+    ):
+        assert part in out
+    (row,) = command("info", "gc_vit_tiny", "--json").rows
+    assert row["detectors"]["mask_rcnn_gc_vit_tiny_3x"]["scores"][1]["value"] == 43.2
+    found = {row["name"]: row["detectors"] for row in command("list", "--task=detection").rows}
+    assert found["hornet_large_gf"] == ["cascade_mask_rcnn_hornet_large_gf_3x"] and "mlp_mixer_b16" not in found
+    assert {"vit_l16", "repmlpnet_d256"} <= {row["name"] for row in command("list", "--task=segmentation").rows}
+
+
 def test_a_terminal_shows_what_is_asked_for_and_nothing_that_libraries_write(launcher, tiny, picture):
     """Both streams of a real terminal, with TensorFlow at work."""
     master, slave = pty.openpty()

@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags as absl_flags
 
 from keras_mlp import cards
-from keras_mlp.cards import scores, segmenters
+from keras_mlp.cards import detectors, scores, segmenters
 from keras_mlp.cli import console
 
 ARGUMENTS = "MODEL"
@@ -29,7 +29,9 @@ def run(flags, arguments):
 
 def _plain(card) -> dict:
     told = dataclasses.asdict(card) | {"top1": card.top1}
-    told["segmenters"] = {one.name: dataclasses.asdict(one) for one in segmenters.published(card.name)}
+    for task in (segmenters, detectors):
+        kind = task.__name__.rpartition(".")[2]
+        told[kind] = {one.name: dataclasses.asdict(one) for one in task.published(card.name)}
     for tag, weights in card.weights.items():
         told["weights"][tag]["top1"] = weights.top1
     return told
@@ -82,6 +84,12 @@ def _text(card):
             **_scores("published ", one.scores, lambda score: ""),
             windows=f"of {one.window} pixels, every {one.stride} pixels, in evaluation" if one.window else None,
         )
+    for one in detectors.published(card.name):
+        yield from _recipe(
+            one.recipe,
+            f"--task=detection --detector={one.detector} --recipe={one.name}, on COCO",
+            **_scores("published ", one.scores, lambda score: f" ({score.training})" if score.training else ""),
+        )
 
 
 def _recipe(recipe, title, **entries):
@@ -91,7 +99,7 @@ def _recipe(recipe, title, **entries):
     for name in [other for name, other in overridden.items() if values[name] is not None]:
         del values[name]
     yield f"\n{title}, from {values.pop('source')}"
-    told = {name.replace("_", " "): value for name, value in values.items() if value is not None}
+    told = {name.replace("_", " "): _shown(value) for name, value in values.items() if value is not None}
     yield _entries(**entries, **told)
 
 
@@ -104,6 +112,13 @@ def _scores(before, found, after) -> dict:
     if sources := {score.source: None for score in found if not score.exact}:
         rows[scores.INEXACT] = f"not exact: {'; '.join(sources)}"
     return rows
+
+
+def _shown(value):
+    """A value as a row has it: pairs, such as the rates of layers, as "name=value"."""
+    if isinstance(value, tuple) and value and all(isinstance(one, tuple) for one in value):
+        return ", ".join(f"{name}={number:.4g}" for name, number in value)
+    return value
 
 
 def _settings(values) -> str:

@@ -7,11 +7,12 @@ When the output is not a terminal, one JSON object a line is written.
 from absl import flags as absl_flags
 
 from keras_mlp import cards
-from keras_mlp.cards import INPUTS, scores
+from keras_mlp.cards import INPUTS, detectors, scores, segmenters
 from keras_mlp.cli import console
 
 ARGUMENTS = "[PATTERN]"
 KERAS = False
+TASKS = {"segmentation": segmenters, "detection": detectors}
 COLUMNS = ("name", "title", "params", "MACs", "input", "top-1", "weights")
 
 
@@ -24,6 +25,13 @@ def define_flags(flags):
         'Models with published weights of this tag only; wildcards work, "*" is any.',
         flag_values=flags,
     )
+    absl_flags.DEFINE_enum(
+        "task",
+        None,
+        list(TASKS),
+        "Models that were published as the backbone of a segmenter or detector only; `keras-mlp info` tells of them.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)
 
 
@@ -32,6 +40,9 @@ def run(flags, arguments):
     options = dict(family=flags.family, input=flags.input, weights=flags.weights)
     known = cards.from_file()
     found = [known[name] for name in cards.find(known, *arguments, **options)]
+    if flags.task:
+        options["task"] = flags.task
+        found = [card for card in found if TASKS[flags.task].published(card.name)]
     if flags.json or not console.for_a_person():
         for card in found:
             console.print_json(_summary(card))
@@ -75,4 +86,6 @@ def _summary(card) -> dict:
         "best_top1": best and best.value,
         "best_top1_exact": best and best.exact,
         "weights": list(card.weights),
+        "segmenters": [one.name for one in segmenters.published(card.name)],
+        "detectors": [one.name for one in detectors.published(card.name)],
     }

@@ -25,7 +25,8 @@ class LoadReport:
 
     Attributes:
         source: the file, or "a dictionary".
-        layout: the layout that was recognised, e.g. "mlp_mixer/flax".
+        layout: the layout that was recognised, e.g. "mlp_mixer/flax". Where several have all the names, and so load the
+            same, it is one of them: a DeiT without a distillation token is in "vit/timm", too.
         loaded: names of the variables that were set.
         resampled: those of them that were resampled from another grid.
         adapted: those of them that were adapted to another number of input channels.

@@ -130,7 +130,16 @@ DeiTBDistilled = family.variant(
     parameters=87_338_192, macs=17_656_811_520, scores=imagenet(83.4, _SOURCE),
 )  # fmt: skip
 
-family.layout("deit", convention="torch", names=TORCH)
+# Only the second token and its head tell whose file it is: without them its names are those of any ViT.
+family.layout(
+    "deit",
+    convention="torch",
+    names=(
+        *TORCH,
+        ("dist_token", "position/distillation_token", lambda token: token[0, 0]),
+        ("head_dist", "head_dist"),
+    ),
+)
 
 
 def _weights(model, file, top1, side=224):

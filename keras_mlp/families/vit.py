@@ -229,7 +229,6 @@ ViTL16 = family.variant(
 TORCH = (
     ("patch_embed.proj", "stem"),
     ("cls_token", "position/class_token", lambda token: token[0, 0]),
-    ("dist_token", "position/distillation_token", lambda token: token[0, 0]),
     ("pos_embed", "position/embedding", lambda embedding: embedding[0]),
     ("blocks.{}.norm{}", "blocks_{}_norm{}"),
     ("blocks.{}.attn.qkv", "blocks_{}_attention/qkv"),
@@ -238,7 +237,6 @@ TORCH = (
     ("blocks.{}.mlp.fc{}", "blocks_{}_channel_mixing_fc{}"),
     ("norm", "norm"),
     ("head", "head"),
-    ("head_dist", "head_dist"),
 )
 """The names of timm and DeiT, and of SETR's encoders behind "backbone."."""
 

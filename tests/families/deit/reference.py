@@ -25,6 +25,6 @@ def translate(case):
 
 
 def loaded(case, builder, **arguments):
-    """The names are ViT's, so that only the family tells whose file it is."""
+    """Without a second token the names are ViT's, so that only the family tells whose file it is."""
     model = builder(**arguments)
     return model, keras_mlp.load_checkpoint(model, case.state_dict(), family="deit")

@@ -26,6 +26,16 @@ def test_files_that_were_distilled_begin_models_that_are_not_only_without_their_
         golden.loaded(case, golden.arguments(case)[0], **golden.arguments(case)[1] | {"distilled": False}, classes=10)
 
 
+def test_a_distilled_file_is_recognised_and_any_other_is_a_vits():
+    """What a layout is called matters where its names are kept with the file, as `keras-mlp convert` does."""
+    for name, layout in (("tiny_distilled_rect", "deit/deit"), ("tiny", "vit/timm")):
+        case = golden.load(f"deit/{name}.json")
+        model = golden.build(case, load=False)
+        report = keras_mlp.load_checkpoint(model, case.state_dict())
+        assert report.layout == layout and not report.fresh
+        assert case.error(model(case.images())) < 1e-5
+
+
 def test_a_file_is_resampled_around_both_tokens():
     case = golden.load("deit/tiny_distilled_rect.json")
     larger = keras_mlp.resize(golden.build(case), (64, 96))

@@ -170,6 +170,8 @@ def test_embeddings_may_be_interpolated_linearly():
         assert layer.grid_axes == {"embedding": ("linear", None)}
     with pytest.raises(ValueError, match='"cubic" or "linear". Received: \'nearest\''):
         TokenSequence(interpolation="nearest")
+    with pytest.raises(ValueError, match='"joint", "separable" or None. Received: \'sine\''):
+        TokenSequence(positions="sine")
 
 
 def test_tables_of_offsets_are_interpolated_to_those_of_the_new_window():

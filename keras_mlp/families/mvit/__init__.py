@@ -13,7 +13,7 @@ class token, which is not pooled.
 from keras import initializers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
-from keras_mlp.families.mvit.layers import EPSILON, PooledTokens, PoolingAttention, PositionedTokens, window
+from keras_mlp.families.mvit.layers import EPSILON, INTERPOLATIONS, PooledTokens, PoolingAttention, window
 from keras_mlp.families.mvit.names import PYTORCHVIDEO, SLOWFAST
 from keras_mlp.family import Family
 from keras_mlp.heads import average_and_classify, classify
@@ -21,6 +21,7 @@ from keras_mlp.layers import (
     Dense,
     SequenceSplit,
     SequenceToMap,
+    TokenSequence,
     channel_mlp,
     drop_path_rates,
     layer_norm,
@@ -228,8 +229,8 @@ def MViT(
     )
     key_stride = key_stride or (8 if axes == 3 else 4)
     like = stem(x, dims[0], patch_window, patch_stride)
-    embedding = None if positions == "relative" else positions
-    x = PositionedTokens(bool(class_token), embedding, name="position")(like)
+    absolute = None if positions == "relative" else positions
+    x = TokenSequence(("class_token",) * bool(class_token), INTERPOLATIONS[absolute], absolute, name="position")(like)
     attention = dict(relative=positions == "relative", residual=residual_pooling, qkv_bias=qkv_bias)
     rates, block = drop_path_rates(drop_path_rate, depths), 0
     for stage, (dim, depth) in enumerate(zip(dims, depths, strict=True)):

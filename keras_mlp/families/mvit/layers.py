@@ -1,4 +1,4 @@
-"""MViT's own layers: tokens with their positions, attention between pooled tokens, and the pooling of what goes by."""
+"""MViT's own layers: attention between pooled tokens, and the pooling of what goes by."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import initializers, ops
 
-from keras_mlp.layers import Dense, GridLayer, LayerNormalization, attend, fusing
+from keras_mlp.layers import Dense, GridLayer, LayerNormalization, TokenSequence, attend, fusing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.products import SUM_BY_PRODUCT
@@ -16,6 +16,8 @@ from keras_mlp.layers.products import SUM_BY_PRODUCT
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
 EPSILON = 1e-6
 """That of all norms of the family."""
+INTERPOLATIONS = {"joint": "linear", "separable": "cubic", None: "cubic"}
+"""How embeddings of positions are carried over to other sizes, as SlowFast does it, by how `TokenSequence` has them."""
 
 
 def pooled_grid(grid, window, stride):
@@ -87,68 +89,15 @@ def window(axes, kernel, stride):
 
 
 @registered
-class PositionedTokens(GridLayer):
-    """A map as a sequence of tokens: a class token in front, then the positions, each with its embedding.
+class PositionedTokens(TokenSequence):
+    """What `TokenSequence` was called in models of MViT that were saved when it had a layer of its own."""
 
-        y = [t + e_0, x_1 + e_1, …, x_n + e_n],    separable: e of a position = that of its place + that of its frame
-
-    Source: the authors' code, SlowFast and PyTorchVideo. Embeddings are carried over to other sizes as SlowFast does it:
-    by cubic convolution those of places in a frame, linearly those of frames and of places and frames together.
-
-    Args:
-        class_token: whether there is one.
-        embedding: "joint" for an embedding of each position, "separable" for one of each place in a frame and one of
-            each frame, or `None` for no embeddings.
-
-    Input shape: `(batch, height, width, channels)`, or of a video `(batch, frames, height, width, channels)`, all but
-        the batch known.
-    Output shape: `(batch, class token + positions, channels)`.
-    """
-
-    takes_videos = True
-
-    def __init__(self, class_token=True, embedding=None, **kwargs):
-        super().__init__(**kwargs)
-        self.class_token, self.embedding = class_token, embedding
-        self.in_front = int(class_token and embedding == "joint")
-        self.grid_axes = {"positions": ("linear", None), "places": ("image embedding", None)}
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        channels, (*frames, height, width) = input_shape[-1], self.grid
-        if frames:  # an image has one frame, whatever its size
-            self.grid_axes = self.grid_axes | {"frames": ("frames linear", None)}
-
-        def vectors(name, *count):
-            return self.add_weight(name=name, shape=(*count, channels), initializer=own(_NORMAL))
-
-        if self.class_token:
-            self.token = vectors("class_token")
-        if self.embedding == "joint":
-            self.positions = vectors("positions", self.in_front + math.prod(self.grid))
-        if self.embedding == "separable":
-            self.places = vectors("places", height * width)
-            self.frames = vectors("frames", math.prod(frames))
-            if self.class_token:
-                self.class_embedding = vectors("class_embedding")
-
-    def call(self, x):
-        channels = x.shape[-1]
-        x = ops.reshape(x, (-1, math.prod(self.grid), channels))
-        if self.embedding == "joint":
-            x = x + self.positions[self.in_front :]
-        if self.embedding == "separable":
-            x = x + ops.reshape(self.frames[:, None] + self.places, (-1, channels))
-        if not self.class_token:
-            return x
-        token = ops.convert_to_tensor(self.token)
-        if self.embedding:
-            token = token + (self.positions[0] if self.embedding == "joint" else self.class_embedding)
-        return ops.concatenate([ops.broadcast_to(token, (ops.shape(x)[0], 1, channels)), x], axis=1)
-
-    def compute_output_shape(self, input_shape):
-        batch, *grid, channels = input_shape
-        return (batch, int(self.class_token) + math.prod(grid), channels)
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        positions, tokens = config.pop("embedding"), ("class_token",) * config.pop("class_token")
+        own = dict(tokens=tokens, interpolation=INTERPOLATIONS[positions], positions=positions)
+        return TokenSequence.from_config(config | own)
 
 
 @registered

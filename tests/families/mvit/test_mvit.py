@@ -8,6 +8,7 @@ from in_numpy import interpolated
 
 import keras_mlp
 from keras_mlp.families.mvit import layers
+from keras_mlp.layers import TokenSequence
 
 
 def normal(*shape):
@@ -15,7 +16,7 @@ def normal(*shape):
 
 
 EXAMPLES = {
-    layers.PositionedTokens: dict(class_token=True, embedding="separable"),
+    TokenSequence: dict(positions="separable"),
     layers.PooledTokens: dict(stride=2),
     layers.PoolingAttention: dict(
         dim=8, heads=2, query_window=(3, 3, 3), query_stride=2, key_window=(1, 5, 5), key_stride=4, relative=True,
@@ -30,7 +31,7 @@ def test_layers_are_registered_and_survive_their_config(cls):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is cls and copy.get_config() == layer.get_config()
     like, tokens = normal(2, 3, 5, 8, 1).astype("float32"), normal(2, 1 + 120, 4).astype("float32")
-    x = {layers.PositionedTokens: like, layers.PooledTokens: [like, tokens]}.get(cls, [tokens, like])
+    x = {TokenSequence: like, layers.PooledTokens: [like, tokens]}.get(cls, [tokens, like])
     expected = layer(x)
     copy(x)
     copy.set_weights(layer.get_weights())
@@ -38,6 +39,15 @@ def test_layers_are_registered_and_survive_their_config(cls):
         np.testing.assert_array_equal(one, other)
     shapes = layer.compute_output_shape([part.shape for part in x] if isinstance(x, list) else x.shape)
     assert shapes == keras.tree.map_structure(lambda tensor: tuple(tensor.shape), expected)
+
+
+def test_a_sequence_that_was_saved_as_a_layer_of_mvits_own_loads():
+    for embedding, interpolation in (("joint", "linear"), ("separable", "cubic"), (None, "cubic")):
+        config = dict(name="position", trainable=True, dtype="float32", class_token=True, embedding=embedding)
+        written = dict(module="x", class_name="x", config=config, registered_name="keras_mlp>PositionedTokens")
+        layer = keras.saving.deserialize_keras_object(written)
+        assert type(layer) is TokenSequence and layer.name == "position"
+        assert (layer.tokens, layer.interpolation, layer.positions) == (("class_token",), interpolation, embedding)
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (4, 12), (12, 4), (7, 3), (3, 7), (14, 6), (5, 5)])

@@ -44,7 +44,6 @@ family = Family(
         schedule="linear",
         final_learning_rate=1e-5,
         weight_decay=0.1,
-        no_weight_decay=(),
         loss="sigmoid",
         label_smoothing=0.0,
         mixup=0.5,

@@ -36,6 +36,7 @@ class Variant:
         config: the arguments of the family's generic builder that differ from its defaults.
         scores: what is published of its accuracy.
         note: what is inferred and not published.
+        recipe: its published training recipe, if it is another than the family's.
         low_bit_macs: as on a `ModelCard`.
     """
 
@@ -49,6 +50,7 @@ class Variant:
     config: dict
     scores: tuple[cards.Score, ...] = ()
     note: str = ""
+    recipe: cards.Recipe | None = None
     low_bit_macs: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -63,7 +65,7 @@ class Family:
         classes: default number of classes.
         best: what the best published checkpoint with that many classes is called; variants load it by default.
         preprocessing: what models without published weights assume.
-        recipe: the published training recipe, or `None`.
+        recipe: the published training recipe, or `None`; a variant may have another.
         per_stage: which arguments of its builder hold one value for each stage.
         head: what follows the trunk with `include_top=True` (see `heads.py`).
         level_norm: the norm of each map in the authors' detectors and segmentors: a function that makes a layer of its
@@ -223,11 +225,11 @@ class Family:
         """The card of one of the variants; its scores are its own, and the best of segmenters that were made of it."""
         known = vars(self.variants[model])
         known = known | {"scores": (*known["scores"], *cards.segmenters.best(model))}
+        known = known | {"recipe": known["recipe"] or self.recipe}
         return cards.ModelCard(
             family=self.name,
             paper=self.paper,
             weights=self.weights(model),
-            recipe=self.recipe,
             preprocessing=self.preprocessing_of(model),
             **known,
         )

@@ -32,7 +32,7 @@ class ModelCard:
         weights: published checkpoints by tag. "imagenet" is the one of highest published top-1 with the 1000
             ImageNet-1k classes: the authors' own best, where they published any. Those of video models are called
             after their data sets.
-        recipe: the family's published training recipe.
+        recipe: the published training recipe, its own or the family's.
         preprocessing: that of the default weights, or the family's where there are none.
         note: what is inferred and not published.
         low_bit_macs: those of `macs` whose factors take few bits, by the kind of number: "binary" are products of

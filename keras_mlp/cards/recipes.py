@@ -27,11 +27,13 @@ class Recipe:
         warmup_steps: steps of linear warm-up, where the source counts steps; overrides `warmup_epochs`.
         schedule: "cosine", "linear", "poly" (the power 0.9 of what is left) or "constant", after the warm-up.
         rate_factors: `(word, factor)` pairs: what the rate of a variable is multiplied by in whose path the word is, by
-            the first that fits.
+            the first that fits; 0 leaves it as it is.
+        rate_delays: `(word, epochs)` pairs: how many epochs a variable's rate stays 0 in whose path the word is, by the
+            first that fits. The schedule goes on meanwhile.
         final_learning_rate: floor of the schedule, at `batch_size`.
         weight_decay: decoupled, multiplied by the rate at each step.
         no_weight_decay: words in a variable's path that spare it from weight decay. In these words and those of
-            `rate_factors` a "*" is anything.
+            `rate_factors` and `rate_delays` a "*" is anything.
         loss: "softmax" or "sigmoid" cross entropy; or "contrastive", without labels.
         label_smoothing: in [0, 1).
         mixup, cutmix: Beta parameter alpha; 0 switches it off.
@@ -44,6 +46,8 @@ class Recipe:
         drop_path_rate: stochastic depth.
         dropout_rate: dropout.
         gradient_clip_norm: clip the gradients' global norm; `None` for no clipping.
+        gradient_clip_factor: clip the norm of each unit's gradient to this share of the norm of its weights; `None` for
+            no such clipping.
         ema_decay: decay of the moving average of the weights; `None` for none.
         layer_decay: factor of the rate from each block to the one below it, for fine-tuning; 1 is the same for all.
         unfreeze_epochs: epochs in which further blocks begin to train, from the top, in the last one all; before the
@@ -64,7 +68,8 @@ class Recipe:
     warmup_steps: Annotated[int | None, OrNone(Number(least=0, whole=True))] = None
     schedule: Annotated[str, OneOf(("cosine", "linear", "poly", "constant"))] = "cosine"
     final_learning_rate: Annotated[float, Number(least=0)] = 1e-5
-    rate_factors: Annotated[tuple[tuple[str, float], ...], Several(Pair(Text(), Number(above=0)))] = ()
+    rate_factors: Annotated[tuple[tuple[str, float], ...], Several(Pair(Text(), Number(least=0)))] = ()
+    rate_delays: Annotated[tuple[tuple[str, int], ...], Several(Pair(Text(), Number(least=0, whole=True)))] = ()
     weight_decay: Annotated[float, Number(least=0)] = 0.05
     no_weight_decay: Annotated[tuple[str, ...], Several(Text())] = ("bias", "beta", "gamma")
     loss: Annotated[str, OneOf(("softmax", "sigmoid", "contrastive"))] = "softmax"
@@ -81,6 +86,7 @@ class Recipe:
     drop_path_rate: Annotated[float, Number(least=0, below=1)] = 0.0
     dropout_rate: Annotated[float, Number(least=0, below=1)] = 0.0
     gradient_clip_norm: Annotated[float | None, OrNone(Number(above=0))] = None
+    gradient_clip_factor: Annotated[float | None, OrNone(Number(above=0))] = None
     ema_decay: Annotated[float | None, OrNone(Number(least=0, below=1))] = None
     layer_decay: Annotated[float, Number(above=0, most=1)] = 1.0
     unfreeze_epochs: Annotated[tuple[int, ...], Several(Number(least=0, whole=True), rising=True)] = ()

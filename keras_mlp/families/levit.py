@@ -68,9 +68,9 @@ family = Family(
     ),
     preprocessing=_IMAGENET,
     recipe=Recipe(
-        source="facebookresearch/LeViT, main.py's defaults on the README's 8 GPUs. Not here: clipping of the gradients by "
-        "the size of the weights (0.01), and the teacher, RegNetY-160, whose decisions `head_dist` learns with half of "
-        "the loss (keras_mlp.training.distill). LeViT-384 has a stochastic depth of 0.1",
+        source="facebookresearch/LeViT, main.py's defaults on the README's 8 GPUs. Not here: the teacher, RegNetY-160, "
+        "whose decisions `head_dist` learns with half of the loss (keras_mlp.training.distill). LeViT-384 has a stochastic "
+        "depth of 0.1",
         learning_rate=2e-3,
         batch_size=2048,
         epochs=1000,
@@ -81,6 +81,7 @@ family = Family(
         rand_augment=(2, 9),
         random_erasing=0.25,
         repeated_augmentation=3,
+        gradient_clip_factor=0.01,
         ema_decay=0.99996,
     ),
     per_stage=("dims", "depths", "heads", "key_dims", "attention_ratios", "mlp_ratios"),

@@ -9,6 +9,7 @@ There are two designs. LIT-Ti has position embeddings and a class token, LIT-S, 
 average over the positions.
 """
 
+import dataclasses
 import functools
 
 from keras import initializers, layers, ops
@@ -47,6 +48,27 @@ def _head(features, classes, activation):
     return (classify_token if isinstance(features, dict) else average_and_classify)(features, classes, activation)
 
 
+_RECIPE = Recipe(
+    source="ziplab/LIT, classification/code_for_lit_s_m_b: config.py and configs/lit-small.yaml. Other variants have "
+    "other rates of stochastic depth (their builders' defaults). The rate of the mergings' offsets is 0.01 of the "
+    "others' here throughout; there it does not fall below the floor of all",
+    learning_rate=1e-3,
+    batch_size=1024,
+    epochs=300,
+    warmup_epochs=20,
+    final_learning_rate=1e-5,
+    rate_factors=(("offset/kernel", 0.01),),
+    weight_decay=0.05,
+    no_weight_decay=("bias", "beta", "gamma", "class_token"),
+    label_smoothing=0.1,
+    mixup=0.8,
+    cutmix=1.0,
+    rand_augment=(2, 9),
+    random_erasing=0.25,
+    drop_path_rate=0.2,
+    gradient_clip_norm=5.0,
+)
+
 family = Family(
     "lit",
     title="LIT",
@@ -58,26 +80,7 @@ family = Family(
     ),
     level_norm={"lit_ti": "raw", None: layer_norm},  # theirs of LIT-Ti have no class token, either
     preprocessing=_IMAGENET,
-    recipe=Recipe(
-        source="ziplab/LIT, classification/code_for_lit_s_m_b: config.py and configs/lit-small.yaml. Other variants have "
-        "other rates of stochastic depth (their builders' defaults). LIT-Ti warms up for 5 epochs, repeats augmentation "
-        "three times and does not clip gradients. The convolutions that give the distances of mergings learn at 0.01 of "
-        "the rate there, which a recipe here does not hold",
-        learning_rate=1e-3,
-        batch_size=1024,
-        epochs=300,
-        warmup_epochs=20,
-        final_learning_rate=1e-5,
-        weight_decay=0.05,
-        no_weight_decay=("bias", "beta", "gamma", "class_token"),
-        label_smoothing=0.1,
-        mixup=0.8,
-        cutmix=1.0,
-        rand_augment=(2, 9),
-        random_erasing=0.25,
-        drop_path_rate=0.2,
-        gradient_clip_norm=5.0,
-    ),
+    recipe=_RECIPE,
     per_stage=("dims", "depths", "heads", "mlp_ratios"),
     head=_head,
 )
@@ -282,6 +285,10 @@ LITTi = family.variant(
     "LITTi", "lit_ti", title="LIT-Ti", dims=(64, 128, 320, 512), depths=(3, 4, 6, 3), heads=(0, 0, 5, 8),
     mlp_ratios=(8, 8, 4, 4), positions="absolute", class_token=True, epsilon=1e-6, drop_path_rate=0.1,
     parameters=19_886_272, macs=3_613_743_104, scores=imagenet(81.1, _SOURCE),
+    recipe=dataclasses.replace(
+        _RECIPE, source="ziplab/LIT, classification/code_for_lit_ti: params.py and config/lit-ti.json", warmup_epochs=5,
+        repeated_augmentation=3, drop_path_rate=0.1, gradient_clip_norm=None,
+    ),
 )  # fmt: skip
 LITS = family.variant(
     "LITS", "lit_s", title="LIT-S", depths=(2, 2, 6, 2), drop_path_rate=0.2,

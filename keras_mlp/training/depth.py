@@ -1,12 +1,14 @@
-"""What differs from layer to layer in fine-tuning: rates, by depth or by name, and layers that begin to train later."""
+"""What differs from layer to layer: rates, by depth or by name, clipping, and layers that begin to train later."""
 
 import contextlib
 import fnmatch
 import math
 
 import keras
+from keras import ops
 
 from keras_mlp import names
+from keras_mlp.training.adaptive_clipping import clip, units
 
 
 def groups(model) -> list[list]:
@@ -50,43 +52,61 @@ def rate_factors(model, decay: float, words=()) -> dict[str, float]:
     """
     found = groups(model)
     return {
-        variable.path: decay ** (len(found) - 1 - i)
-        * next((factor for word, factor in words if holds(variable.path, word)), 1.0)
+        variable.path: decay ** (len(found) - 1 - i) * first(words, variable.path, 1.0)
         for i, layers in enumerate(found)
         for layer in layers
         for variable in layer.trainable_variables
     }
 
 
-def by_depth(optimizer: type) -> type:
-    """Return a kind of optimiser with a further argument: `rate_factors`, as the function of that name gives them.
+def first(words, path: str, otherwise):
+    """The value of the first `(word, value)` pair whose word is in a variable's path, or that of none."""
+    return next((value for word, value in words if holds(path, word)), otherwise)
 
-    A factor multiplies all that the rate does to a variable, weight decay included.
+
+def by_depth(optimizer: type) -> type:
+    """Return a kind of optimiser with further arguments, for what differs from variable to variable.
+
+    They are `rate_factors`, as the function of that name gives them; `rate_delays`, the number of steps in which a
+    variable's rate is 0, by its path; and `clip_factor`, of `adaptive_clipping.clip`. A rate is all that moves a
+    variable: its factor and its delay hold for weight decay, too.
     """
 
     @keras.saving.register_keras_serializable(package="keras_mlp", name=f"{optimizer.__name__}ByDepth")
     class ByDepth(optimizer):
-        def __init__(self, *arguments, rate_factors=None, **options):
+        def __init__(self, *arguments, rate_factors=None, rate_delays=None, clip_factor=None, **options):
             super().__init__(*arguments, **options)
             self.rate_factors = rate_factors or {}
+            self.rate_delays = rate_delays or {}
+            self.clip_factor = clip_factor
 
         def build(self, variables):
             self._factors = [self.rate_factors.get(variable.path, 1.0) for variable in variables]
+            self._delays = [self.rate_delays.get(variable.path, 0) for variable in variables]
+            self._units = [units(variable) for variable in variables]
             super().build(variables)
 
+        def _factor(self, variable):
+            number = self._get_variable_index(variable)
+            factor, delay = self._factors[number], self._delays[number]
+            return factor * ops.cast(self.iterations >= delay, "float32") if delay else factor
+
         def update_step(self, gradient, variable, learning_rate):
-            factor = self._factors[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * factor)
+            if self.clip_factor:
+                axes = self._units[self._get_variable_index(variable)]
+                gradient = clip(gradient, variable, self.clip_factor, axes)
+            super().update_step(gradient, variable, learning_rate * self._factor(variable))
 
         def _apply_weight_decay(self, variables):
             decay = self.weight_decay
             for variable in variables if decay else ():
-                self.weight_decay = decay * self._factors[self._get_variable_index(variable)]
+                self.weight_decay = decay * self._factor(variable)
                 super()._apply_weight_decay([variable])
             self.weight_decay = decay
 
         def get_config(self):
-            return {**super().get_config(), "rate_factors": self.rate_factors}
+            own = dict(rate_factors=self.rate_factors, rate_delays=self.rate_delays, clip_factor=self.clip_factor)
+            return {**super().get_config(), **own}
 
     ByDepth.__name__ = ByDepth.__qualname__ = f"{optimizer.__name__}ByDepth"
     return ByDepth

@@ -229,12 +229,20 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
     """
     recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
     kind, further = one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
-    if recipe.layer_decay != 1 or recipe.rate_factors:
+    by_variable = ("rate_factors", "rate_delays", "gradient_clip_factor")
+    asked = ["layer_decay"] * (recipe.layer_decay != 1) + [name for name in by_variable if getattr(recipe, name)]
+    if asked:
         if keras.backend.backend() == "torch":  # whose optimisers update all variables at once
-            raise ValueError("layer_decay and rate_factors need KERAS_BACKEND=tensorflow or jax.")
+            raise ValueError(f"{' and '.join(asked)} of the recipe: this needs KERAS_BACKEND=tensorflow or jax.")
         kind = _BY_DEPTH[recipe.optimizer]
-        factors = depth.rate_factors(model, recipe.layer_decay, recipe.rate_factors)
-        further = {**further, "rate_factors": factors}
+        paths = [variable.path for variable in model.trainable_variables]
+        delays = {path: depth.first(recipe.rate_delays, path, 0) * steps_per_epoch for path in paths}
+        further = {
+            **further,
+            "rate_factors": depth.rate_factors(model, recipe.layer_decay, recipe.rate_factors),
+            "rate_delays": {path: steps for path, steps in delays.items() if steps},
+            "clip_factor": recipe.gradient_clip_factor,
+        }
     result = kind(
         **further,
         learning_rate=learning_rate(recipe, steps_per_epoch),

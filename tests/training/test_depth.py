@@ -75,6 +75,34 @@ def test_a_variable_is_as_fast_as_the_first_word_in_its_path_says(plain):
     assert optimizer.rate_factors["head/bias"] == 10 and optimizer.rate_factors["blocks_0_mixing/bias"] == 2
 
 
+def steps(model, recipe, count, gradient=1.0):
+    """What each of so many steps, two of which are an epoch, moves of each variable, by its path."""
+    optimizer, moved = recipes.optimizer(recipe, model, steps_per_epoch=2), []
+    for _ in range(count):
+        before = [variable.numpy() for variable in model.trainable_variables]
+        optimizer.apply([gradient * np.ones_like(value) for value in before], model.trainable_variables)
+        after = zip(model.trainable_variables, before, strict=True)
+        moved.append({variable.path: variable.numpy() - value for variable, value in after})
+    return moved
+
+
+def test_a_rate_is_0_in_as_many_epochs_as_the_first_word_says(plain):
+    """For weight decay, too."""
+    delays = (("blocks_1", 0), ("blocks", 1), ("norm", 2))
+    recipe = dataclasses.replace(plain, rate_delays=delays, weight_decay=0.1, schedule="constant")
+    begun = {"blocks_1": 0, "blocks_0": 2, "norm": 4, "stem": 0, "head": 0}
+    for step, moved in enumerate(steps(layered(), recipe, 5)):
+        for path, change in moved.items():
+            (first,) = (first for start, first in begun.items() if path.startswith(start))
+            assert np.any(change) == (step >= first), (step, path)
+
+
+def test_a_factor_of_0_leaves_a_variable_as_it_is(plain):
+    recipe = dataclasses.replace(plain, rate_factors=(("stem", 0.0),), weight_decay=0.1)
+    moved = steps(layered(), recipe, 1)[0]
+    assert {path for path, change in moved.items() if not np.any(change)} == {"stem/kernel", "stem/bias"}
+
+
 def test_the_optimiser_survives_saving(digits, plain, tmp_path):
     recipe = dataclasses.replace(plain, layer_decay=0.5, epochs=1)
     train.fit(layered(), digits(), None, recipe, tmp_path, verbose=0)

@@ -10,6 +10,8 @@ out those that do not, and the model has a loss of its own that holds the share 
 
 """
 
+import dataclasses
+
 from keras import layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
@@ -61,6 +63,49 @@ def head(features, classes: int, activation):
     return average_and_classify(features, classes, activation, features.get("norm"))
 
 
+_NEW = ("predictors_", "_fast")
+"""In the paths of what is new beside the backbone: it learns at the full rate, and from the beginning."""
+
+
+def _backbone(factor: float, frozen: tuple[str, ...] = ()) -> dict:
+    """The fields of a recipe for the backbone's rate: a share of the others', and 0 in the first epochs."""
+    return dict(
+        rate_factors=(*((word, 0.0) for word in frozen), *((word, 1.0) for word in _NEW), ("*", factor)),
+        rate_delays=(*((word, 0) for word in _NEW), ("*", 5)),
+    )
+
+
+_OF_MAPS = Recipe(
+    source="raoyongming/DynamicViT, README.md, main.py and optim_factory.py: ConvNeXt and Swin, from the published "
+    "backbone, which also teaches (keras_mlp.training.distill_tokens)",
+    learning_rate=4e-3,
+    learning_rate_rule="constant",
+    batch_size=4096,
+    epochs=120,
+    warmup_epochs=20,
+    final_learning_rate=1e-6,
+    weight_decay=0.05,
+    label_smoothing=0.1,
+    mixup=0.8,
+    cutmix=1.0,
+    rand_augment=(2, 9),
+    random_erasing=0.25,
+    drop_path_rate=0.2,
+    ema_decay=0.9999,
+    **_backbone(0.2),
+)
+_OF_SEQUENCES = dataclasses.replace(
+    _OF_MAPS,
+    source=_OF_MAPS.source.replace("ConvNeXt and Swin", "DeiT and LV-ViT"),
+    learning_rate=1e-3,
+    batch_size=1024,
+    epochs=30,
+    warmup_epochs=5,
+    drop_path_rate=0.0,
+    **_backbone(0.01, frozen=("class_token", "embedding")),
+)
+
+
 family = Family(
     "dynamic_vit",
     title="DynamicViT",
@@ -71,22 +116,7 @@ family = Family(
         "https://arxiv.org/abs/2106.02034",
     ),
     preprocessing=_IMAGENET,
-    recipe=Recipe(
-        source="raoyongming/DynamicViT: DeiT and LV-ViT, from the published backbone, whose rate is 0.01 of this one and 0 "
-        "in the first 5 epochs. ConvNeXt and Swin: rate 4e-3, batch 4096, 120 epochs, warm-up 20, backbone 0.2",
-        learning_rate=1e-3,
-        batch_size=1024,
-        epochs=30,
-        warmup_epochs=5,
-        weight_decay=0.05,
-        no_weight_decay=("bias", "beta", "gamma", "embedding", "token", "relative_bias"),
-        label_smoothing=0.1,
-        mixup=0.8,
-        cutmix=1.0,
-        rand_augment=(2, 9),
-        random_erasing=0.25,
-        ema_decay=0.9999,
-    ),
+    recipe=_OF_SEQUENCES,
     per_stage=("dims", "depths", "heads"),
     head=head,
 )
@@ -198,9 +228,11 @@ _SOURCE = "the README of raoyongming/DynamicViT"
 
 
 def _variant(builder, name, title, parameters, macs, top1, **config):
+    recipe = _OF_MAPS if config["kind"] in ("convnext", "swin") else _OF_SEQUENCES
+    recipe = dataclasses.replace(recipe, drop_path_rate=config.get("drop_path_rate", 0.0))
     return family.variant(
         f"DynamicViT{builder}", f"dynamic_vit_{name}", title=f"DynamicViT-{title}", parameters=parameters, macs=macs,
-        scores=imagenet(top1, _SOURCE), **config,
+        scores=imagenet(top1, _SOURCE), recipe=recipe, **config,
     )  # fmt: skip
 
 

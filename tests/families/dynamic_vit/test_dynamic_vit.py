@@ -9,6 +9,7 @@ import tensorflow as tf
 import keras_mlp
 from keras_mlp.analysis import cost
 from keras_mlp.checkpoints import naming
+from keras_mlp.training import recipes
 
 KINDS = ("deit", "lvvit", "convnext", "swin")
 SMALL = dict(patch_size=4, dims=(8,), depths=(3,), heads=(2,), pruning=(1, 2), input_shape=(16, 16, 3), classes=3)
@@ -143,6 +144,23 @@ def test_without_choices_it_is_its_backbone(kind):
     assert not named
     expected = keras.ops.softmax(model(case.images()))
     np.testing.assert_allclose(own(case.images()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind, variant, factor",
+    [("deit", "deit_s", 0.01), ("lvvit", "lvvit_s", 0.01), ("convnext", "convnext_t", 0.2), ("swin", "swin_t", 0.2)],
+)
+def test_the_backbone_learns_slowly_and_later_than_what_is_new_beside_it(kind, variant, factor):
+    """As the groups of the authors' `get_parameter_groups` do; class token and position embeddings stay as they are."""
+    model = golden.build(golden.load(f"dynamic_vit/tiny_{kind}.json"), load=False)
+    optimizer = recipes.optimizer(keras_mlp.model_card(f"dynamic_vit_{variant}_r70").recipe, model, steps_per_epoch=10)
+    new = {v.path for v in model.trainable_variables if v.path.startswith("predictors") or "_fast" in v.path}
+    held = {v.path for v in model.trainable_variables if v.path.startswith("position/")}
+    assert len(new) >= 30 and len(held) == (2 if kind in ("deit", "lvvit") else 0)
+    for variable in model.trainable_variables:
+        path = variable.path
+        assert optimizer.rate_factors[path] == (1 if path in new else 0 if path in held else factor), path
+        assert optimizer.rate_delays.get(path, 0) == (0 if path in new else 50), path
 
 
 @pytest.mark.parametrize(

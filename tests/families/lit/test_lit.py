@@ -7,6 +7,7 @@ import pytest
 
 import keras_mlp
 from keras_mlp.families import lit
+from keras_mlp.training import recipes
 
 
 def by_definition(x, down, right):
@@ -72,3 +73,12 @@ def test_what_cannot_be_is_refused():
         keras_mlp.LIT(class_token=True)
     with pytest.raises(ValueError, match="height=98. The nearest that work: 96 and 100"):
         keras_mlp.LITS(weights=None, input_shape=(98, 96, 3))
+
+
+def test_the_distances_of_mergings_learn_slowly():
+    """Their kernels, and not their biases, as the authors' groups of parameters have it."""
+    model = golden.build(golden.load("lit/tiny.json"), load=False)
+    optimizer = recipes.optimizer(keras_mlp.model_card("lit_s").recipe, model, steps_per_epoch=10)
+    slow = {path for path, factor in optimizer.rate_factors.items() if factor == 0.01}
+    assert slow == {layer.offset.kernel.path for layer in model.layers if hasattr(layer, "offset")} and slow
+    assert {factor for path, factor in optimizer.rate_factors.items() if path not in slow} == {1}

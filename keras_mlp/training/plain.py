@@ -1,5 +1,7 @@
 """Models that train with others beside them, and models without what they are trained with."""
 
+import inspect
+
 import keras
 
 
@@ -15,9 +17,12 @@ def uncompiled(model, name: str | None = None):
     """Return a model of the same layers, and so the same weights, that is not compiled.
 
     Args:
-        model: a functional or sequential model. One of several outputs keeps their structure.
+        model: a functional or sequential model. One of several outputs keeps their structure, and one of a class that
+            is made of inputs and outputs, as `keras.Model` is, keeps its class.
         name: of the result.
     """
-    if isinstance(model, keras.Sequential) or isinstance(model.output, keras.KerasTensor):
-        return keras.Model(model.inputs[0], model.outputs[0], name=name)
-    return keras.Model(model.inputs[0], model.output, name=name)
+    sequential = isinstance(model, keras.Sequential)
+    output = model.outputs[0] if sequential or isinstance(model.output, keras.KerasTensor) else model.output
+    own = inspect.signature(type(model).__init__).parameters.values()
+    kind = type(model) if not sequential and any(one.kind is one.VAR_POSITIONAL for one in own) else keras.Model
+    return kind(model.inputs[0], output, name=name)

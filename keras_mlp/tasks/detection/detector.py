@@ -34,6 +34,7 @@ class Detector(keras.Model):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._means = [keras.metrics.Mean(name) for name in self.terms]
+        self._measured = False  # whether a call is to give what losses are made of, though nothing is learnt
 
     @functools.cached_property
     def network(self) -> keras.Model:
@@ -49,7 +50,17 @@ class Detector(keras.Model):
         return self.get_layer(DETECTIONS).input[1:]
 
     def call(self, inputs, training=None, mask=None):
-        return self.network(inputs, training=True) if training else super().call(inputs, training=training, mask=mask)
+        if training or self._measured:
+            return self.network(inputs, training=training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def test_step(self, *args):
+        # Losses are made of maps, and detections tell none: so the network runs once.
+        self._measured = True
+        try:
+            return super().test_step(*args)
+        finally:
+            self._measured = False
 
     def detect(self, images, image_size):
         """Detect in images of several sizes that are padded to one.
@@ -81,9 +92,7 @@ class Detector(keras.Model):
                 'A detector learns from batches (images, {"boxes": …, "labels": …}) without weights of the samples. '
                 f"Received: targets {targets}, sample_weight={sample_weight}"
             )
-        # Detections tell no loss, so the network runs once more where the model is only measured.
-        maps = y_pred if training else self.network(x, training=False)
-        found = self.losses_of(maps, y, training)
+        found = self.losses_of(y_pred, y, training)
         for mean, name in zip(self._means, self.terms, strict=True):
             mean.update_state(losses.of_whole_batch(found[name]))
         of_layers = [super().compute_loss(x, y, y_pred, training=training)] if self.losses else []

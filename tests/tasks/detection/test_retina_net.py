@@ -11,7 +11,10 @@ from tasks.detection.test_parts import in_float64, load  # noqa: F401 (a fixture
 
 import keras_mlp
 from keras_mlp import tasks
+from keras_mlp.tasks.detection import sources
+from keras_mlp.training import train
 from keras_mlp.training.data.images import resize
+from keras_mlp.training.plain import uncompiled
 
 CASE = load("retina_net_tiny")
 FAMILIES = {golden.family(case): case for case in reversed(golden.tiny()) if len(case.input_shape) == 4}
@@ -90,6 +93,21 @@ def test_it_is_trained_measured_and_saved_with_all_that_it_needs(dtype, eager, t
     measured = again.evaluate(images(), TARGETS, return_dict=True, verbose=0)
     assert measured["loss"] == pytest.approx(log["val_loss"][-1], rel=1e-3)
     assert len(again.weights) == len(model.weights)
+
+
+def test_it_is_measured_by_one_run_of_its_network_and_stays_a_detector():
+    model, runs = detector(), []
+    head = model.get_layer("head")
+    call = head.call
+    head.call = lambda x: runs.append(x) or call(x)
+    model.compile("sgd", run_eagerly=True)
+    model.evaluate(images(), TARGETS, verbose=0)
+    assert len(runs) == 5, "once for each level"
+    again = uncompiled(model, "again")
+    assert type(again) is type(model) and again.name == "again" and not again.compiled
+    data = tasks.load(sources.digits("test", 4), "test", task="detection", image_size=32, batch_size=2)
+    found = train.evaluate(model, data, verbose=0, objective=tasks.Detection())
+    assert found["loss"] == pytest.approx(found["loss_cls"] + found["loss_bbox"]) and {"ap", "ap50"} < set(found)
 
 
 FEW = ("as_mlp", "mlp_mixer")

@@ -17,7 +17,8 @@ class Contender:
         who: "keras_mlp", or "keras_mlp_segmenter" for a segmenter on that backbone; a peer: "timm", "kecam",
             "zeromodels", "keras_applications", "mmsegmentation"; or a library whose matrix product is the measure:
             "tensorflow", "torch".
-        form: how it runs: "graph", "xla", "jax", "eager", "compiled"; "matmul" for a matrix product.
+        form: how it runs: "graph", "xla", "fused", "fused_xla", "jax", "eager", "compiled"; "matmul" for a matrix
+            product.
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.

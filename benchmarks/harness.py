@@ -23,7 +23,9 @@ _PEERS = flags.DEFINE_list(
 )
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
 _FORMS = flags.DEFINE_list(
-    "forms", ["graph", "xla", "eager", "compiled"], "Ways of running to measure: graph, xla, jax, eager, compiled."
+    "forms",
+    ["graph", "xla", "eager", "compiled"],
+    "Ways of running to measure: graph, xla, jax, eager, compiled; of ours also fused and fused_xla, after `fuse`.",
 )
 _PRECISIONS = flags.DEFINE_list(
     "precisions", None, "float32, bfloat16. By default both where the processor computes in bfloat16, else float32."

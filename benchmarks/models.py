@@ -100,9 +100,12 @@ PEERS = {
     "conv_mixer_1536_20": {"timm": "convmixer_1536_20"},
 }
 
+FUSED = ("fused", "fused_xla")
+"""A graph of `keras_mlp.fuse(model)`, and that compiled by XLA."""
+
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
 FORMS = {
-    "keras_mlp": ("graph", "xla", "jax"),
+    "keras_mlp": ("graph", "xla", *FUSED, "jax"),
     "timm": ("eager", "compiled"),
     "kecam": ("graph",),
     "zeromodels": ("graph", "xla"),
@@ -120,6 +123,8 @@ def keras_mlp(contender):
 
     if contender.task == "training" and contender.form == "jax":
         raise Unavailable("a training step is measured on TensorFlow only")
+    if contender.task == "training" and contender.form in FUSED:
+        raise Unavailable("a fused model is for inference only")
     size = contender.image_size
     model = keras_mlp.create_model(
         contender.model,
@@ -131,6 +136,9 @@ def keras_mlp(contender):
     )
     if contender.form == "jax":
         return on_jax.inference_step(model)
+    if contender.form in FUSED:
+        on_tensorflow.as_if_trained(model)
+        model = keras_mlp.fuse(model)
     if contender.remat:
         remat.rematerialize(model)
     return _keras_step(tf, model, contender)
@@ -174,7 +182,7 @@ def _keras_step(tf, model, contender):
     """The step of a Keras 3 model on TensorFlow."""
     import keras
 
-    xla = contender.form == "xla"
+    xla = contender.form.endswith("xla")
     if contender.task == "inference":
         return on_tensorflow.inference_step(tf, model, jit_compile=xla)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

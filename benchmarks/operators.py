@@ -136,10 +136,10 @@ def main(argv):
     for name in names:
         card = keras_mlp.model_card(name)
         model = keras_mlp.create_model(name, weights=None, classifier_activation=None, include_preprocessing=False)
-        model = keras_mlp.fuse(model) if _FUSE.value else model
         for variable in model.variables:  # zeros and ones would be folded away, which a trained model does not have
             if np.ptp(variable) == 0:
                 variable.assign(1 + np.random.default_rng(0).random(variable.shape))
+        model = keras_mlp.fuse(model) if _FUSE.value else model
         shape = (_BATCH.value, *model.input_shape[1:])
         images = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
         training = _TASK.value == "training"

@@ -45,7 +45,7 @@ def tell(rows) -> tables.Measured:
         if ours is None:
             continue
         cells = [keras_mlp.model_card(model).title, precision, batch, ours["images_per_second"]]
-        cells += [{"xla": "XLA", "jax": "JAX"}.get(ours["form"], "graph"), ours["peak_share"]]
+        cells += [ours["form"].replace("_", " ").replace("xla", "XLA").replace("jax", "JAX"), ours["peak_share"]]
         for who, form in forms:
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")

@@ -31,14 +31,16 @@ def command(task, *arguments):
     ("task", "batches"), [("inference", [1, 2]), pytest.param("training", [2], marks=pytest.mark.huge)]
 )
 def test_rows(task, batches, tmp_path):
-    listed = ",".join(map(str, batches))
-    done = command(task, *SMALL, "--peers=", f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
+    """A fused model is no form of training."""
+    listed, words = ",".join(map(str, batches)), [*SMALL, "--forms=graph,fused", "--peers="]
+    done = command(task, *words, f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches)
-    assert [row["batch"] for row in rows] == batches
+    forms = ["graph", "fused"] if task == "inference" else ["graph"]
+    assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches) * len(forms)
+    assert [(row["batch"], row["form"]) for row in rows] == [(batch, form) for batch in batches for form in forms]
     for row in rows:
-        assert [row[key] for key in KEYS[:4]] == ["mlp_mixer_s32", "keras_mlp", "graph", "float32"]
+        assert [row[key] for key in KEYS[:2]] == ["mlp_mixer_s32", "keras_mlp"] and row["precision"] == "float32"
         assert row["images_per_second"] > 0
         assert 0 < row["peak_share"] < 1
         assert f"{row['images_per_second']:.2f}" in done.stdout

@@ -1,10 +1,14 @@
 """The demo, as a user runs it."""
 
+import dataclasses
 import re
 import subprocess
 
 import keras
 import pytest
+
+from keras_mlp.tasks import scenes
+from keras_mlp.tasks.detection import recipes
 
 FILES = {
     *("mixer.keras", "mixer_float32.tflite", "mixer_float16.tflite", "mixer_dynamic_int8.tflite", "mixer_int8.tflite"),
@@ -67,3 +71,47 @@ def test_demo_of_segmentation(launcher, tmp_path):
         assert all(float(latency) > 0 for latency in latencies)
     for picture in re.findall(r"!\[.+\]\((.+)\)", report):
         assert min(keras.utils.load_img(output / picture).size) > 200
+
+
+DETECTION_FILES = {
+    *(f"detector{ending}" for ending in (".keras", "_float32.tflite", "_dynamic_int8.tflite", "_int8.tflite")),
+    *("report.md", "curves.png", "scenes.png", "classes.txt", "log.csv", "recipe.json", "data.json"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.huge
+def test_demo_of_detection(launcher, tmp_path):
+    """A model of AP 0.60 and AP50 0.90, three files, of which that in float32 detects as it does, and a report."""
+    output = tmp_path / "demo"
+    done = subprocess.run([*launcher, "demo", "--task=detection", f"--output={output}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    keras_score, rows = detection_report(output)
+    assert keras_score >= 60
+    for name, (score, easy, alike) in rows.items():
+        exact = name == "float32"
+        assert score >= keras_score - (0.5 if exact else 8) and easy >= 90 and alike >= (99 if exact else 80)
+
+
+@pytest.mark.slow
+def test_demo_of_detection_tells_what_a_model_that_learnt_little_has_missed(command, tmp_path, monkeypatch):
+    short, draw = dataclasses.replace(recipes.scenes(), epochs=1, warmup_epochs=0), scenes.draw
+    monkeypatch.setattr(recipes, "scenes", lambda: short)
+    monkeypatch.setattr(scenes, "draw", lambda split, count, *rest: draw(split, 160 if split == "train" else 24, *rest))
+    answer = command("demo", "--task=detection", f"--output={tmp_path}")
+    assert answer.code == 1 and "less than the 0.90 and AP is" in answer.err
+    keras_score, rows = detection_report(tmp_path)
+    assert keras_score < 60 and rows["float32"][0] == pytest.approx(keras_score, abs=0.5)
+
+
+def detection_report(output):
+    """AP of the model; and AP, AP50 and the share of detections like the model's of each file. All are percent."""
+    assert {path.name for path in output.iterdir()} == DETECTION_FILES
+    report = (output / "report.md").read_text()
+    (keras_score,) = re.findall(r"\| AP \| ([\d.]+) %", report)
+    rows = re.findall(r"\| `detector_(\w+)\.tflite` \| [\d.]+ kB \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|", report)
+    assert len(rows) == 3
+    for picture in re.findall(r"!\[.+\]\((.+)\)", report):
+        assert min(keras.utils.load_img(output / picture).size) > 200
+    return float(keras_score), {name: tuple(map(float, scores)) for name, *scores in rows}

@@ -37,7 +37,9 @@ def shared(
     """
 
 
-def builder(paper: Paper, name: str, *, documents: Callable, returns: str, finish: Callable, least: int) -> Callable:
+def builder(
+    paper: Paper, name: str, *, documents: tuple[Callable, ...], returns: str, finish: Callable, least: int
+) -> Callable:
     """Decorator: make a public builder out of what makes a model's outputs.
 
     The decorated function is `(backbone, classes, *, options…) -> outputs`. It is called under the backbone's dtype
@@ -46,7 +48,8 @@ def builder(paper: Paper, name: str, *, documents: Callable, returns: str, finis
     Args:
         paper: where the decoder or detector was published.
         name: name of its models by default.
-        documents: a function whose docstring tells of further arguments that the task's builders share.
+        documents: functions whose docstrings tell of further arguments that builders of the task share. The arguments
+            of these functions take the place of `**options` of the decorated one.
         returns: what the docstring says of what is returned and raised.
         finish: `(image, outputs, name) -> model`, called under the same policy.
         least: the smallest number of classes.
@@ -66,16 +69,27 @@ def builder(paper: Paper, name: str, *, documents: Callable, returns: str, finis
                 load.load_checkpoint(model, weights, new_head=new_head)
             return model
 
-        parameters = [*inspect.signature(make).parameters.values(), *own[:-1], own[-1].replace(default=name)]
+        parameters = [*_parameters(make, documents), *own[:-1], own[-1].replace(default=name)]
         build_model.__signature__ = inspect.Signature(parameters, return_annotation=keras.Model)
         build_model.__name__ = build_model.__qualname__ = make.__name__
         build_model.__module__ = make.__module__
         text, options = documentation.documented(make)
-        texts = documentation.documented(shared)[1] | documentation.documented(documents)[1] | options
+        texts = {}
+        for function in (shared, *documents):
+            texts |= documentation.documented(function)[1]
+        texts |= options
         build_model.__doc__ = documentation.docstring(build_model.__signature__, text, texts, paper, returns=returns)
         return build_model
 
     return decorate
+
+
+def _parameters(make, documents) -> list[inspect.Parameter]:
+    """The arguments of `make`, with those of `documents` in place of `**options`."""
+    own = list(inspect.signature(make).parameters.values())
+    if own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return own
+    return own[:-1] + [one for function in documents for one in inspect.signature(function).parameters.values()]
 
 
 def check(classes, weights, least: int):

@@ -104,6 +104,8 @@ def _shared():
 
     Args:
         channels: width of the feature pyramid and of the head.
+        scales: sides of the anchors in strides.
+        ratios: heights of the anchors divided by their widths.
         candidates: number of boxes of each level that are kept before doubles go.
         threshold: score, 0–1, above which a box is kept.
         iou: overlap above which the worse one of two boxes of a class goes.
@@ -118,16 +120,17 @@ Raises:
     ValueError: an argument is wrong, or the weights do not fit; the message says what is allowed."""
 
 
-def builder(paper, name: str, kind: type):
+def builder(paper, name: str, kind: type, *documents):
     """Decorator: make a public builder of detectors, see `builders.builder`.
 
     Args:
         paper: where the detector was published.
         name: name of its models by default.
         kind: the `Detector` that is made of what the decorated function gives.
+        *documents: functions with further arguments that it shares with others, see `builders.builder`.
     """
 
     def finish(image, outputs, called):
         return kind(image, outputs, name=called)
 
-    return builders.builder(paper, name, documents=_shared, returns=_RETURNS, finish=finish, least=1)
+    return builders.builder(paper, name, documents=(_shared, *documents), returns=_RETURNS, finish=finish, least=1)

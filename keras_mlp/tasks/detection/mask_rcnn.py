@@ -27,16 +27,9 @@ class CascadeMaskRCNNDetector(RegionDetector):
     )
 
 
-@detector.builder(
-    Paper("Mask R-CNN", "He et al.", 2017, "https://arxiv.org/abs/1703.06870"), "mask_rcnn", MaskRCNNDetector
-)
-def MaskRCNN(
-    backbone,
-    classes=80,
+def _shared(
     *,
-    masks=True,
     channels=256,
-    box_width=1024,
     scales=SCALES,
     ratios=RATIOS,
     candidates=1000,
@@ -47,33 +40,25 @@ def MaskRCNN(
     count=100,
     level_norm="published",
 ):
-    """A backbone in stages as Mask R-CNN, in the form of mmdetection's `MaskRCNN`; without masks it is Faster R-CNN.
+    """The arguments that both builders share, beside those of all detectors.
 
     Args:
-        masks: whether masks are drawn.
-        box_width: width of the two dense layers of the box head.
-        scales: sides of the anchors in strides.
-        ratios: heights of the anchors divided by their widths.
         proposals: number of proposals.
         proposal_iou: overlap above which the less likely one of two proposals of a level goes.
     """
-    return _on_backbone(
-        MaskRCNNDetector,
-        backbone,
-        classes,
-        level_norm,
-        dict(width=box_width),
-        masks=masks,
-        channels=channels,
-        scales=scales,
-        ratios=ratios,
-        candidates=candidates,
-        proposals=proposals,
-        proposal_iou=proposal_iou,
-        threshold=threshold,
-        iou=iou,
-        count=count,
-    )
+
+
+@detector.builder(
+    Paper("Mask R-CNN", "He et al.", 2017, "https://arxiv.org/abs/1703.06870"), "mask_rcnn", MaskRCNNDetector, _shared
+)
+def MaskRCNN(backbone, classes=80, *, masks=True, box_width=1024, **options):
+    """A backbone in stages as Mask R-CNN, in the form of mmdetection's `MaskRCNN`; without masks it is Faster R-CNN.
+
+    Args:
+        masks: whether the detector predicts masks.
+        box_width: width of the two dense layers of the box head.
+    """
+    return _on_backbone(MaskRCNNDetector, backbone, classes, masks, dict(width=box_width), **options)
 
 
 @detector.builder(
@@ -85,62 +70,27 @@ def MaskRCNN(
     ),
     "cascade_mask_rcnn",
     CascadeMaskRCNNDetector,
+    _shared,
 )
-def CascadeMaskRCNN(
-    backbone,
-    classes=80,
-    *,
-    masks=True,
-    channels=256,
-    box_width=1024,
-    box_convolutions=4,
-    scales=SCALES,
-    ratios=RATIOS,
-    candidates=1000,
-    proposals=1000,
-    proposal_iou=0.7,
-    threshold=0.05,
-    iou=0.5,
-    count=100,
-    level_norm="published",
-):
-    """A backbone in stages as Cascade Mask R-CNN: three box heads, each of which goes on from the boxes of the last.
+def CascadeMaskRCNN(backbone, classes=80, *, masks=True, box_width=1024, box_convolutions=4, **options):
+    """A backbone in stages as Cascade Mask R-CNN: three box heads, each of which refines the boxes of the one before.
 
     It has the form of mmdetection's `CascadeRCNN` with the heads that the authors of AS-MLP and Swin Transformer use:
-    four convolutions with batch norm and one dense layer, taught by GIoU.
+    four convolutions with batch norm and one dense layer, trained by GIoU.
 
     Args:
-        masks: whether masks are drawn, by a mask head for each box head.
+        masks: whether the detector predicts masks, by a mask head for each box head.
         box_width: width of the dense layer of the box heads.
         box_convolutions: number of convolutions before it.
-        scales: sides of the anchors in strides.
-        ratios: heights of the anchors divided by their widths.
-        proposals: number of proposals.
-        proposal_iou: overlap above which the less likely one of two proposals of a level goes.
     """
-    return _on_backbone(
-        CascadeMaskRCNNDetector,
-        backbone,
-        classes,
-        level_norm,
-        dict(width=box_width, dense=1, convolutions=box_convolutions, channels=channels),
-        masks=masks,
-        channels=channels,
-        scales=scales,
-        ratios=ratios,
-        candidates=candidates,
-        proposals=proposals,
-        proposal_iou=proposal_iou,
-        threshold=threshold,
-        iou=iou,
-        count=count,
-    )
+    box_options = dict(width=box_width, dense=1, convolutions=box_convolutions, channels=options["channels"])
+    return _on_backbone(CascadeMaskRCNNDetector, backbone, classes, masks, box_options, **options)
 
 
-def _on_backbone(kind, backbone, classes, level_norm, box_options, channels, **options):
+def _on_backbone(kind, backbone, classes, masks, box_options, *, level_norm, channels, **options):
     """The outputs of a detector of some kind, on the maps of a backbone of stride 4 and more."""
     maps, strides = backbones.from_stride(backbone, 4, level_norm)
-    heads = dict(channels=channels, box_options=box_options, mask_options=dict(width=channels))
+    heads = dict(masks=masks, channels=channels, box_options=box_options, mask_options=dict(width=channels))
     return detections(backbone.inputs[0], maps, strides, classes, kind.stages, **heads, **options)
 
 

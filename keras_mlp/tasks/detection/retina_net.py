@@ -119,8 +119,6 @@ def RetinaNet(
     Args:
         convolutions: number of convolutions in front of the last one of each head.
         levels: number of maps that are looked at, the backbone's among them.
-        scales: sides of the anchors in strides.
-        ratios: heights of the anchors divided by their widths.
     """
     maps, strides = backbones.from_stride(backbone, 8, level_norm)
     strides += [strides[-1] * 2 ** (i + 1) for i in range(levels - len(strides))]

@@ -112,7 +112,7 @@ def builder(paper: Paper, name: str) -> Callable:
         paper: where the decoder was published.
         name: name of its models by default.
     """
-    return builders.builder(paper, name, documents=_shared, returns=_RETURNS, finish=_at_size, least=2)
+    return builders.builder(paper, name, documents=(_shared,), returns=_RETURNS, finish=_at_size, least=2)
 
 
 def _at_size(image, outputs, name) -> keras.Model:

@@ -75,8 +75,8 @@ def proposed(logits, deltas, anchors, coder: BoxCoder, image_size, count: int):
     values, which, classes = best(logits, count)
     found = coder.decode(ops.take(anchors, which, axis=0), boxes.select(deltas, which))
     found = boxes.clip(found, image_size)
-    there = ops.all(boxes.sides(found) > 0, axis=-1)
-    return found, ops.where(there, ops.sigmoid(values), 0), classes
+    valid = ops.all(boxes.sides(found) > 0, axis=-1)
+    return found, ops.where(valid, ops.sigmoid(values), 0), classes
 
 
 def sizes(image):
@@ -138,11 +138,11 @@ class DenseDetections(keras.layers.Layer):
         found, scores, labels = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         scores = ops.where(scores > self.threshold, scores, 0)
         kept = suppress(found, scores, self.count, self.iou, labels)
-        there = kept >= 0
+        valid = kept >= 0
         return {
-            "boxes": ops.where(ops.expand_dims(there, -1), boxes.select(found, kept), 0),
-            "labels": ops.where(there, boxes.select(labels, kept), -1),
-            "scores": ops.where(there, boxes.select(scores, kept), 0),
+            "boxes": ops.where(ops.expand_dims(valid, -1), boxes.select(found, kept), 0),
+            "labels": ops.where(valid, boxes.select(labels, kept), -1),
+            "scores": ops.where(valid, boxes.select(scores, kept), 0),
         }
 
     def compute_output_spec(self, inputs, image_size=None):

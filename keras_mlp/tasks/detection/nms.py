@@ -61,8 +61,8 @@ def _by_loop(boxes, scores, count, threshold):
         kept, left = state
         best = ops.expand_dims(ops.cast(ops.argmax(left, axis=1), "int32"), -1)
         overlaps = geometry.iou(select(boxes, best), boxes)
-        there = select(left, best) > 0
-        kept = ops.where(ops.logical_and(numbers == i, there), best, kept)
+        valid = select(left, best) > 0
+        kept = ops.where(ops.logical_and(numbers == i, valid), best, kept)
         gone = ops.logical_or(overlaps > threshold, places == best)
         return kept, ops.where(gone, ops.cast(-1, left.dtype), left)
 

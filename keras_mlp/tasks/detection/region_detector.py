@@ -14,9 +14,9 @@ from keras_mlp.tasks.detection.roi_align import RoIAlign
 
 SCALES, RATIOS = (8.0,), (0.5, 1.0, 2.0)
 FINEST_STRIDES = 14
-"""Side of a box, in positions of the first map, from which on it is looked at in the second; see `level_of`."""
+"""Side of a box, in positions of the first map, from which on the second one shows it to the heads; see `level_of`."""
 BOX_SIZE, MASK_SIZE = 7, 14
-"""Positions a side that heads of boxes and of masks look at."""
+"""Positions a side of what heads of boxes and of masks take."""
 
 
 class RegionDetector(detector.Detector):
@@ -31,7 +31,7 @@ class RegionDetector(detector.Detector):
     the heads, with "s0_", "s1_" and "s2_" before them in a cascade.
 
     Attributes:
-        stages: how each box head is taught.
+        stages: how each box head is trained.
         anchor_sampler: draws the anchors that are learnt from.
         sampler: draws the proposals that are learnt from.
     """
@@ -115,16 +115,16 @@ class RegionDetector(detector.Detector):
             maps, targets, training: see `losses_of`.
 
         Yields:
-            For each stage `regions.Samples`, logits `(batch * k, classes + 1)`, and deltas to better boxes.
+            For each stage `regions.Samples`, logits `(batch * k, classes + 1)`, and deltas to refined boxes.
         """
         proposals, pyramid = self.get_layer("proposals"), maps["pyramid"]
         image_size = targets.get("image_size")
         if image_size is None:
             image_size = regions.sizes(pyramid[0]) * proposals.strides[0]
         boxes, scores = proposals([image_size, *maps["rpn"]])
-        there = scores > 0
+        valid = scores > 0
         for i, stage in enumerate(self.stages):
-            samples = regions.sample(boxes, there, targets, stage.matcher, self.sampler, self.seed_generator)
+            samples = regions.sample(boxes, valid, targets, stage.matcher, self.sampler, self.seed_generator)
             inside = self.get_layer(f"boxes_{i}_inside")([samples.boxes, *pyramid])
             logits, deltas = self.heads[f"boxes_{i}"](inside, training=training)
             yield samples, logits, deltas
@@ -132,7 +132,7 @@ class RegionDetector(detector.Detector):
                 # The next stage takes the boxes that this one has refined, except the objects' own boxes.
                 refine, classes = self.get_layer(f"boxes_{i}_refined"), samples.classes(logits.shape[-1] - 1)
                 boxes = refine([image_size, samples.boxes, logits, deltas], classes=classes)
-                there = ops.logical_and(samples.drawn, ops.logical_not(samples.added))
+                valid = ops.logical_and(samples.valid, ops.logical_not(samples.added))
 
     def _mask_loss(self, pyramid, samples, truth, head, training):
         """The loss of a mask head, of the samples that are objects: they stand first."""
@@ -180,7 +180,7 @@ def detections(
         masks: whether there are mask heads.
         box_options: of `region_heads.box_head`.
         mask_options: of `region_heads.mask_head`.
-        box_size, mask_size: positions a side that the heads look at.
+        box_size, mask_size: positions a side of what the heads take.
         finest_size: see `roi_align.level_of`; by default 14 positions of the finest map.
         rpn_channels: width of the head that proposes, by default `channels`.
         scales, ratios, candidates, proposals, proposal_iou, threshold, iou, count: see `MaskRCNN`.
@@ -213,6 +213,6 @@ def detections(
     found = choose([size, boxes, scores, deltas, *all_logits])
     if masks:
         inside = RoIAlign(mask_size, **inside_options, name="masks_inside")([found["boxes"], *maps])
-        drawn = [region_heads.mask_head(inside, classes, stage=i, **(mask_options or {})) for i in range(len(stages))]
-        found = found | {"masks": regions.MasksOfClass(dtype=precise(), name="masks")([found["labels"], *drawn])}
+        logits = [region_heads.mask_head(inside, classes, stage=i, **(mask_options or {})) for i in range(len(stages))]
+        found = found | {"masks": regions.MasksOfClass(dtype=precise(), name="masks")([found["labels"], *logits])}
     return found

@@ -1,4 +1,4 @@
-"""Heads on the inside of boxes: box heads tell a class and a better box, mask heads draw a mask."""
+"""Heads on the inside of boxes: box heads predict a class and a refined box, mask heads a mask."""
 
 import keras
 from keras import layers
@@ -19,7 +19,7 @@ def box_head(
     class_agnostic: bool = False,
     stage: int = 0,
 ):
-    """From the inside of boxes to their classes and to better boxes.
+    """From the inside of boxes to their classes and to refined boxes.
 
     Args:
         x: `(n, size, size, …)`, what RoIAlign gives.
@@ -29,11 +29,11 @@ def box_head(
         norm: after each of them, "batch", which takes the place of their bias, or `None`.
         dense: number of dense layers with ReLU after them, at least one.
         width: of those.
-        class_agnostic: whether there is one better box of each box, instead of one for each class.
+        class_agnostic: whether one refined box is predicted for each box, instead of one for each class.
         stage: number of the head in a cascade, part of its layers' names.
 
     Returns:
-        Logits `(n, classes + 1)`, the ground last, and deltas to better boxes `(n, classes * 4)` or `(n, 4)`, both at
+        Logits `(n, classes + 1)`, the ground last, and deltas to refined boxes `(n, classes * 4)` or `(n, 4)`, both at
         least in float32.
 
     Raises:
@@ -56,7 +56,7 @@ def box_head(
         name = f"boxes_{stage}_dense_{i}"
         if i:
             x = layers.Dense(width, name=name)(x)
-        else:  # its kernel tells rows, columns and channels apart, which are published in another order
+        else:  # its kernel keeps rows, columns and channels apart, which are published in another order
             x = layers.EinsumDense("nhwc,hwcd->nd", width, bias_axes="d", name=name)(x)
         x = Activation("relu", name=f"{name}_act")(x)
 

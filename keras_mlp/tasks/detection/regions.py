@@ -1,4 +1,4 @@
-"""The second step of a detector: from the outputs of heads for proposals to detections, better boxes and losses."""
+"""The second step of a detector: from the outputs of heads for proposals to detections, refined boxes and losses."""
 
 import dataclasses
 
@@ -61,7 +61,7 @@ class RefinedBoxes(keras.layers.Layer):
         stds: of the head's coder.
 
     Call arguments:
-        inputs: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the head looked at, and of its
+        inputs: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the head took, and of its
             logits `(batch * n, classes + 1)` and deltas `(batch * n, classes * 4 or 4)`.
         classes: `(batch, n)`, the class that each box is of; the likeliest one by default and where it is the ground.
 
@@ -97,7 +97,7 @@ class RegionDetections(keras.layers.Layer):
         iou: overlap above which the worse one of two boxes of a class goes.
         count: number of detections of an image at most.
 
-    Input shape: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the last head looked at, the
+    Input shape: a list of the images' sizes `(batch, 2)`, the boxes `(batch, n, 4)` that the last head took, the
         scores of the proposals `(batch, n)`, the last head's deltas `(batch * n, classes * 4 or 4)`, and of the logits
         `(batch * n, classes + 1)` of each head, which are averaged.
     Output: as of a `Detector`.
@@ -113,19 +113,19 @@ class RegionDetections(keras.layers.Layer):
         logits = of_image(sum(logits) / len(logits), boxes)
         scores = ops.softmax(logits, axis=-1)[..., :-1]
         _, n, classes = scores.shape
-        there = ops.logical_and(ops.expand_dims(proposed > 0, -1), scores > self.threshold)
-        scores = ops.reshape(ops.where(there, scores, 0), (-1, n * classes))
+        valid = ops.logical_and(ops.expand_dims(proposed > 0, -1), scores > self.threshold)
+        scores = ops.reshape(ops.where(valid, scores, 0), (-1, n * classes))
         deltas = ops.reshape(deltas, (-1, n, deltas.shape[-1] // 4, 4))
         found = geometry.clip(self.coder.decode(ops.expand_dims(boxes, 2), deltas), image_size)
         found = ops.repeat(found, classes, axis=2) if found.shape[2] < classes else found
         found = ops.reshape(found, (-1, n * classes, 4))
         groups = ops.broadcast_to(ops.tile(ops.arange(classes, dtype="int32"), n), ops.shape(scores))
         kept = suppress(found, scores, self.count, self.iou, groups)
-        there = kept >= 0
+        valid = kept >= 0
         return {
-            "boxes": ops.where(ops.expand_dims(there, -1), select(found, kept), 0),
-            "labels": ops.where(there, kept % classes, -1),
-            "scores": ops.where(there, select(scores, kept), 0),
+            "boxes": ops.where(ops.expand_dims(valid, -1), select(found, kept), 0),
+            "labels": ops.where(valid, kept % classes, -1),
+            "scores": ops.where(valid, select(scores, kept), 0),
         }
 
     def compute_output_spec(self, inputs):
@@ -139,7 +139,7 @@ class RegionDetections(keras.layers.Layer):
 
 @registered
 class MasksOfClass(keras.layers.Layer):
-    """The masks of the boxes' own classes, out of those that heads draw for each class.
+    """The masks of the boxes' own classes, out of those that heads predict for each class.
 
     Input shape: a list of classes `(batch, n)`, where -1 is taken for 0, and of each head's logits
         `(batch * n, side, side, classes)`.
@@ -164,10 +164,10 @@ class MasksOfClass(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """How one box head is taught; a cascade has several, each more demanding than the one before.
+    """How one box head is trained; a cascade has several, each more demanding than the one before.
 
     Args:
-        stds: what the deltas to better boxes are divided by, so that they are about 1.
+        stds: what the deltas to refined boxes are divided by, so that they are about 1.
         overlap: 0–1, from which on a proposal is an object.
         weak: whether an object takes the proposals that overlap it most, of `overlap` at least, from other objects.
         giou: whether the loss of boxes is that of `losses.giou` between boxes, and not L1 between deltas to them.
@@ -184,12 +184,12 @@ class Stage:
 
     @property
     def coder(self) -> BoxCoder:
-        """Of the deltas that the head tells."""
+        """Decodes the deltas that the head predicts."""
         return BoxCoder(self.stds)
 
     @property
     def matcher(self) -> Matcher:
-        """Tells which object a proposal is."""
+        """Matches proposals and objects."""
         return Matcher(self.overlap, self.overlap, self.overlap if self.weak else None)
 
 
@@ -217,8 +217,8 @@ class Samples:
         return self.matches >= 0
 
     @property
-    def drawn(self):
-        """Which count at all, `(batch, k)`."""
+    def valid(self):
+        """Which count at all, `(batch, k)`; the rest is padding."""
         return self.matches != IGNORED
 
     def classes(self, ground: int):
@@ -226,20 +226,20 @@ class Samples:
         return ops.where(self.positive, select(self.labels, self.matches), ground)
 
 
-def sample(proposals, there, targets, matcher: Matcher, sampler: Sampler, seed=None) -> Samples:
+def sample(proposals, valid, targets, matcher: Matcher, sampler: Sampler, seed=None) -> Samples:
     """Draw what a stage learns from, among the proposals and the objects' own boxes.
 
     Args:
         proposals: `(batch, n, 4)`.
-        there: `(batch, n)`, which of them there are.
+        valid: `(batch, n)`, which of them are no padding.
         targets: `{"boxes": (batch, m, 4), "labels": (batch, m), …}`, labels -1 for padding.
-        matcher: tells which object a proposal is.
+        matcher: matches proposals and objects.
         sampler: draws.
         seed: see `Sampler`.
     """
     truth, labels = ops.cast(targets["boxes"], proposals.dtype), ops.cast(targets["labels"], "int32")
     objects = truth.shape[1]
-    matches = ops.where(there, matcher(proposals, truth, labels), IGNORED)
+    matches = ops.where(valid, matcher(proposals, truth, labels), IGNORED)
     own = ops.where(labels >= 0, ops.arange(objects, dtype="int32"), IGNORED)
     indices, matches = sampler(ops.concatenate([own, matches], axis=1), seed)
     candidates = ops.concatenate([truth, proposals], axis=1)
@@ -252,17 +252,17 @@ def box_losses(logits, deltas, samples: Samples, stage: Stage):
     Args:
         logits: `(batch * k, classes + 1)`.
         deltas: `(batch * k, classes * 4 or 4)`.
-        samples: what the head looked at.
-        stage: how it is taught.
+        samples: what the head took.
+        stage: how it is trained.
 
     Returns:
         The cross entropy of the classes, and L1 or GIoU of the boxes.
     """
     logits, deltas = of_image(logits, samples.boxes), of_image(deltas, samples.boxes)
     classes = samples.classes(logits.shape[-1] - 1)
-    divisor = losses.over_replicas(ops.sum(ops.cast(samples.drawn, "int32")))
+    divisor = losses.over_replicas(ops.sum(ops.cast(samples.valid, "int32")))
     of_classes = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
-    of_classes = of_classes * ops.cast(samples.drawn, logits.dtype)
+    of_classes = of_classes * ops.cast(samples.valid, logits.dtype)
     deltas_of_class, truth = of_class(deltas, classes), select(samples.truth, samples.matches)
     if stage.giou:
         of_boxes = losses.giou(stage.coder.decode(samples.boxes, deltas_of_class), truth)

@@ -65,9 +65,9 @@ class Proposals(DenseDetections):
         places, scores, _ = (ops.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
         scores = ops.where(scores > self.threshold, scores, 0)
         kept = suppress(places, scores, self.count, self.iou, ops.concatenate(numbers, axis=1))
-        there = kept >= 0
-        places = ops.where(there[..., None], boxes.select(places, kept), 0)
-        return ops.stop_gradient(places), ops.stop_gradient(ops.where(there, boxes.select(scores, kept), 0))
+        valid = kept >= 0
+        places = ops.where(valid[..., None], boxes.select(places, kept), 0)
+        return ops.stop_gradient(places), ops.stop_gradient(ops.where(valid, boxes.select(scores, kept), 0))
 
     def compute_output_spec(self, inputs):
         batch, dtype = inputs[0].shape[0], self.compute_dtype
@@ -75,20 +75,20 @@ class Proposals(DenseDetections):
 
 
 def losses_at_anchors(maps, layer: Proposals, targets, sampler: Sampler, seed=None, matcher: Matcher = MATCHER):
-    """The losses of what is said of anchors, and where they are.
+    """The losses at sampled anchors, and which anchors these are.
 
     Args:
         maps: what `rpn_head` gives.
         layer: which makes proposals of it.
         targets: `{"boxes": (batch, m, 4), "labels": (batch, m), …}`, labels -1 for padding.
-        sampler: draws the anchors that count.
+        sampler: samples the anchors that count.
         seed: see `Sampler`.
-        matcher: tells which object an anchor is.
+        matcher: matches anchors and objects.
 
     Returns:
-        `(of_objectness, of_boxes, indices, divisor)`: binary cross entropy and L1 `(batch, k)` of the anchors that were
-        drawn, their numbers `(batch, k)`, and what the sum of each is divided by: the number of anchors that were
-        drawn, where an image counts for one positive and one negative at least.
+        `(of_objectness, of_boxes, indices, divisor)`: binary cross entropy and L1 `(batch, k)` at the sampled anchors,
+        their numbers `(batch, k)`, and what the sum of each is divided by: the number of sampled anchors, where an
+        image counts for one positive and one negative at least.
     """
     logits, deltas, anchors = layer.flat(maps)
     logits, deltas = ops.squeeze(ops.concatenate(logits, axis=1), -1), ops.concatenate(deltas, axis=1)
@@ -96,8 +96,8 @@ def losses_at_anchors(maps, layer: Proposals, targets, sampler: Sampler, seed=No
     indices, matches = sampler(matcher(anchors, truth, targets["labels"]), seed)
     positive, negative = matches >= 0, matches == NEGATIVE
     wanted = ops.cast(positive, logits.dtype)
-    drawn = wanted + ops.cast(negative, logits.dtype)
-    of_objectness = losses.sigmoid_cross_entropy(boxes.select(logits, indices), wanted) * drawn
+    sampled = wanted + ops.cast(negative, logits.dtype)
+    of_objectness = losses.sigmoid_cross_entropy(boxes.select(logits, indices), wanted) * sampled
     wanted_deltas = layer.coder.encode(ops.take(anchors, indices, axis=0), boxes.select(truth, matches))
     of_boxes = ops.sum(ops.abs(boxes.select(deltas, indices) - wanted_deltas), axis=-1) * wanted
     divisor = losses.over_replicas(losses.at_least_one(positive) + losses.at_least_one(negative))

@@ -157,7 +157,7 @@ def loss_fields(case, detector, maps):
     for name, x in zip(("cls", "bbox"), of_anchors, strict=True):
         fields[f"rpn_loss_rpn_{name}"] = [float(losses.averaged(x * (level == i), divisor)) for i in range(len(ends))]
     for i, (samples, logits, _) in enumerate(detector.box_outputs(maps, given, training=False)):
-        logits, drawn = np.asarray(regions.of_image(logits, samples.boxes)), np.asarray(samples.drawn)
+        logits, drawn = np.asarray(regions.of_image(logits, samples.boxes)), np.asarray(samples.valid)
         right = logits.argmax(-1) == np.asarray(samples.classes(logits.shape[-1] - 1))
         fields["acc" if len(detector.stages) == 1 else f"s{i}.acc"] = 100 * right[drawn].mean()
     found = detector.losses_of(maps, given, training=False)

@@ -99,7 +99,7 @@ def by_depth(optimizer: type) -> type:
 
         def _apply_weight_decay(self, variables):
             decay = self.weight_decay
-            for variable in variables if decay else ():
+            for variable in filter(self._use_weight_decay, variables if decay else ()):
                 self.weight_decay = decay * self._factor(variable)
                 super()._apply_weight_decay([variable])
             self.weight_decay = decay

@@ -229,11 +229,7 @@ def optimizer(recipe: Recipe, model, steps_per_epoch: int, batch_size: int | Non
     """
     recipe = at_batch_size(recipe, batch_size or recipe.batch_size)
     kind, further = one_of(_OPTIMIZERS, "optimizer", recipe.optimizer)
-    by_variable = ("rate_factors", "rate_delays", "gradient_clip_factor")
-    asked = ["layer_decay"] * (recipe.layer_decay != 1) + [name for name in by_variable if getattr(recipe, name)]
-    if asked:
-        if keras.backend.backend() == "torch":  # whose optimisers update all variables at once
-            raise ValueError(f"{' and '.join(asked)} of the recipe: this needs KERAS_BACKEND=tensorflow or jax.")
+    if recipe.layer_decay != 1 or recipe.rate_factors or recipe.rate_delays or recipe.gradient_clip_factor:
         kind = _BY_DEPTH[recipe.optimizer]
         paths = [variable.path for variable in model.trainable_variables]
         delays = {path: depth.first(recipe.rate_delays, path, 0) * steps_per_epoch for path in paths}

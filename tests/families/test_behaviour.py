@@ -294,9 +294,14 @@ FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
 @pytest.mark.slow
 @needs_torch
 def test_every_family_predicts_trains_and_is_saved_on_pytorch(tmp_path):
-    """In one process: the reference's outputs, three steps of training, and the file, here and on TensorFlow."""
+    """In one process: the reference's outputs, three steps of training, and the file, here and on TensorFlow.
+
+    And what a recipe can ask of each variable: here only the last of two epochs moves any but the classifier's.
+    """
     code = """
 import sys, golden, keras, numpy as np
+from keras_mlp.cards import Recipe
+from keras_mlp.training import recipes
 folder, *keys = sys.argv[1:]
 for key in keys:
     case = golden.load(key + ".json")
@@ -313,6 +318,14 @@ for key in keys:
     answer, loaded = (one.predict(images, verbose=0) for one in (model, copy))
     assert np.abs(loaded - answer).max() < 1e-6 * max(1, np.abs(answer).max()), key
 np.save(folder + "/answer.npy", answer)
+rates = dict(layer_decay=0.9, rate_factors=(("head", 0.0),), rate_delays=(("head", 0), ("*", 1)))
+recipe = Recipe("a test", warmup_epochs=0, gradient_clip_factor=0.01, **rates)
+model.compile(recipes.optimizer(recipe, model, steps_per_epoch=1), loss)
+for epoch in range(2):
+    before = {variable.path: np.array(variable) for variable in model.trainable_variables}
+    model.fit(images, labels, verbose=0)
+    moved = {v.path for v in model.trainable_variables if not np.array_equal(v, before[v.path])}
+    assert bool(moved) == (epoch == 1) and not any(path.startswith("head/") for path in moved), moved
 print(keras.backend.backend(), len(keys))
 """
     printed = run(code, tmp_path, *SMALL, KERAS_BACKEND="torch", PYTHONPATH=str(golden.ROOT.parent))

@@ -23,6 +23,7 @@ from keras_mlp.layers import (
     activations,
     attend,
     batch_norm,
+    by_pair,
     configs,
     padded_conv,
     precision,
@@ -89,18 +90,9 @@ family = Family(
 )
 
 
-def distance_index(grid: tuple[int, int], strides: int = 1) -> np.ndarray:
-    """Which column of a table of distances belongs to a query and a key.
-
-    Args:
-        grid: `(height, width)` of the keys.
-        strides: the queries are the first of this many positions, along both sides.
-
-    Returns:
-        Integers `(queries, keys)`: `|rows| * width + |columns|` of the offset, both in row-major order.
-    """
-    rows, columns = (np.abs(np.arange(0, side, strides)[:, None] - np.arange(side)) for side in grid)
-    return (rows[:, None, :, None] * grid[1] + columns[:, None, :]).reshape(-1, grid[0] * grid[1])
+def distances_along(side: int, strides: int) -> np.ndarray:
+    """The distance of each key from each query along one side of the keys' grid; every `strides`-th position asks."""
+    return np.abs(np.arange(0, side, strides)[:, None] - np.arange(side))
 
 
 @configs.registered
@@ -165,7 +157,8 @@ class DistanceAttention(GridLayer):
             q, k, v = ops.split(self._by_head(queries), [self.key_dim, 2 * self.key_dim], axis=-1)
         else:
             q, (k, v) = self._by_head(queries), ops.split(self._by_head(keys), [self.key_dim], axis=-1)
-        bias = ops.take(self.attention_biases, distance_index(self.grid, self.strides), axis=1)
+        distances = ops.reshape(self.attention_biases, (self.heads, *self.grid))
+        bias = by_pair(distances, *(distances_along(side, self.strides) for side in self.grid))
         y = attend(q, k, v, bias=ops.cast(bias, q.dtype))
         return ops.reshape(y, (-1, *queries.shape[1:3], y.shape[-1]))
 

@@ -14,7 +14,7 @@ from keras_mlp.layers.patch_embedding import PatchEmbedding
 from keras_mlp.layers.pooling import PaddedMaxPooling
 from keras_mlp.layers.position_embedding import PositionEmbedding
 from keras_mlp.layers.products import short_sum, stacked_product
-from keras_mlp.layers.relative_positions import relative_bias, relative_index
+from keras_mlp.layers.relative_positions import by_pair, relative_bias
 from keras_mlp.layers.residual import drop_path_rates, residual, stochastic_depth
 from keras_mlp.layers.resizing import AdaptiveAveragePooling, Resize, resized
 from keras_mlp.layers.scaling import TOKEN_NORMS, Affine, LayerScale, Rescaling
@@ -64,6 +64,7 @@ __all__ = [
     "attend",
     "axial_branches",
     "batch_norm",
+    "by_pair",
     "channel_mlp",
     "drop_path_rates",
     "filtered",
@@ -76,7 +77,6 @@ __all__ = [
     "overlapping_patches",
     "padded_conv",
     "relative_bias",
-    "relative_index",
     "residual",
     "short_sum",
     "spectrum",

@@ -4,35 +4,39 @@ import numpy as np
 from keras import ops
 
 
-def relative_index(window: tuple[int, int]) -> np.ndarray:
-    """Which row of a table of offsets belongs to a pair of positions.
+def by_pair(table, rows, columns):
+    """What a table of offsets has for each pair of positions of two grids.
+
+    Rows and columns are looked up one after the other, so that whole rows are copied: a look-up by pairs copies number
+    by number, and took a third of LeViT-128's time with one image.
 
     Args:
-        window: `(height, width)` in positions.
+        table: `(heads, offsets of rows, offsets of columns)`.
+        rows: integers `(queries' height, keys' height)`, the offset of two rows as its place in the table.
+        columns: integers `(queries' width, keys' width)`, the same of two columns.
 
     Returns:
-        Integers `(n, n)` with `n = height * width`, from a query's position to a key's, both in row-major order. An
-        offset (rows, columns) of the query from the key is the row `(rows + height - 1) * (2 width - 1) + columns +
-        width - 1`.
-
-    Source: Liu et al. 2021 (Swin Transformer), https://arxiv.org/abs/2103.14030, equation 4.
+        A tensor `(heads, queries, keys)`, positions in row-major order.
     """
-    height, width = window
-    rows, columns = np.divmod(np.arange(height * width), width)
-    return (rows[:, None] - rows + height - 1) * (2 * width - 1) + columns[:, None] - columns + width - 1
+    x = ops.take(ops.take(table, columns, axis=2), rows, axis=1)
+    queries, keys = (a * b for a, b in zip(rows.shape, columns.shape, strict=True))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4)), (-1, queries, keys))
 
 
 def relative_bias(table, window: tuple[int, int], dtype):
     """What a table of offsets adds to the products of queries and keys in a window.
 
+    Source: Liu et al. 2021 (Swin Transformer), https://arxiv.org/abs/2103.14030, equation 4.
+
     Args:
-        table: `((2 height - 1) * (2 width - 1), heads)`.
+        table: `((2 height - 1) * (2 width - 1), heads)`. An offset (rows, columns) of the query from the key is its row
+            `(rows + height - 1) * (2 width - 1) + columns + width - 1`.
         window: `(height, width)` in positions.
         dtype: of the result.
 
     Returns:
-        A tensor `(heads, n, n)`.
+        A tensor `(heads, n, n)` with `n = height * width`, from a query's position to a key's, in row-major order.
     """
-    n = window[0] * window[1]
-    by_pair = ops.reshape(ops.take(table, relative_index(window).reshape(-1), axis=0), (n, n, -1))
-    return ops.cast(ops.transpose(by_pair, (2, 0, 1)), dtype)
+    rows, columns = (np.arange(side)[:, None] - np.arange(side) + side - 1 for side in window)
+    by_offset = ops.reshape(ops.transpose(table), (-1, *(2 * side - 1 for side in window)))
+    return ops.cast(by_pair(by_offset, rows, columns), dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.layers import Composite, LayerNormalization, fusing, stacked_product
+from keras_mlp.layers import Composite, LayerNormalization, fusing, relative_bias, stacked_product
 from keras_mlp.layers.configs import registered
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
@@ -96,14 +96,12 @@ class PositionalSpatialGating(layers.Layer):
         """P, as `(group, target, source)`; in full precision, as it depends on the weights alone."""
         if self.encoding == "matrices":
             return self.matrices
+        if self.encoding == "relative":
+            mixing = relative_bias(self.table, (self.window, self.window), self.table.dtype)
+            return mixing + self.pairs if self.token_weight else mixing
         row, column = (side.ravel() for side in np.indices((self.window, self.window)))
         right, up = column[None] - column[:, None], row[:, None] - row[None]
         tokens = self.window**2
-        if self.encoding == "relative":
-            # The table counts downwards from the source.
-            index = (up + self.window - 1) * (2 * self.window - 1) - right + self.window - 1
-            mixing = ops.reshape(ops.take(ops.transpose(self.table), index.ravel(), axis=1), (-1, tokens, tokens))
-            return mixing + self.pairs if self.token_weight else mixing
         dx, dy = self.centers[:, 0], self.centers[:, 1]
         if self.encoding == "isotropic":
             features = [right, up, right**2 + up**2]

@@ -226,10 +226,11 @@ class AxialRecurrence(Composite):
         super().build(input_shape)
 
     def call(self, x):
-        # A file has the layers of Keras, which converters know, and a GPU has them as one operation.
-        if products.in_export() or keras.distribution.list_devices("gpu"):
+        # Converters know Keras' layers, and a GPU has them as one operation. Keras lists no devices of PyTorch.
+        if products.in_export() or keras.backend.backend() == "torch":
             return self._one_by_one(x)
-        return self._beside_each_other(x)
+        on_gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
+        return self._one_by_one(x) if on_gpu else self._beside_each_other(x)
 
     def _beside_each_other(self, x):
         """Both directions in one loop, out of which the inputs' linear maps are taken."""

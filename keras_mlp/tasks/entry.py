@@ -1,9 +1,10 @@
 """Calls that all tasks share: to load data, to measure a model, and to draw what it sees."""
 
 from keras_mlp.tasks.detection import data as boxes
-from keras_mlp.tasks.detection import drawing
+from keras_mlp.tasks.detection import drawing as drawing_of_boxes
 from keras_mlp.tasks.detection import evaluation as of_boxes
 from keras_mlp.tasks.segmentation import data as masks
+from keras_mlp.tasks.segmentation import drawing as drawing_of_masks
 from keras_mlp.tasks.segmentation import evaluation as of_masks
 from keras_mlp.training.data import Data
 
@@ -59,7 +60,7 @@ def draw(image, found, names=None, **options):
     Args:
         image: pixels 0–255 `(height, width, 1 or 3)`.
         found: labels `(height, width)` of a segmenter, which become colours with a legend
-            (`keras_mlp.tasks.segmentation.evaluation.draw`), or the dictionary of a detector, which becomes boxes and
+            (`keras_mlp.tasks.segmentation.drawing.draw`), or the dictionary of a detector, which becomes boxes and
             masks with classes and scores (`keras_mlp.tasks.detection.drawing.draw`).
         names: of the classes.
         **options: what those functions take beside these.
@@ -70,5 +71,5 @@ def draw(image, found, names=None, **options):
     Raises:
         ValueError: what was found does not fit the image.
     """
-    task = drawing if isinstance(found, dict) else of_masks
+    task = drawing_of_boxes if isinstance(found, dict) else drawing_of_masks
     return task.draw(image, found, names, **options)

@@ -94,9 +94,8 @@ def augmented(image, seed, size, recipe: Recipe, interpolation: str, targets):
     """An image and its mask as a recipe wants them: another scale, a crop, mirrored, other colours.
 
     The scale is drawn from `recipe.random_scale`, relative to the size at which the whole image fits into
-    `recipe.resize`, or without that into the crop. A
-    crop is drawn anew, up to ten times, while one class has more than three quarters of it. What lies beyond the image
-    is black and void.
+    `recipe.resize`, or without that into the crop. A crop is drawn anew, up to ten times, while one class has more than
+    three quarters of it. What lies beyond the image is black and void.
 
     Source: mmsegmentation's `RandomResize`, `RandomCrop(cat_max_ratio=0.75)`, `RandomFlip`, `PhotoMetricDistortion`.
 

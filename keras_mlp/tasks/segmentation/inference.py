@@ -75,7 +75,7 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
     """
     window, stride = _tiling(model, window, stride)
     if window is None:
-        return _run(model, images)
+        return run(model, images)
     model, size = _of_window(model, window), images.shape[1:3]
     missing = [max(0, side - have) for side, have in zip(window, size, strict=True)]
     images = np.pad(images, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
@@ -86,7 +86,7 @@ def logits(model: keras.Model, images, window=None, stride=None) -> np.ndarray:
     ]
     for top, left in itertools.product(*starts):
         there = (slice(None), slice(top, top + window[0]), slice(left, left + window[1]))
-        found = _run(model, images[there])
+        found = run(model, images[there])
         if isinstance(total, float):
             total = np.zeros((*images.shape[:3], found.shape[-1]), found.dtype)
             count = np.zeros((1, *images.shape[1:3], 1), found.dtype)
@@ -120,7 +120,8 @@ def _of_window(model, window):
     return model if fits else resample.resize(model, window)
 
 
-def _run(model, images) -> np.ndarray:
+def run(model, images) -> np.ndarray:
+    """Logits `(batch, height, width, classes)` of images of the model's size, without those of auxiliary heads."""
     found = model(images, training=False)
     return ops.convert_to_numpy(found["logits"] if isinstance(found, dict) else found)
 

@@ -12,7 +12,7 @@ from tasks.detection.test_data import SOURCE
 from keras_mlp import tasks
 from keras_mlp.tasks.detection import evaluation, masks
 from keras_mlp.tasks.detection.annotations import mask_of
-from keras_mlp.tasks.segmentation import evaluation as of_labels
+from keras_mlp.tasks.segmentation import drawing as of_labels
 
 
 def loaded(source=SOURCE, **options):

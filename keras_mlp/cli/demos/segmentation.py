@@ -9,6 +9,7 @@ GOAL = 0.80
 BACKBONE = dict(patch_size=2, dim=24, depths=(1, 2, 4), shift_size=5)
 HEAD = dict(neck_channels=32, channels=32)
 SHOWN = 8  # scenes in the picture
+WATCHED = 100  # test scenes that are measured after each epoch
 
 
 def run(folder, seed: int, data_dir) -> str | None:
@@ -21,12 +22,14 @@ def run(folder, seed: int, data_dir) -> str | None:
 
     import keras_mlp
     from keras_mlp import tasks
+    from keras_mlp.tasks.scenes import source
     from keras_mlp.tasks.segmentation import recipes
 
     recipe = recipes.scenes()
     options = dict(image_size=IMAGE_SIZE, batch_size=recipe.batch_size, seed=seed)
     train = tasks.load("scenes", "train", recipe=recipe, **options)
     test = tasks.load("scenes", "test", **options)
+    watched = tasks.load(source("test", WATCHED), "test", **options)
     print(f"1/6 data: {train.examples} training and {test.examples} test scenes of handwritten digits", flush=True)
 
     keras.utils.set_random_seed(seed)
@@ -35,19 +38,20 @@ def run(folder, seed: int, data_dir) -> str | None:
     model = tasks.SemanticFPN(backbone, len(train.classes), **HEAD, name="digits_segmenter")
     print(f"2/6 model: AS-MLP with Semantic FPN, {model.count_params():,} parameters", flush=True)
 
-    seconds = scenes.trained(model, train, test, recipe, tasks.Segmentation(), folder, "segmenter")
-    scores = tasks.evaluate(model, test, verbose=0)
+    seconds = scenes.trained(model, train, watched, recipe, tasks.Segmentation(), folder, "segmenter")
+    images, masks = _arrays(test)
+    found = model.predict(images, verbose=0).argmax(-1)
+    scores = _scores(masks, found, len(train.classes))
     print(f"4/6 evaluation: mean IoU {100 * scores['mIoU']:.2f} %", flush=True)
 
-    images, masks = _arrays(test)
     rows = scenes.exported(
         *(model, tasks.load("scenes", "train", **options), folder, "segmenter"),
-        measured=lambda path: _measured(path, model, images, masks, len(train.classes)),
+        measured=lambda path: _measured(path, images, masks, found, len(train.classes)),
         told=lambda row: f"mean IoU {100 * row['miou']:.2f} %, {100 * row['agreement']:.2f} % of the pixels as Keras",
         verify_with=images[:50],
     )
 
-    _draw(model, images, masks, train.classes, folder / "scenes.png")
+    _draw(images, masks, found, train.classes, folder / "scenes.png")
     text = _report(model, recipe, train, test, seconds, scores, rows, seed)
     (folder / "report.md").write_text(text, encoding="utf-8")
     print("6/6 report: learning curves, scenes, a table of the classes and one of the files", flush=True)
@@ -61,35 +65,34 @@ def _arrays(data):
     return np.concatenate(images), np.concatenate(masks)
 
 
-def _measured(path, model, images, masks, classes) -> dict:
-    """Scores of a file, and how many pixels it tells as Keras does."""
-    from keras_mlp import export, tasks
+def _scores(masks, found, classes) -> dict:
+    from keras_mlp import tasks
     from keras_mlp.tasks.segmentation import metrics
 
+    return tasks.segmentation_scores(metrics.confusion(masks, found, classes))
+
+
+def _measured(path, images, masks, expected, classes) -> dict:
+    """Scores of a file, and the share of the pixels of which it tells what Keras does, `expected`."""
+    from keras_mlp import export
+
     found = export.Runner(path)(images).argmax(-1)
-    expected = model.predict(images, verbose=0).argmax(-1)
-    scores = tasks.segmentation_scores(metrics.confusion(masks, found, classes))
-    return dict(miou=scores["mIoU"], agreement=float((found == expected).mean()))
+    return dict(miou=_scores(masks, found, classes)["mIoU"], agreement=float((found == expected).mean()))
 
 
-def _draw(model, images, masks, names, path):
+def _draw(images, masks, found, names, path):
     """Scenes, their masks and what the model tells, in three rows with one legend."""
     from PIL import Image
 
     from keras_mlp import tasks
-    from keras_mlp.tasks.segmentation.evaluation import legend_of
+    from keras_mlp.tasks.segmentation.drawing import with_legend
 
-    chosen = images[:SHOWN]
     rows = [
-        scenes.strip(tasks.draw(image, labels) for image, labels in zip(chosen, found, strict=True))
-        for found in (np.full_like(masks[:SHOWN], 255), masks[:SHOWN], model.predict(chosen, verbose=0).argmax(-1))
+        scenes.strip(tasks.draw(images[i], labels[i]) for i in range(SHOWN))
+        for labels in (np.full_like(masks, 255), masks, found)
     ]
     drawn = Image.fromarray(np.concatenate(rows).repeat(2, 0).repeat(2, 1))
-    legend = legend_of(range(len(names)), names)
-    whole = Image.new("RGB", (drawn.width + legend.width, max(drawn.height, legend.height)), "white")
-    whole.paste(drawn, (0, 0))
-    whole.paste(legend, (drawn.width, 0))
-    whole.save(path)
+    with_legend(drawn, range(len(names)), names).save(path)
 
 
 def _report(model, recipe, train, test, seconds, scores, rows, seed) -> str:
@@ -136,6 +139,8 @@ All run by LiteRT on the {test.examples} test scenes. Latency is the median of {
 {files}
 
 ## Learning curves
+
+After each epoch the first {WATCHED} test scenes were measured.
 
 ![Loss, mean intersection over union and pixel accuracy over the epochs](curves.png)
 """

@@ -50,6 +50,7 @@ class Segmenter:
         schedule: what tells it from others of the same head, backbone and data set, such as "80k".
         window: side of the windows in which it was tested, in pixels; `None` for the whole image.
         stride: their distance.
+        config: arguments of the backbone's builder in which the authors' backbone differs from their classifier.
     """
 
     head: str
@@ -60,6 +61,7 @@ class Segmenter:
     schedule: str = ""
     window: int | None = None
     stride: int | None = None
+    config: dict = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -168,7 +170,8 @@ def _setr(head, dataset, learning_rate, thousands, batch_size, miou, several=Non
     )
     scores = _miou(miou, f"README of {repository}", dataset, several=several)
     schedule = f"{thousands}k" + (f"_bs{batch_size}" if dataset == "ADE20K" and head == "mla" else "")
-    return Segmenter(f"setr_{head}", "vit_l16", dataset, recipe, scores, schedule, window=side, stride=stride)
+    config = {"class_token": False} if head == "mla" else {}
+    return Segmenter(f"setr_{head}", "vit_l16", dataset, recipe, scores, schedule, side, stride, config)
 
 
 _REPMLPNET = SegmentationRecipe(

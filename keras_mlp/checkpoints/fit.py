@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_mlp.checkpoints import resample
+from keras_mlp.layers import TokenSequence
 
 
 def fit(model, layer, variable, array, input_size):
@@ -49,6 +50,30 @@ def fit(model, layer, variable, array, input_size):
     if len(shape) > 2 and shape[-2] == channels and (*array.shape[:-2], *array.shape[-1:]) == around:
         return _adapt_channels(array, channels), "adapted"
     return array, array.shape
+
+
+def drop_tokens(named, ours) -> list[str]:
+    """Take out of `ours` the tokens in front of a sequence, with their embeddings, where the model's has none.
+
+    Args:
+        named: `{our name: (layer, variable)}` of the model.
+        ours: `{our name: array}` of the checkpoint.
+
+    Returns:
+        Our names of the tokens.
+    """
+    dropped = []
+    for name, (layer, _) in named.items():
+        place, _, weight = name.rpartition("/")
+        if not isinstance(layer, TokenSequence) or layer.tokens or weight != "embedding" or name not in ours:
+            continue
+        tokens = [other for other in ours if other.rpartition("/")[0] == place and other != name]
+        if ours[name].ndim == 2:
+            ours[name] = ours[name][len(tokens) :]
+        for token in tokens:
+            del ours[token]
+        dropped += tokens
+    return dropped
 
 
 # Resampling takes memory for the product of the positions of both grids, so that the larger one has a limit.

@@ -31,7 +31,8 @@ class LoadReport:
         resampled: those of them that were resampled from another grid.
         adapted: those of them that were adapted to another number of input channels.
         fresh: names of the variables that keep their initial values (a new head).
-        ignored: our names of tensors that were not used (the head of a checkpoint, for a model without one).
+        ignored: our names of tensors that were not used: the head of a checkpoint, for a model without one, or the
+            tokens in front of a sequence, for one without a head and without such tokens.
         prefix: what stood before the names of all its tensors and was taken off, as "model." or "module.".
     """
 
@@ -110,6 +111,7 @@ def load_checkpoint(
 
     fresh = {name for name in named if new_head and _of_classifier(name)}
     headless = not any(map(_of_head, named))
+    tokens = fit.drop_tokens(named, ours) if headless else []
     ignored = {name for name in ours if (headless and _of_head(name)) or (new_head and _of_classifier(name))}
     if new_head:  # and the norm of a second head that the model has not
         ignored |= {name for name in ours if _of_head(name) and name not in named}
@@ -153,7 +155,7 @@ def load_checkpoint(
         tuple(resampled),
         tuple(adapted),
         tuple(sorted(fresh)),
-        tuple(sorted(ignored)),
+        (*sorted(ignored), *tokens),
         prefix,
     )
 

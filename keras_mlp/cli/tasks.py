@@ -55,17 +55,20 @@ class Segmentation:
 
         _refuse_for_classifiers(flags)
         self.flags = flags
-        self.recipe = changed(flags, self._recipe())
+        self.recipe, self.backbone = self._recipe()
+        self.recipe = changed(flags, self.recipe)
         self.objective = tasks.Segmentation()
         auxiliary = self.recipe.auxiliary_weight > 0 if flags.auxiliary is None else flags.auxiliary
         self.decided = {"auxiliary": auxiliary}
 
     def _recipe(self):
+        """The recipe, and the arguments that its authors give the backbone."""
         from keras_mlp.cards import segmenters
         from keras_mlp.tasks.segmentation import recipes
 
         found = segmenters.published(self.flags.model, self.flags.segmenter)
-        return _chosen(self.flags, recipes, found, segmenters.SEGMENTERS, self.flags.segmenter)
+        chosen = _chosen(self.flags, recipes, found, segmenters.SEGMENTERS, self.flags.segmenter)
+        return (chosen.recipe, chosen.config) if isinstance(chosen, segmenters.Segmenter) else (chosen, {})
 
     def shape(self, shape):
         """That of the recipe's crops, unless the flags say another."""
@@ -88,7 +91,7 @@ class Segmentation:
 
         heads = (tasks.UPerNet, tasks.SemanticFPN, tasks.SETRNaive, tasks.SETRPUP, tasks.SETRMLA)
         head = dict(zip(SEGMENTERS, heads, strict=True))[self.flags.segmenter]
-        backbone = build(self.flags, self.recipe, shape, include_top=False)
+        backbone = build(self.flags, self.recipe, shape, include_top=False, **self.backbone)
         options = self.decided | pairs("segmenter_config", self.flags.segmenter_config)
         try:
             return head(backbone, len(classes), **options)
@@ -117,7 +120,8 @@ class Detection:
         from keras_mlp.tasks.detection import recipes
 
         found = detectors.published(self.flags.model, self.flags.detector)
-        return _chosen(self.flags, recipes, found, detectors.DETECTORS, self.flags.detector)
+        chosen = _chosen(self.flags, recipes, found, detectors.DETECTORS, self.flags.detector)
+        return chosen.recipe if isinstance(chosen, detectors.Detector) else chosen
 
     def shape(self, shape):
         """That of the padded images."""
@@ -151,7 +155,7 @@ class Detection:
 
 
 def _chosen(flags, own, published, known, head):
-    """The recipe that the flags ask for.
+    """What was published under the name that the flags give as the recipe, or one of the recipes of our own.
 
     Args:
         flags: the flags.
@@ -164,9 +168,9 @@ def _chosen(flags, own, published, known, head):
     if name in ("scenes", "finetune"):
         return getattr(own, name)()
     if name == "published" and len(published) == 1:
-        return published[0].recipe
+        return published[0]
     if name in known:
-        return known[name].recipe
+        return known[name]
     there = ", ".join(one.name for one in published) or f"none for {head} on {flags.model}"
     kind = "segmenters" if flags.task == "segmentation" else "detectors"
     raise console.UsageError(

@@ -155,10 +155,10 @@ def ViT(
     heads=12,
     mlp_ratio=4,
     qkv_bias=True,
-    class_token=True,
     layer_scale=None,
     final_norm=True,
     *,
+    class_token=True,
     activation=None,
     drop_path_rate=0.0,
     dropout_rate=0.0,
@@ -174,11 +174,11 @@ def ViT(
         heads: number of attention heads; it divides `dim`.
         mlp_ratio: hidden width of the MLPs, in multiples of `dim`.
         qkv_bias: whether the linear layers of queries, keys and values have a bias.
-        class_token: whether a class token is in front, from which the head reads the classes. Without it the head reads
-            them from the average over the positions.
         layer_scale: what the scale of each channel of the branches starts from; `None` for no such scale, as in all
             published models.
         final_norm: whether a norm follows the last block. SETR's encoders have none.
+        class_token: whether a class token is in front, from which the head reads the classes. Without it the head reads
+            them from the average over the positions. A model without it and without a top leaves a checkpoint's aside.
         activation: of the MLPs. By default the form of GELU that the checkpoint was made for, without one the exact
             form: "gelu" (exact) or "gelu_tanh" override it.
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.

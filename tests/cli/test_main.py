@@ -145,7 +145,11 @@ def test_info_tells_of_published_segmenters(command):
     )
     for part in ("published mIoU, several scales  46.50 %", "steps", "160000", "warmup steps", "1500"):
         assert part in out
-    assert "of 768 pixels, every 512 pixels" in command("info", "vit_l16").out
+    out = command("info", "vit_l16").out
+    assert "of 768 pixels, every 512 pixels" in out and "class_token=False" in out
+    out = command("info", "cycle_mlp_b1").out
+    assert "on ADE20K, from inferred: CycleMLP's configurations were never released" in out
+    assert "~40.80 %" in out and "not exact: the paper, remembered" in out
     (row,) = command("info", "cycle_mlp_b1", "--json").rows
     assert row["segmenters"]["semantic_fpn_cycle_mlp_b1_ade20k"]["scores"][0]["exact"] is False
 

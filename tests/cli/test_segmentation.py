@@ -1,5 +1,6 @@
 """Segmenters on the command line: trained, measured, used on photos, exported."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,6 +82,16 @@ def test_a_segmenter_is_trained_measured_used_and_exported(command, photos, tmp_
     wrong = command(*training, f"--output={tmp_path / 'other'}")
     assert wrong.code == 1 and "3.png has the label 7. There are 2 classes, 0–1, and 255 for void." in wrong.err
     assert "Traceback" not in wrong.err
+
+
+@pytest.mark.slow
+def test_a_published_recipe_builds_the_backbone_as_its_authors_do(command, photos, tmp_path):
+    vit = ("--model=vit", "--config=patch_size=8,dim=8,depth=4,heads=2", "--segmenter=setr_mla", "--noauxiliary")
+    words = ("train", "--task=segmentation", *vit, "--segmenter_config=neck_channels=4,channels=4", "--image_size=16")
+    words += ("--recipe=setr_mla_vit_l16_ade20k_160k_bs8", "--epochs=1", "--batch_size=4", f"--dataset={photos}")
+    trained = command(*words, f"--output={tmp_path / 'run'}")
+    assert trained.code == 0, trained.err
+    assert keras.models.load_model(tmp_path / "run" / "last.keras").get_layer("position").tokens == ()
 
 
 def test_what_cannot_be_a_segmenter_is_refused(command, photos, tiny, tmp_path):

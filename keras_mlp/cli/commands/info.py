@@ -82,6 +82,7 @@ def _text(card):
             one.recipe,
             f"--task=segmentation --segmenter={one.head} --recipe={one.name}, on {one.dataset}",
             **_scores("published ", one.scores, lambda score: ""),
+            backbone=_settings(one.config),
             windows=f"of {one.window} pixels, every {one.stride} pixels, in evaluation" if one.window else None,
         )
     for one in detectors.published(card.name):

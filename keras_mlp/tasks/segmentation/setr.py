@@ -71,7 +71,7 @@ def SETRMLA(backbone, classes, *, blocks=None, neck_channels=256, channels=128, 
 
     Args:
         backbone: a model of the zoo without its top whose blocks are numbered through. The authors' is
-            `keras_mlp.ViT(class_token=False, final_norm=False)`.
+            `keras_mlp.ViTL16(class_token=False)`.
         blocks: four blocks whose outputs are joined. By default those that end a quarter.
         neck_channels: width in which the four are added up.
         channels: width of each of the four in the decoder.

@@ -43,6 +43,20 @@ def test_a_model_without_a_head_leaves_that_of_old_files_aside():
         keras_mlp.load_checkpoint(golden.build(case), state)
 
 
+def test_a_backbone_without_a_class_token_leaves_that_of_a_checkpoint_aside():
+    """As SETR's encoder for MLA begins with the weights of a classifier."""
+    case = golden.load("vit/tiny_npz.json")
+    builder, arguments = golden.arguments(case)
+    state = case.state_dict()
+    model = builder(**arguments | {"class_token": False}, include_top=False)
+    report = keras_mlp.load_checkpoint(model, state)
+    assert {"position/class_token", "head/kernel"} <= set(report.ignored)
+    embedding = state["Transformer/posembed_input/pos_embedding"][0]
+    np.testing.assert_array_equal(model.get_layer("position").get_weights()[0], embedding[1:])
+    with pytest.raises(ValueError, match="Left over.*position/class_token"):
+        keras_mlp.load_checkpoint(builder(**arguments | {"class_token": False}), state)
+
+
 def segmentor(name):
     """A case of SETR: its tensors, and `(shape, sampled map)` of each of its maps for each image."""
     case = golden.Case(json.loads((golden.ROOT / "vit" / f"_setr_{name}.json").read_text()))

@@ -1,6 +1,7 @@
 """Published segmenters as data, and how they are trained by it."""
 
 import dataclasses
+import inspect
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from keras_mlp import tasks
 from keras_mlp.cards import SEGMENTERS, SegmentationRecipe, segmenters
 from keras_mlp.tasks.segmentation import data
 from keras_mlp.training import depth, recipes
+from keras_mlp.zoo import FAMILIES
 
 HEADS = ("upernet", "semantic_fpn", "setr_naive", "setr_pup", "setr_mla")
 
@@ -31,6 +33,18 @@ def test_every_published_segmenter_names_its_sources_and_what_is_in_the_zoo():
     miou = {(score.metric, score.dataset): score.value for score in keras_mlp.model_card("vit_l16").scores}
     assert miou["mIoU", "ADE20K"] == 48.64 and miou["mIoU", "Cityscapes"] == 79.34
     assert all(not score.exact for score in SEGMENTERS["semantic_fpn_cycle_mlp_b4_ade20k"].scores)
+
+
+def test_backbones_are_built_as_the_authors_of_a_segmenter_do_it():
+    for one in SEGMENTERS.values():
+        assert one.config == ({"class_token": False} if one.head == "setr_mla" else {})
+        assert set(one.config) <= set(inspect.signature(FAMILIES["vit"].builders["vit_l16"]).parameters)
+    # The repository's segmentors of Hire-MLP name these; the classifiers have them too.
+    hire = inspect.signature(keras_mlp.HireMLP).parameters
+    expected = dict(region_sizes=(4, 3, 3, 2), shift_periods=(2, 2, 3, 2), shift_sizes=(2, 2, 1, 1))
+    for name, value in expected.items():
+        assert hire[name].default == value
+        assert all(name not in keras_mlp.model_card(model).config for model in keras_mlp.list_models("hire_mlp_*"))
 
 
 def test_as_mlp_spares_the_norms_of_its_backbone_from_decay_and_nothing_else():

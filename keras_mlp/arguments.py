@@ -30,8 +30,9 @@ def shared(
     Args:
         include_top: whether the model ends in the classifier.
         weights: `None` (random initialization), the tag of published weights ("imagenet" is the best ImageNet-1k
-            checkpoint of an image model), or the path of a checkpoint file of any format that
-            `keras_mlp.load_checkpoint` reads.
+            checkpoint of an image model), the path of a checkpoint file of any format that
+            `keras_mlp.load_checkpoint` reads, or "hf://owner/name" for one on the Hugging Face Hub, with "@revision"
+            and "/file" if need be.
         input_tensor: Keras tensor to use as the images, instead of a new input.
         input_shape: `(height, width, channels)` of the images, `(frames, height, width, channels)` of videos. Weights
             that are tied to the grid are resampled from the size they were published at. For another number of
@@ -71,7 +72,8 @@ def check(given, published):
 
     Args:
         given: the shared arguments, as attributes.
-        published: the published checkpoint that `given.weights` names, or `None`.
+        published: the published checkpoint that `given.weights` names, or `None`; that of the hub may not tell its
+            number of classes.
     """
     classes = given.classes
     if not isinstance(given.include_top, bool):
@@ -79,7 +81,7 @@ def check(given, published):
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
         raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
     published_top = given.include_top and given.weights is not None and not given.new_head
-    if published and published_top and classes != published.classes:
+    if published and published_top and classes != (published.classes or classes):
         raise ValueError(
             f'If using weights="{given.weights}" with `include_top=True`, `classes` should be {published.classes}. '
             f"Received: classes={classes}. To keep the published backbone and start a fresh head, pass `new_head=True`."

@@ -8,7 +8,7 @@ import keras
 
 from keras_mlp import arguments, heads, names
 from keras_mlp.cards import Weights
-from keras_mlp.checkpoints import layouts, load
+from keras_mlp.checkpoints import hub, layouts, load
 from keras_mlp.checkpoints.published import load_published
 from keras_mlp.layers import Rescaling, precision
 from keras_mlp.layers.normalization import at_least_float32
@@ -32,14 +32,16 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     """
     given = types.SimpleNamespace(**shared)
     published = published_weights(family, model_name, given.weights)
-    arguments.check(given, published)
+    of_hub = hub.find(given.weights)
+    told = published or of_hub
+    arguments.check(given, told)
     arguments.check_rates(config)
     defaults = {parameter.name: parameter.default for parameter in family.architecture}
     arguments.check_stages({name: (defaults | config)[name] for name in family.per_stage})
 
     preprocessing = None
     if given.include_preprocessing:
-        preprocessing = published.preprocessing if published else family.preprocessing_of(model_name)
+        preprocessing = (told and told.preprocessing) or family.preprocessing_of(model_name)
     with precision.policy(given.dtype), _channels_last():
         inputs, sources = _inputs(given.input_tensor, given.input_shape, default_shape)
         with keras.name_scope(given.layer_prefix) if given.layer_prefix else contextlib.nullcontext():
@@ -61,13 +63,13 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     if published:
         load_published(model, published, layouts.REGISTRY[family.name][published.layout], **options)
     elif given.weights is not None:
-        load.load_checkpoint(model, given.weights, family=family.name, **options)
+        load.load_checkpoint(model, of_hub or given.weights, family=family.name, **options)
     return model
 
 
 def published_weights(family, model_name, weights) -> Weights | None:
-    """The published checkpoint that `weights` means; `None` for no weights and for a path that exists."""
-    if weights is None or load.is_file(weights):
+    """The published checkpoint that `weights` means; `None` for none, for the hub's, and for a path that exists."""
+    if weights is None or hub.is_address(weights) or load.is_file(weights):
         return None
     tags = family.weights(model_name) if model_name else {}
     if isinstance(weights, str) and weights in tags:
@@ -77,8 +79,9 @@ def published_weights(family, model_name, weights) -> Weights | None:
     near = difflib.get_close_matches(str(weights), tags, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(
-        "The `weights` argument should be either `None` (random initialization), the tag of published weights, or the "
-        f"path of an existing weights file. {exist}{hint} Received: weights={weights!r}"
+        "The `weights` argument should be either `None` (random initialization), the tag of published weights, an "
+        f"address on the hub as hf://owner/name, or the path of an existing weights file. {exist}{hint} "
+        f"Received: weights={weights!r}"
     )
 
 

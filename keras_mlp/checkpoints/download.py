@@ -21,6 +21,7 @@ from keras_mlp.cards import Weights
 from keras_mlp.checkpoints import readers, transfer
 
 MIRROR = "KERAS_MLP_MIRROR"
+_HUB = "https://huggingface.co/"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -76,6 +77,9 @@ def fetch(weights: Weights, cache_dir=None, progress: bool = True, timeout: floa
     1. `<host>/<path>` of the published url, as `wget --recursive` and the like lay a mirror out;
     2. `weights.file_name`;
     3. the last part of the url. Files of several checkpoints may share that name: keep only one there.
+
+    Without it, files of the Hugging Face Hub are taken from the mirror of the hub that `HF_ENDPOINT` names, if it is
+    set.
 
     Args:
         weights: the checkpoint.
@@ -141,6 +145,9 @@ def _places(weights: Weights) -> list:
     """Where to look for the file, in order: urls, or paths in a mirror folder."""
     mirror = os.environ.get(MIRROR)
     if not mirror:
+        endpoint = os.environ.get("HF_ENDPOINT")
+        if endpoint and weights.url.startswith(_HUB):
+            return [f"{endpoint.rstrip('/')}/{weights.url.removeprefix(_HUB)}"]
         return [] if weights.by_hand else [weights.url]
     try:
         url = urllib.parse.urlsplit(weights.url)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_mlp import adapters, files, names
-from keras_mlp.checkpoints import fit, keras_weights, layouts, naming, prefixes, readers
+from keras_mlp.checkpoints import fit, hub, keras_weights, layouts, naming, prefixes, readers
 from keras_mlp.checkpoints import values as numbers
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
 from keras_mlp.checkpoints.untrusted import some
@@ -75,14 +75,16 @@ def load_checkpoint(
 
     Args:
         model: a model of this package, or one with its layers and their names.
-        source: path of a file, or a dictionary `{published name: array}`.
+        source: path of a file, a dictionary `{published name: array}`, or an address on the Hugging Face Hub, as
+            "hf://owner/name", "hf://owner/name@revision" or "hf://owner/name@revision/file" (needs the extra "hub").
         key: where the tensors are inside a training checkpoint, e.g. "model_ema" or "state_dict.model"; what else is
             there is left aside. By default the usual places.
         new_head: leave the model's classifier at its initial values and the checkpoint's out, so that a head with
             another number of classes starts fresh on the published backbone.
         input_size: height and width in pixels that the checkpoint was trained at. Needed only for weights tied to a
             grid that is no square, or that has as many positions as the model's in other proportions: without it, a
-            grid of as many positions is taken to be the model's, and any other to be a square.
+            grid of as many positions is taken to be the model's, and any other to be a square. Of a checkpoint of the
+            hub, its `config.json` tells it.
         keep_activation: by default, if the checkpoint was made for the other form of GELU (exact or tanh), the
             model's layers are set to that form. `True` keeps the model's.
         family: consider the layouts of this family only.
@@ -98,8 +100,11 @@ def load_checkpoint(
             that is no GELU.
         ValueError: the file cannot be read or is none of these formats.
         FileNotFoundError: there is no such file.
+        DownloadError: (an `OSError` and a `ValueError`) the hub has no such checkpoint, or it cannot be fetched.
     """
     named = naming.named_variables(model)
+    if of_hub := hub.find(source):
+        source, input_size = of_hub, input_size or of_hub.input_size
     described, checkpoint = _open(source, key)
     layout, ours, prefix, left_over = _by_our_names(model, named, described, checkpoint, family)
     activation = getattr(layout, "activation", None) or checkpoint.metadata.get("activation")
@@ -162,6 +167,8 @@ def load_checkpoint(
 
 def _open(source, key) -> tuple[str, readers.Checkpoint]:
     """What to call the source of a checkpoint, and its content."""
+    if isinstance(source, hub.HubCheckpoint):
+        return source.address, readers.read(source.path, key=key)
     if not isinstance(source, dict):
         return str(source), readers.read(source, key=key)
     described = "a dictionary"

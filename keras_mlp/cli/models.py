@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "Name of a model (`keras-mlp list`), or a .keras file. Required."
 WEIGHTS_HELP = (
-    'For a model by name: a published tag ("imagenet" by default; "k400" for videos), the path of a checkpoint, or '
-    '"none".'
+    'For a model by name: a published tag ("imagenet" by default; "k400" for videos), the path of a checkpoint, '
+    'hf://owner/name for one on the Hugging Face Hub, or "none".'
 )
 SIZE_HELP = "Height and width in pixels, or one number; the model's own by default."
 MULTI_LABEL_HELP = (
@@ -95,19 +95,20 @@ def find_weights(model: str, weights: str | None):
 
     Args:
         model: name of a model, or of a family.
-        weights: tag of published ones, which are downloaded, or the path of a checkpoint.
+        weights: tag of published ones or address on the hub, which are downloaded, or the path of a checkpoint.
 
     Raises:
         ValueError, OSError: there are none of that name, or they cannot be fetched.
     """
     from keras_mlp import build, zoo
-    from keras_mlp.checkpoints import download
+    from keras_mlp.checkpoints import download, hub
 
     family = zoo.FAMILIES.get(model)
     name = None if family else model
     published = build.published_weights(family or zoo.FAMILIES[zoo.model_card(model).family], name, weights)
     if published:
         download.fetch(published)
+    hub.find(weights)
 
 
 def open_classifier(
@@ -293,12 +294,16 @@ def _load(path):
 
 def _classes_of(weights, card) -> int | None:
     """How many classes the head of these weights has, or `None` where that is open."""
+    from keras_mlp.checkpoints import hub
+
     if weights in card.weights:
         return card.weights[weights].classes
+    if of_hub := hub.find(weights):
+        return of_hub.classes or head_size(of_hub.path, card.family)
     return head_size(weights, card.family) if weights and os.path.isfile(os.path.expanduser(weights)) else None
 
 
-def head_size(path: str, family: str, key: str | None = None) -> int | None:
+def head_size(path: str | os.PathLike, family: str, key: str | None = None) -> int | None:
     """Number of outputs of the classifier in a checkpoint of `family`, or `None` where the file does not tell."""
     from keras_mlp.checkpoints import load, readers
 
@@ -309,18 +314,24 @@ def head_size(path: str, family: str, key: str | None = None) -> int | None:
 def preprocessing(model: str, weights: str | None = None) -> Preprocessing:
     """How images are resized for a model; for a file, as `keras_mlp.training` does."""
     from keras_mlp import zoo
+    from keras_mlp.checkpoints import hub
     from keras_mlp.training.data.pipeline import DEFAULT_PREPROCESSING
 
     if is_file(model):
         return DEFAULT_PREPROCESSING
     card = zoo.model_card(model)
-    return card.weights[weights].preprocessing if weights in card.weights else card.preprocessing
+    told = card.weights.get(weights) or hub.find(weights)
+    return (told and told.preprocessing) or card.preprocessing
 
 
 def class_names(model, weights, classes) -> list[tuple[str, str]]:
-    """Identifier and name of each class: as training wrote them beside the model, else published ones, else numbers."""
+    """Identifier and name of each class: as beside the model or on the hub, else published ones, else numbers."""
     from keras_mlp import labels
+    from keras_mlp.checkpoints import hub
 
+    of_hub = hub.find(weights)
+    if of_hub and of_hub.labels and len(of_hub.labels) == classes:
+        return list(of_hub.labels)
     beside = pathlib.Path(model).with_name("classes.txt")
     if is_file(model) and beside.is_file():
         names = beside.read_text(encoding="utf-8").splitlines()

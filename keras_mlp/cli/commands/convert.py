@@ -1,8 +1,8 @@
 """Convert a published checkpoint to a file with this package's own tensor names.
 
-SOURCE is a file of any format that `keras_mlp.load_checkpoint` reads (.npz, .safetensors, .pth, .weights.h5), made
-for the model MODEL. It is loaded strictly first: every tensor used, every weight set. The result is loaded with
-`weights="FILE"`.
+SOURCE is a file of any format that `keras_mlp.load_checkpoint` reads (.npz, .safetensors, .pth, .weights.h5), or an
+address on the Hugging Face Hub (hf://owner/name, with @revision and /file if need be), made for the model MODEL. It is
+loaded strictly first: every tensor used, every weight set. The result is loaded with `weights="FILE"`.
 """
 
 import os
@@ -36,7 +36,7 @@ def define_flags(flags):
 def run(flags, arguments):
     import keras_mlp
     from keras_mlp import files
-    from keras_mlp.checkpoints import layouts, load, readers
+    from keras_mlp.checkpoints import hub, layouts, load, readers
     from keras_mlp.cli import models
 
     console.only(arguments, 1)
@@ -47,10 +47,12 @@ def run(flags, arguments):
         raise console.UsageError(f"--output must end in {' or '.join(SUFFIXES)}. Received: {flags.output}")
     (source,) = arguments
     card = keras_mlp.model_card(flags.model)
-    checkpoint = readers.read(source, key=flags.key)
-    classes = flags.classes or models.head_size(source, card.family, flags.key)
+    of_hub = hub.find(source)
+    path = of_hub.path if of_hub else source
+    checkpoint = readers.read(path, key=flags.key)
+    classes = flags.classes or models.head_size(path, card.family, flags.key)
     model = models.open_model(flags.model, "none", flags.image_size, classes=classes)
-    report = keras_mlp.load_checkpoint(model, source, key=flags.key, family=card.family)
+    report = keras_mlp.load_checkpoint(model, of_hub or source, key=flags.key, family=card.family)
     if report.resampled:
         raise ValueError(
             f"{source} was trained at another input size than {'×'.join(map(str, model.inputs[0].shape[-3:-1]))}: "
@@ -63,7 +65,7 @@ def run(flags, arguments):
         family, _, layout = report.layout.partition("/")
         known = layouts.REGISTRY.get(family, {}).get(layout)
         told = {"activation": known.activation if known else checkpoint.metadata.get("activation")}
-        told |= {"family": card.family, "model": card.name, "source": pathlib.Path(source).name}
+        told |= {"family": card.family, "model": card.name, "source": source if of_hub else pathlib.Path(source).name}
         load.save_checkpoint(model, flags.output, **{name: value for name, value in told.items() if value})
     print(
         f"{source}: {checkpoint.format}, layout {report.layout}, {len(checkpoint.tensors)} tensors, "

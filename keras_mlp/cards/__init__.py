@@ -14,7 +14,7 @@ from keras_mlp.cards.recipes import PRECISIONS, Recipe
 from keras_mlp.cards.scores import Score, imagenet
 from keras_mlp.cards.search import find, named, natural_order, nearest
 from keras_mlp.cards.segmenters import SEGMENTERS, SegmentationRecipe, Segmenter
-from keras_mlp.cards.weights import Weights
+from keras_mlp.cards.weights import Weights, timm_hub
 
 __all__ = [
     "DETECTORS",
@@ -43,5 +43,6 @@ __all__ = [
     "operations",
     "scores",
     "segmenters",
+    "timm_hub",
     "to_json",
 ]

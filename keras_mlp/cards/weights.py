@@ -59,3 +59,19 @@ class Weights:
     def file_name(self) -> str:
         """Name of the file in the cache folder, unique over all models and tags."""
         return f"{self.model}-{self.tag}.{self.format}"
+
+
+def timm_hub(
+    model: str, tag: str, name: str, training_data: str, top1: float | None = None, *, classes: int = 1000, **fields
+) -> Weights:
+    """timm's copy of a checkpoint on the Hugging Face Hub, in the names of its own layout.
+
+    Args:
+        model, tag, training_data, classes: of the `Weights`.
+        name: timm's of the model and its weights, which is its repository's.
+        top1: on ImageNet-1k in percent, as timm lists it at 224 pixels, or at the size that it was trained at last.
+        **fields: further ones of the `Weights`; the licence is Apache-2.0 and the publisher timm by default.
+    """
+    url = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
+    fields = {"licence": "Apache-2.0", "publisher": "timm", "scores": scores.imagenet(top1, "timm")} | fields
+    return Weights(model, tag, url, "safetensors", "timm", training_data, classes, **fields)

@@ -11,7 +11,7 @@ import functools
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
 from keras_mlp.heads import average_norm_and_classify
 from keras_mlp.layers import LayerScale, channel_mlp, drop_path_rates, layer_norm, residual
@@ -187,6 +187,22 @@ TORCH = (
 # Backbones of detectors and segmentors have a norm for each map.
 family.layout("convnext", convention="torch", names=(*TORCH, ("norm{}", "level_{}_norm")))
 family.layout(
+    "timm",
+    convention="torch",
+    names=(
+        ("stem.0", "stem"),
+        ("stem.1", "stem_norm"),
+        ("stages.{}.downsample.0", "down_{}_norm"),
+        ("stages.{}.downsample.1", "down_{}"),
+        ("stages.{}.blocks.{}.conv_dw", "stages_{}_{}_token_mixing"),
+        ("stages.{}.blocks.{}.norm", "stages_{}_{}_norm"),
+        ("stages.{}.blocks.{}.mlp.fc{}", "stages_{}_{}_channel_mixing_fc{}"),
+        ("stages.{}.blocks.{}.gamma", "stages_{}_{}_scale/gamma"),
+        ("head.norm", "head_norm"),
+        ("head.fc", "head"),
+    ),
+)
+family.layout(
     "isotropic",
     convention="torch",
     names=(
@@ -205,6 +221,18 @@ def _weights(size, tag, file, data, top1=None, classes=1000, layout="convnext", 
         preprocessing=_IMAGENET if side < 384 else _AT_384, input_size=(side, side),
         scores=imagenet(top1, _SOURCE), key="model",
     )  # fmt: skip
+
+
+_HUB = dict(preprocessing=_IMAGENET)
+
+
+def _hub_22k(size, top1, top1_384):
+    """timm's copies of those that saw ImageNet-22k."""
+    model, name, at_384 = f"convnext_{size}", f"convnext_{size}.fb_in22k", {"input_size": (384, 384)}
+    yield timm_hub(model, "imagenet22k_timm_hf", name, _IMAGENET_22K, classes=21841, **_HUB)
+    yield timm_hub(model, "imagenet22k_1k_timm_hf", f"{name}_ft_in1k", _BOTH, top1, **_HUB)
+    name += "_ft_in1k_384"
+    yield timm_hub(model, "imagenet22k_1k_384_timm_hf", name, _BOTH, top1_384, preprocessing=_AT_384, **at_384)
 
 
 family.publish(
@@ -234,5 +262,20 @@ family.publish(
     *(
         _weights(f"isotropic_{size}", "imagenet1k", f"iso_{size}_1k_224_ema", _IMAGENET_1K, top1, layout="isotropic")
         for size, top1 in (("small", 78.7), ("base", 82.0), ("large", 82.6))
+    ),
+    *(
+        timm_hub(f"convnext_{size}", "imagenet_timm_hf", f"convnext_{size}.fb_in1k", _IMAGENET_1K, top1, **_HUB)
+        for size, top1 in (("tiny", 82.066), ("small", 83.144), ("base", 83.838), ("large", 84.304))
+    ),
+    *(
+        weights
+        for size, top1, top1_384 in (
+            ("tiny", 82.9, 84.098),
+            ("small", 84.582, 85.752),
+            ("base", 85.814, 86.826),
+            ("large", 86.612, 87.456),
+            ("xlarge", 86.97, 87.764),
+        )
+        for weights in _hub_22k(size, top1, top1_384)
     ),
 )

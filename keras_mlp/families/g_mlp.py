@@ -8,7 +8,7 @@ neither code nor weights for images. The weights of S/16 are timm's.
 import keras
 from keras import initializers, layers, ops
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
 from keras_mlp.layers import TOKEN_NORMS, Dense, PatchEmbedding, activations, norm_named, residual
 from keras_mlp.layers.configs import registered
@@ -181,4 +181,5 @@ family.publish(
         "pth", "timm", "ImageNet-1k", 1000, "Apache-2.0", publisher="timm", preprocessing=_HALF,
         scores=imagenet(79.652, "timm"), sha256="10536d42",
     ),
+    timm_hub("g_mlp_s16", "imagenet_timm_hf", "gmlp_s16_224.ra3_in1k", "ImageNet-1k", 79.652, preprocessing=_HALF),
 )  # fmt: skip

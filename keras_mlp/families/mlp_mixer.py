@@ -8,7 +8,7 @@ The authors trained with the tanh form of GELU. PyTorch's copies of their weight
 has the form of the checkpoint that is loaded.
 """
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
 from keras_mlp.layers import TOKEN_NORMS, PatchEmbedding, TokenMLP, channel_mlp, norm_named, residual
 
@@ -213,6 +213,8 @@ def _timm(model, release, file, tag, data, classes, publisher, preprocessing, to
 
 _COPY = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop_pct=0.875, interpolation="bicubic")
 _MIIL = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop_pct=0.875, interpolation="bilinear")
+_HUB = dict(preprocessing=_COPY)
+_MIIL_HUB = dict(publisher="Alibaba-MIIL", preprocessing=_MIIL)
 _SAM, _GSAM = "ImageNet-1k with SAM", "ImageNet-1k with GSAM"
 _LIKE_1K = "timm calls it ImageNet-21k then 1k; its accuracy is that of the ImageNet-1k file."
 _FINE_TUNED = "The paper's weights fine-tuned from it on ImageNet-1k are not published."
@@ -226,12 +228,18 @@ family.publish(
     _timm("mlp_mixer_b16", "v0.1-vitjx", "jx_mixer_b16_224_in21k-617b3de2", "imagenet21k_timm", "ImageNet-21k", 21843, "timm", _COPY),
     _timm("mlp_mixer_b16", "v0.1-tresnet", "mixer_b16_224_miil-9229a591", "imagenet_miil", "ImageNet-21k-P, then ImageNet-1k", 1000, "Alibaba-MIIL", _MIIL, 82.314),
     _timm("mlp_mixer_b16", "v0.1-tresnet", "mixer_b16_224_miil_in21k-2a558a71", "imagenet21k_miil", "ImageNet-21k-P", 11221, "Alibaba-MIIL", _MIIL),
+    timm_hub("mlp_mixer_b16", "imagenet_timm_hf", "mixer_b16_224.goog_in21k_ft_in1k", "ImageNet-1k", 76.616, note=_LIKE_1K, **_HUB),
+    timm_hub("mlp_mixer_b16", "imagenet21k_timm_hf", "mixer_b16_224.goog_in21k", "ImageNet-21k", classes=21843, **_HUB),
+    timm_hub("mlp_mixer_b16", "imagenet_miil_hf", "mixer_b16_224.miil_in21k_ft_in1k", "ImageNet-21k-P, then ImageNet-1k", 82.314, **_MIIL_HUB),
+    timm_hub("mlp_mixer_b16", "imagenet21k_miil_hf", "mixer_b16_224.miil_in21k", "ImageNet-21k-P", classes=11221, **_MIIL_HUB),
     _google("mlp_mixer_b32", "sam", "Mixer-B_32", "imagenet_sam", _SAM, top1=72.47),
     _google("mlp_mixer_b32", "gsam", "Mixer-B_32", "imagenet_gsam", _GSAM),
     _google("mlp_mixer_l16", "imagenet1k", "Mixer-L_16", "imagenet1k", "ImageNet-1k", top1=71.76),
     _google("mlp_mixer_l16", "imagenet21k", "Mixer-L_16", "imagenet21k", "ImageNet-21k", 21843, note=_FINE_TUNED),
     _timm("mlp_mixer_l16", "v0.1-vitjx", "jx_mixer_l16_224-92f9adc4", "imagenet_timm", "ImageNet-1k", 1000, "timm", _COPY, 72.084, _LIKE_1K),
     _timm("mlp_mixer_l16", "v0.1-vitjx", "jx_mixer_l16_224_in21k-846aa33c", "imagenet21k_timm", "ImageNet-21k", 21843, "timm", _COPY),
+    timm_hub("mlp_mixer_l16", "imagenet_timm_hf", "mixer_l16_224.goog_in21k_ft_in1k", "ImageNet-1k", 72.084, note=_LIKE_1K, **_HUB),
+    timm_hub("mlp_mixer_l16", "imagenet21k_timm_hf", "mixer_l16_224.goog_in21k", "ImageNet-21k", classes=21843, **_HUB),
     _google("mlp_mixer_s16", "gsam", "Mixer-S_16", "imagenet_gsam", _GSAM),
     _google("mlp_mixer_s32", "gsam", "Mixer-S_32", "imagenet_gsam", _GSAM),
 )  # fmt: skip

@@ -7,7 +7,7 @@ a B24/8, with patches of 8 pixels, which is the one here.
 
 from keras import initializers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
 from keras_mlp.layers import TOKEN_NORMS, LayerScale, PatchEmbedding, TokenDense, channel_mlp, norm_named, residual
 
@@ -174,6 +174,11 @@ def _facebook(model, file, tag, data, top1=None, note=""):
     )  # fmt: skip
 
 
+def _hub(model, name, tag, data, top1=None, note=""):
+    """timm's copy of one of them, which timm evaluates on a smaller crop."""
+    return timm_hub(model, tag, name, data, top1, preprocessing=Preprocessing(crop_pct=0.875), note=note)
+
+
 _DINO = "Trained without labels ({} % k-NN accuracy); whether its head is trained is not stated."
 
 family.publish(
@@ -188,4 +193,15 @@ family.publish(
     _facebook("res_mlp_b24", "resmlpB_24_no_dist", "imagenet1k", _1K, 81.0),
     _facebook("res_mlp_b24", "resmlpB_24_dist", "imagenet_distilled", _DISTILLED, 83.6),
     _facebook("res_mlp_b24", "resmlpB_24_22k", "imagenet22k_ft_imagenet", _22K, 84.4),
+    _hub("res_mlp_12", "resmlp_12_224.fb_in1k", "imagenet_timm_hf", _1K, 76.66),
+    _hub("res_mlp_12", "resmlp_12_224.fb_distilled_in1k", "imagenet_distilled_timm_hf", _DISTILLED, 77.948),
+    _hub("res_mlp_12", "resmlp_12_224.fb_dino", "imagenet_dino_timm_hf", "ImageNet-1k, DINO", note=_DINO.format(62.6)),
+    _hub("res_mlp_24", "resmlp_24_224.fb_in1k", "imagenet_timm_hf", _1K, 79.38),
+    _hub("res_mlp_24", "resmlp_24_224.fb_distilled_in1k", "imagenet_distilled_timm_hf", _DISTILLED, 80.766),
+    _hub("res_mlp_24", "resmlp_24_224.fb_dino", "imagenet_dino_timm_hf", "ImageNet-1k, DINO", note=_DINO.format(69.4)),
+    _hub("res_mlp_36", "resmlp_36_224.fb_in1k", "imagenet_timm_hf", _1K, 79.772),
+    _hub("res_mlp_36", "resmlp_36_224.fb_distilled_in1k", "imagenet_distilled_timm_hf", _DISTILLED, 81.15),
+    _hub("res_mlp_b24", "resmlp_big_24_224.fb_in1k", "imagenet_timm_hf", _1K, 81.034),
+    _hub("res_mlp_b24", "resmlp_big_24_224.fb_distilled_in1k", "imagenet_distilled_timm_hf", _DISTILLED, 83.594),
+    _hub("res_mlp_b24", "resmlp_big_24_224.fb_in22k_ft_in1k", "imagenet22k_ft_imagenet_timm_hf", _22K, 84.414),
 )

@@ -12,9 +12,9 @@ class token, which is not pooled.
 
 from keras import initializers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet, timm_hub
 from keras_mlp.families.mvit.layers import EPSILON, INTERPOLATIONS, PooledTokens, PoolingAttention, window
-from keras_mlp.families.mvit.names import PYTORCHVIDEO, SLOWFAST
+from keras_mlp.families.mvit.names import PYTORCHVIDEO, SLOWFAST, as_slowfast
 from keras_mlp.family import Family
 from keras_mlp.heads import average_and_classify, classify
 from keras_mlp.layers import (
@@ -335,6 +335,7 @@ MViTVideoV2B32x3 = video.variant(
 
 family.layout("slowfast", convention="torch", names=SLOWFAST)
 family.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
+family.layout("timm", convention="torch", names=SLOWFAST, rename=as_slowfast)
 video.layout("slowfast", convention="torch", names=SLOWFAST)
 video.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
 
@@ -378,6 +379,10 @@ family.publish(
     *(
         _image(f"mvit_v2_{size.lower()}", f"{_PUBLIC}/mvit/mvitv2_models/MViTv2_{size}_in1k.pyth", top1, _README, note=_SQUEEZED)
         for size, top1 in (("T", 82.3), ("S", 83.6), ("B", 84.4), ("L", 85.3))
+    ),
+    *(
+        timm_hub(f"mvit_v2_{size[0]}", "imagenet_timm_hf", f"mvitv2_{size}.fb_in1k", "ImageNet-1k", top1, preprocessing=Preprocessing(crop_pct=0.9))
+        for size, top1 in (("tiny", 82.408), ("small", 83.772), ("base", 84.424), ("large", 85.264))
     ),
 )  # fmt: skip
 video.publish(

@@ -1,4 +1,6 @@
-"""The tensor names of MViT's checkpoints: those of SlowFast and of mvit, which are the same, and PyTorchVideo's."""
+"""The tensor names of MViT's checkpoints: those of SlowFast and of mvit, which are the same, timm's and PyTorchVideo's."""
+
+import re
 
 from keras_mlp.checkpoints.layouts import Part
 
@@ -58,3 +60,18 @@ PYTORCHVIDEO = (
     ("norm_embed", "norm"),
     ("head.proj", "head"),
 )
+_STAGES = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.(.+)")
+
+
+def as_slowfast(names):
+    """timm's names in SlowFast's, which number the blocks on from stage to stage."""
+    found = {name: match for name in names if (match := _STAGES.fullmatch(name))}
+    depths = {}
+    for match in found.values():
+        depths[int(match[1])] = max(depths.get(int(match[1]), 0), int(match[2]) + 1)
+    starts = {stage: sum(depths[other] for other in depths if other < stage) for stage in depths}
+    renamed = {}
+    for name, match in found.items():
+        inside = re.sub(r"^shortcut_proj_(attn|mlp)\.", "proj.", match[3])
+        renamed[name] = f"blocks.{starts[int(match[1])] + int(match[2])}.{inside}"
+    return renamed | {name: name.replace("head.fc.", "head.projection.") for name in names if name not in found}

@@ -45,6 +45,7 @@ from keras_mlp.families.vit import *
 from keras_mlp.families.wave_mlp import *
 from keras_mlp.fusion import fuse
 from keras_mlp.labels import decode_predictions
+from keras_mlp.publishing import push_to_hub
 from keras_mlp.pyramid import feature_pyramid
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
 from keras_mlp.zoo import create_model, list_models, model_card
@@ -61,6 +62,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "model_card",
+    "push_to_hub",
     "resize",
     "save_checkpoint",
     "tasks",

@@ -11,6 +11,35 @@ DETECTIONS = "detections"
 """Name of the layer that makes detections of a network's maps."""
 
 
+SIZE = "image_size"
+"""Name of the layer that tells the size of the images, in a detector in two steps."""
+
+
+def of_sizes(model: keras.Model):
+    """A call of a detector on images of several sizes that are padded to one.
+
+    Args:
+        model: a detector, or what `keras_mlp.fuse` or `keras_mlp.resize` made of one.
+
+    Returns:
+        A function of images `(batch, height, width, channels)` and of height and width of each inside the padding,
+        `(batch, 2)`, where its boxes end. It gives detections. `None` for any other model.
+    """
+    named = {layer.name: layer for layer in getattr(model, "layers", ())}
+    if not getattr(model, "inputs", None) or DETECTIONS not in named:
+        return None
+    if SIZE in named:
+        whole = keras.Model([*model.inputs, named[SIZE].output], model.output)
+        return lambda images, sizes: whole([*_listed(images), keras.ops.convert_to_tensor(sizes)], training=False)
+    last = named[DETECTIONS]
+    network = keras.Model(model.inputs, last.input[1:])
+    return lambda images, sizes: last([images, *network(_listed(images), training=False)], image_size=sizes)
+
+
+def _listed(images):
+    return list(map(keras.ops.convert_to_tensor, images if isinstance(images, list | tuple) else [images]))
+
+
 class Detector(keras.Model):
     """A functional model from images to detections, which learns from what its network gives before that.
 
@@ -23,7 +52,8 @@ class Detector(keras.Model):
     and what else a detector needs. Its losses are columns of the log, and "loss" is their sum.
 
     Everything that it is made of is in its graph of registered layers, so that it is saved, fused and exported as any
-    functional model. What `keras_mlp.fuse` and `keras_mlp.resize` give of it only detects.
+    functional model. What `keras_mlp.fuse` and `keras_mlp.resize` give of it only detects, in padded images, too, by
+    `of_sizes`.
 
     Attributes:
         terms: names of the losses.
@@ -72,8 +102,11 @@ class Detector(keras.Model):
         Returns:
             Detections, in the form that a call for inference gives.
         """
-        maps = self.network(images, training=False)
-        return self.get_layer(DETECTIONS)([images, *maps], image_size=image_size)
+        return self._of_sizes(images, image_size)
+
+    @functools.cached_property
+    def _of_sizes(self):
+        return of_sizes(self)
 
     def losses_of(self, maps, targets, training=True) -> dict:
         """The losses of a batch by the names in `terms`, whose sum is minimised.

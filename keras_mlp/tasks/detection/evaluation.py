@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_mlp.files import atomic_path
 from keras_mlp.tasks.detection.annotations import run_lengths
+from keras_mlp.tasks.detection.detector import of_sizes
 from keras_mlp.tasks.detection.masks import THRESHOLD, paste
 from keras_mlp.tasks.detection.scores import coco_scores
 from keras_mlp.training.data import Data
@@ -68,7 +69,9 @@ def detect(detector, images, image_size) -> dict:
 
 
 def _call(detector):
-    return detector.detect if hasattr(detector, "detect") else lambda images, image_size: detector(images)
+    if hasattr(detector, "detect"):
+        return detector.detect
+    return of_sizes(detector) or (lambda images, image_size: detector(images))
 
 
 def _compiled(detector):

@@ -76,14 +76,6 @@ class RegionDetector(detector.Detector):
                 found[f"masks_{i}"] = keras.Model(inside.output, end.output)
         return found
 
-    @functools.cached_property
-    def _of_sizes(self):
-        return keras.Model([*self.inputs, self.get_layer("image_size").output], self.output)
-
-    def detect(self, images, image_size):
-        images = images if isinstance(images, list | tuple) else [images]
-        return self._of_sizes(list(map(ops.convert_to_tensor, [*images, image_size])), training=False)
-
     def losses_of(self, maps, targets, training=True):
         if self.has_masks and "masks" not in targets:
             raise ValueError(
@@ -188,7 +180,7 @@ def detections(
     inside_options = dict(strides=strides, finest_size=finest_size or FINEST_STRIDES * strides[0])
     pyramid = necks.feature_pyramid_network(maps, channels, len(maps) + 1)
     outputs = rpn.rpn_head(pyramid, rpn_channels or channels, len(scales) * len(ratios))
-    size = regions.ImageSize(name="image_size")(image)
+    size = regions.ImageSize(name=detector.SIZE)(image)
     propose = rpn.Proposals(
         (*strides, 2 * strides[-1]),
         scales,

@@ -13,7 +13,7 @@ from tasks.detection.test_parts import in_float64, load  # noqa: F401 (a fixture
 
 import keras_mlp
 from keras_mlp import tasks
-from keras_mlp.tasks.detection import masks
+from keras_mlp.tasks.detection import evaluation, masks
 
 TINY = ["mask_rcnn_tiny", "cascade_mask_rcnn_tiny", "mask_rcnn_as_mlp_tiny"]
 FULL = ["mask_rcnn_as_mlp_t", pytest.param("cascade_mask_rcnn_as_mlp_t", marks=pytest.mark.huge)]
@@ -245,6 +245,21 @@ def test_compiled_by_xla_they_detect_the_same(name):
     np.testing.assert_array_equal(found["labels"], expected["labels"])
     for key, limit in (("boxes", 1e-2), ("scores", 1e-4), ("masks", 1e-4)):
         np.testing.assert_allclose(found[key], expected[key], atol=limit, err_msg=key)
+
+
+def test_fused_it_detects_the_same_in_padded_images():
+    model = detector("mask_rcnn")
+    for name in ("rpn_conv", "masks_0_conv_0"):
+        layer = model.get_layer(name)
+        layer.bias.assign(np.linspace(-0.1, 0.1, layer.bias.shape[0]))
+    fused, merges = keras_mlp.fuse(model, report=True)
+    assert merges.merges
+    sizes = np.array([[40, 64], [64, 48]])
+    expected, found = (evaluation.detect(one, images(2), sizes) for one in (model, fused))
+    np.testing.assert_array_equal(found["labels"], expected["labels"])
+    for key, limit in (("boxes", 1e-2), ("scores", 1e-4), ("masks", 1e-4)):
+        np.testing.assert_allclose(found[key], expected[key], atol=limit, err_msg=key)
+    assert found["boxes"][0][:, 3].max() <= 40 and found["boxes"][1][:, 2].max() <= 48
 
 
 @pytest.mark.slow

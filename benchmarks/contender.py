@@ -14,16 +14,18 @@ class Contender:
     Args:
         task: "inference" or "training".
         model: name in the zoo, e.g. "mlp_mixer_b16".
-        who: "keras_mlp", or "keras_mlp_segmenter" for a segmenter on that backbone; a peer: "timm", "kecam",
-            "zeromodels", "keras_applications", "mmsegmentation"; or a library whose matrix product is the measure:
-            "tensorflow", "torch".
+        who: "keras_mlp", or "keras_mlp_segmenter" or "keras_mlp_detector" for one on that backbone; a peer: "timm",
+            "kecam", "zeromodels", "keras_applications", "mmsegmentation", "mmdetection"; or a library whose matrix
+            product is the measure: "tensorflow", "torch".
         form: how it runs: "graph", "xla", "fused", "fused_xla", "jax", "eager", "compiled"; "matmul" for a matrix
             product.
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.
         remat: whether the hidden layers of MLPs are computed anew in the backward pass.
-        part: of a segmenter "whole", "backbone" or "head"; of others "".
+        part: of a segmenter "whole", "backbone" or "head"; of a detector as `benchmarks.detectors.PARTS` has it; of
+            others "".
+        head: of a detector "mask_rcnn" or "retina_net"; of others "".
     """
 
     task: str
@@ -35,6 +37,7 @@ class Contender:
     threads: int
     remat: bool = False
     part: str = ""
+    head: str = ""
 
     def __str__(self):
         return f"{self.who} {self.form} {self.precision}"

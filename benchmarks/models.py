@@ -6,7 +6,7 @@ All compute the same: logits, without preprocessing.
 import importlib.util
 import operator
 
-from benchmarks import on_jax, on_tensorflow, on_torch, segmenters
+from benchmarks import detectors, on_jax, on_tensorflow, on_torch, segmenters
 from benchmarks.contender import Unavailable
 
 # Where the peers have our models: timm's name, the builder in keras_cv_attention_models, the class in zeromodels whose
@@ -267,6 +267,8 @@ LIBRARIES = {
     "keras_applications": keras_applications,
     "keras_mlp_segmenter": segmenters.keras_mlp,
     "mmsegmentation": segmenters.mmsegmentation,
+    "keras_mlp_detector": detectors.keras_mlp,
+    "mmdetection": detectors.mmdetection,
     "tensorflow": on_tensorflow.matmul,
     "torch": on_torch.matmul,
 }

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import models, segmenters, tables
+from benchmarks import detectors, models, segmenters, tables
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 
@@ -230,6 +230,18 @@ def test_a_segmenter_is_timed_with_its_parts(tmp_path):
     assert all(float(row[4]) > 0 for row in rows) and rows[0][6] == "100%" and {row[7] for row in rows} == {"-"}
 
 
+@pytest.mark.slow
+def test_a_detector_is_timed_with_its_parts(tmp_path):
+    words = ["--task=detection", "--heads=retina_net", "--parts=whole,detections", "--image_size=64", "--peers="]
+    done = command("tasks", *words, "--rounds=1", "--seconds=0", f"--save={tmp_path / 'rows.json'}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row[:5] for row in rows] == [
+        ["as_mlp_tiny", "retina_net", part, "keras_mlp", "graph"] for part in ("whole", "detections")
+    ]
+    assert all(float(row[5]) > 0 for row in rows)
+
+
 def test_mistakes_about_segmenters_are_told_before_anything_starts():
     for argument, message in (
         ("--peers=timm", "--peers: 'timm' is not known. It takes: mmsegmentation."),
@@ -245,6 +257,8 @@ def test_a_peer_without_a_package_says_which(monkeypatch):
     for part, message in (("head", "the package torch is not installed"), ("whole", "it has no AS-MLP")):
         with pytest.raises(Unavailable, match=message):
             segmenters.mmsegmentation(contender(model="as_mlp_tiny", who="mmsegmentation", part=part))
+    with pytest.raises(Unavailable, match="the package torch is not installed"):
+        detectors.mmdetection(contender(model="as_mlp_tiny", who="mmdetection", head="retina_net", part="whole"))
 
 
 def test_the_benchmark_for_gpus_says_what_it_lacks():

@@ -5,5 +5,7 @@ ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
 SEGMENTATION = "segmentation"
 """The kind of what classifies each pixel."""
+DETECTION = "detection"
+"""The kind of what finds things in an image."""
 LABEL_MAP = "argmax"
 """The activation of a map that holds the numbers of classes."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -93,13 +94,22 @@ def sample(
         options = dict(preprocessing=preprocessing, channels=channels, max_pixels=max_pixels)
         train = datasets.load(name, "train", image_size=size, batch_size=count, **options)
         return next(iter(train.dataset.take(1)))[0].numpy()
-    files, found = find([name]), []
+    return np.stack(some(name, count, lambda file: read(file, shape, preprocessing, max_pixels)))
+
+
+def some(folder: str, count: int, read: Callable) -> list[np.ndarray]:
+    """What `read` gives of some image files of a folder, evenly spaced.
+
+    Raises:
+        ValueError: there is no image in the folder.
+    """
+    files, found = find([folder]), []
     for file in files[:: max(1, len(files) // count)][:count]:
         with contextlib.suppress(OSError, ValueError):  # a folder may hold more than images
-            found.append(read(file, shape, preprocessing, max_pixels))
+            found.append(read(file))
     if not found:
-        raise ValueError(f"There are no images in {name}.")
-    return np.stack(found)
+        raise ValueError(f"There are no images in {folder}.")
+    return found
 
 
 def labelled_sample(

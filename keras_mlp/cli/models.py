@@ -142,6 +142,24 @@ def open_classifier(
     return Classifier(lambda images: output.probabilities(predict(images)), shape, resizing, names, output)
 
 
+def exported(path: str, kind: str, opened: Callable, image_size: list[str] | None):
+    """What `opened` makes of a .tflite file that tells that it is of a kind; `None` for another or none.
+
+    Args:
+        path: the file.
+        kind: such as "segmentation".
+        opened: takes the path.
+        image_size: as the flag has it, which does not go with a file.
+    """
+    from keras_mlp.tasks.exported import kind_of
+
+    if not pathlib.Path(path).expanduser().is_file() or kind_of(path) != kind:
+        return None
+    if image_size:
+        raise console.UsageError("--image_size goes with a model, not with a .tflite file")
+    return opened(path)
+
+
 def has_scores(network) -> bool:
     """Whether a Keras model gives one array `(n, units)`, as classifiers do."""
     return isinstance(network.output_shape, tuple) and len(network.output_shape) == 2
@@ -215,12 +233,13 @@ def description(model: str, weights: str | None, network, output=None) -> tuple[
         output: what its output means, an object of `keras_mlp.classifiers`, or `None`.
     """
     from keras_mlp import zoo
-    from keras_mlp.classifiers import SEGMENTATION
+    from keras_mlp.classifiers import DETECTION, SEGMENTATION
     from keras_mlp.tasks.segmentation.data import WHOLE
 
-    pixels = output is not None and output.kind == SEGMENTATION
-    resizing = WHOLE if pixels else preprocessing(model, weights)
-    told = {"model": network.name, "preprocessing": dataclasses.asdict(resizing)}
+    told = {"model": network.name}
+    pixels = output is not None and output.kind in (SEGMENTATION, DETECTION)
+    if output is None or output.kind != DETECTION:  # whose images are resized by `tasks.detect` alone
+        told["preprocessing"] = dataclasses.asdict(WHOLE if pixels else preprocessing(model, weights))
     if not is_file(model):
         card = zoo.model_card(model)
         told |= {"model": model, "paper": str(card.paper)}

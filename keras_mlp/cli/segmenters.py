@@ -20,14 +20,10 @@ def perhaps(model: str, image_size: list[str] | None = None):
     Returns:
         A Keras model, or a `keras_mlp.tasks.ExportedSegmenter`.
     """
-    from keras_mlp.tasks.segmentation import exported
+    from keras_mlp import tasks
 
     if model.endswith(".tflite"):
-        if not pathlib.Path(model).expanduser().is_file() or not exported.is_segmenter(model):
-            return None
-        if image_size:
-            raise console.UsageError("--image_size goes with a model, not with a .tflite file")
-        return exported.ExportedSegmenter(model)
+        return models.exported(model, "segmentation", tasks.ExportedSegmenter, image_size)
     if not model.endswith(".keras"):
         return None
     opened = models.open_model(model, None, image_size)

@@ -8,7 +8,7 @@ import keras
 
 from keras_mlp import fusion
 from keras_mlp.export.errors import TFLITE, calls_of_a_library
-from keras_mlp.export.layer_errors import IMAGES, Quantised
+from keras_mlp.export.layer_errors import IMAGES, Quantised, exact_layers, tensors_of
 from keras_mlp.export.operators import slow_in_integers
 from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
@@ -64,10 +64,15 @@ def convert(network: keras.Model, precision: str, representative, input_dtype: s
     with _converter(network, precision, representative, input_dtype) as converter:
         with calls_of_a_library(TFLITE):
             content = converter.convert()
-        if precision == "int8" and input_dtype != "int8" and (keep := slow_in_integers(content)):
+        if precision != "int8" or input_dtype == "int8":
+            return content
+        slow, exact = slow_in_integers(content), exact_layers(network)
+        if slow or exact:
             with calls_of_a_library(TFLITE):
-                options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=keep)
-                debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
+                debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
+            debugger.options.denylisted_ops = slow or None
+            debugger.options.denylisted_nodes = tensors_of(exact, debugger.calibrated_model, network) or None
+            with calls_of_a_library(TFLITE):
                 content = debugger.get_nondebug_quantized_model()
         return content
 
@@ -103,6 +108,8 @@ def _converter(network, precision, representative, input_dtype):
         with calls_of_a_library(TFLITE):
             converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        # Of what is not built in, nothing else has a custom operator.
+        converter.allow_custom_ops = any(layer.name == "post_process" for layer in network.layers)
         if precision.rounded or precision.weights == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision.weights == "float16":

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_mlp.export.errors import TFLITE, calls_of_a_library
-from keras_mlp.export.operators import slow_in_integers
+from keras_mlp.export.operators import slow_in_integers, tensor_names
 
 IMAGES = 16
 
@@ -92,6 +92,22 @@ def _noise(exact, quantised, scale, zero) -> float:
     error = np.atleast_1d(np.sqrt((difference**2).mean(axis)))
     varies = spread > 0
     return np.median(error[varies] / spread[varies]) if varies.any() else np.nan
+
+
+def exact_layers(network) -> set[str]:
+    """The names of layers that choose and place things, as their attribute `exact` tells: they stay in float."""
+    return {layer.name for layer in _layers(network) if getattr(layer, "exact", False)}
+
+
+def tensors_of(layers: set[str], content: bytes, network) -> list[str]:
+    """The names of what the operators of some layers give.
+
+    Args:
+        layers: names of layers of the network.
+        content: of a .tflite file of the network.
+        network: the model.
+    """
+    return [tensor for tensor in tensor_names(content) if _layer_of(tensor, network) in layers] if layers else []
 
 
 def _layer_of(tensor, network) -> str:

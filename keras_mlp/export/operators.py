@@ -51,6 +51,21 @@ def slow_in_integers(content: bytes) -> list[str]:
     return ["BATCH_MATMUL", "SOFTMAX"] if products and not any(products) else []
 
 
+def tensor_names(content: bytes) -> list[str]:
+    """The names of what the operators of a .tflite file give, in their order.
+
+    Args:
+        content: of the file.
+    """
+    schema = need("ai_edge_litert.schema_py_generated", extra="export")
+    model, found = schema.Model.GetRootAsModel(content, 0), []
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operator in map(graph.Operators, range(graph.OperatorsLength())):
+            outputs = map(operator.Outputs, range(operator.OutputsLength()))
+            found += [graph.Tensors(tensor).Name().decode() for tensor in outputs]
+    return found
+
+
 def _content(path):
     schema = need("ai_edge_litert.schema_py_generated", extra="export")
     with open(path, "rb") as file:

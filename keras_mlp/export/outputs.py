@@ -4,15 +4,16 @@ A model with one output gives an array. One that was built with a dictionary, su
 gives a dictionary by the same names, in Keras and in its files. What is for training alone no file has.
 
 An object of `keras_mlp.classifiers` says what an output means: an `Output` for classes of the image, a `PixelOutput`
-for classes of its pixels. Both have `classes`, `decisions`, `labels`, `correct` and `told`.
+for classes of its pixels. Both have `classes`, `decisions`, `labels`, `correct` and `told`. The outputs of a
+detector mean something together, which a `BoxOutput` tells.
 """
 
 import keras
 import numpy as np
 
-from keras_mlp.classifiers import Output, PixelOutput
+from keras_mlp.classifiers import BoxOutput, Output, PixelOutput
 
-Meaning = Output | PixelOutput
+Meaning = Output | PixelOutput | BoxOutput
 _TRAINING_ALONE = "auxiliary"  # what names of such outputs begin with
 
 
@@ -60,16 +61,16 @@ def meanings(model: keras.Model) -> dict[str, Meaning | None]:
 
 
 def only_meaning(model: keras.Model, output: Meaning | None = None) -> Meaning | None:
-    """What the only output of a model means; `None` where nothing tells, and where the outputs have names.
+    """What the only output of a model means, or the outputs of a detector together; `None` where nothing tells.
 
     Raises:
         ValueError: `output` is given for a model whose outputs have names.
     """
     if names_of(model) is None:
         return output or meaning_of(model)
-    if output:
+    if output and not isinstance(output, BoxOutput):
         raise ValueError(f"`output` goes with a model of one output. This one has {', '.join(names_of(model))}.")
-    return None
+    return BoxOutput.perhaps(model)
 
 
 class Difference:

@@ -8,14 +8,16 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_mlp.classifiers import PixelOutput
+from keras_mlp.classifiers import BoxOutput, PixelOutput
 from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape, describe
 from keras_mlp.export.conversion import convert, labelled, prepared, quantise
+from keras_mlp.export.detections import check_decoding, dense_layer, with_maps, with_post_process
 from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.outputs import Meaning, inference_part, names_of, only_meaning
+from keras_mlp.export.portable import portable
 from keras_mlp.export.runtime import Runner, check_loads
 from keras_mlp.export.sharing import shared
 from keras_mlp.export.verify import Verification, accuracy, checked_labels, verify
@@ -64,6 +66,7 @@ def to_tflite(
     max_accuracy_drop: float | None = None,
     output: Meaning | None = None,
     label_map: bool = False,
+    decoding: str = "inside",
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators.
 
@@ -77,7 +80,8 @@ def to_tflite(
       compute in integers. Probabilities come in steps of 1/256 then: a model of many classes that is seldom sure
       keeps more of its output without the softmax (`classifier_activation=None`). Where a model multiplies activations
       with each other, as attention does, these products and all its softmaxes stay in float32, for which LiteRT has
-      far faster kernels, unless `input_dtype` is "int8";
+      far faster kernels, unless `input_dtype` is "int8". What a detector does after its network, to decode, choose and
+      cut out boxes, stays in float32, too;
     - "int16x8": as "int8", but activations in sixteen bits: near the model's own outputs, and slow on CPUs, for which
       LiteRT has no fast kernels of it.
 
@@ -103,8 +107,8 @@ def to_tflite(
             themselves; "int8", with that precision, for quantised input and output.
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
         verify_with: images to compare file and model on, or a pair `(images, labels)`, as for `verify`. Where they
-            differ by more than `LIMITS[precision]`, no file is written.
-        classes: names of the classes, in the order of the outputs; of one unit that tells of two, both.
+            differ by more than `LIMITS[precision]`, no file is written. A detector has no `labels`.
+        classes: names of the classes, in the order of the outputs or labels; of one unit that tells of two, both.
         metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
             dictionary of what JSON has. Input shape and dtype, the precision and what the output means are added.
         fuse: whether to fuse the model first, for fewer operations.
@@ -116,6 +120,12 @@ def to_tflite(
         output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
         label_map: whether the file of a segmenter gives the class of each pixel, uint8 `(batch, height, width)`,
             instead of the logits of all classes. That is far less to hand over, but only logits can be averaged.
+        decoding: where a detector's boxes are decoded and suppressed: "inside" the file by built-in operators; for one
+            that looks at anchors alone, such as `keras_mlp.tasks.RetinaNet`, also "maps", not at all: the file gives
+            "logits" `(batch, n, classes)` and "deltas" `(batch, n, 4)` at every anchor, and its metadata tell strides,
+            scales and ratios of the anchors; or "post_process", by the operator `TFLite_Detection_PostProcess`, as
+            mobile task libraries expect it: the file gives "boxes" `(1, k, 4)`, top, left, bottom and right in shares
+            of the image's sides, "classes" and "scores" `(1, k)`, and "valid" `(1,)`, how many of them there are.
 
     Returns:
         What was written.
@@ -134,6 +144,9 @@ def to_tflite(
     path = checked_path(path, ".tflite")
     model = inference_part(model)
     shape = checked_shape(model, "TFLite", input_shape, named=True)
+    check_decoding(model, decoding)
+    if decoding == "post_process" and batch_size != 1:
+        raise ValueError(f'`decoding="post_process"` takes one image in a call. Received: batch_size={batch_size!r}')
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(
             f"`batch_size` must be a positive integer, or None for any number. Received: batch_size={batch_size!r}"
@@ -153,6 +166,9 @@ def to_tflite(
             "activations' ranges on, and no other takes them. "
             f"Received: precision={precision!r}, representative={describe(representative)}"
         )
+    anchors = dense_layer(model)
+    if decoding == "maps":
+        model = with_maps(portable(model, shape))
     names, output = names_of(model), only_meaning(model, output)
     if label_map:
         if not isinstance(output, PixelOutput):
@@ -161,7 +177,13 @@ def to_tflite(
                 f"Received: {model.name} with the output {model.output_shape}"
             )
         output = output.labelled()
-    check_told(classes, metadata, output.classes if output else None if names else model.output_shape[-1])
+    if input_dtype == "int8" and isinstance(output, BoxOutput):
+        raise ValueError(
+            'A detector\'s boxes and scores stay in float: `input_dtype` must be "float32" or "uint8". '
+            "Received: input_dtype='int8'"
+        )
+    known = output.classes if output else anchors.classes if decoding == "maps" else None
+    check_told(classes, metadata, known if known or names else model.output_shape[-1])
     if representative is not None:
         representative = _checked_images("representative", representative, shape, input_dtype)
         if len(representative) < (batch_size or 1):
@@ -188,6 +210,9 @@ def to_tflite(
 
     network = prepared(model, shape, fuse)
     network = labelled(network) if label_map else network
+    if decoding == "post_process":
+        network = with_post_process(network)
+        names = names_of(network)
     if max_accuracy_drop is None:
         content, float_layers = convert(network, precision, representative, input_dtype), ()
     else:
@@ -203,6 +228,9 @@ def to_tflite(
             given["named_outputs"] = names
         if output:
             given["output"] = output.told()
+        if decoding != "inside":
+            given["decoding"] = decoding
+            given["anchors"] = {key: getattr(anchors, key) for key in ("strides", "scales", "ratios")}
         attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:

@@ -6,7 +6,9 @@ import os
 import keras
 import numpy as np
 
+from keras_mlp.classifiers import BoxOutput
 from keras_mlp.export.checks import check_weights, checked_images
+from keras_mlp.export.detections import as_detections
 from keras_mlp.export.outputs import (
     Difference,
     Meaning,
@@ -32,9 +34,11 @@ class Verification:
 
     Args:
         max_difference: largest difference of an output, in units of the standard deviation of Keras' outputs; `None`
-            where the file gives classes of pixels instead of their logits.
+            where the file gives classes of pixels instead of their logits, and of detectors.
         agreement: share of the images with the same class; of segmenters, share of the pixels with the same class; of
-            multi-label classifiers share of the same decisions, at 1/2, over images and classes. `None` where nothing
+            multi-label classifiers share of the same decisions, at 1/2, over images and classes; of detectors, share of
+            the model's detections of a score of at least 0.3 for which the file has one of the same class that overlaps
+            it by half. `None` where there are none, and where nothing
             tells that the outputs are of one of these. Of several in one model it is the smallest.
         images: number of images.
         keras_accuracy: share of the Keras model's decisions that are right, in [0, 1]: top-1 accuracy, of multi-label
@@ -88,7 +92,9 @@ def verify(
     output = only_meaning(model, output)
     if labels is not None:
         labels = checked_labels(output, model, labels, len(images))
-    compared = {name: _Compared(kind) for name, kind in (meanings(model) if names_of(model) else {"": output}).items()}
+    detector = isinstance(output, BoxOutput)
+    kinds = {"": output} if detector or not names_of(model) else meanings(model)
+    compared, detections = {name: _Compared(kind) for name, kind in kinds.items()}, _Share()
     if not is_float32(model):
         model = portable(model, (None, *runner.input_shape[1:]))
     size = _portion(model, runner)
@@ -96,10 +102,16 @@ def verify(
         there = slice(start, start + size)
         found = by_name(runner(images[there]))
         expected = by_name(model.predict(images[there].astype("float32"), batch_size=_IMAGES, verbose=0))
-        if found.keys() != expected.keys():
+        if found.keys() != expected.keys() and not (detector and "valid" in found):
             raise ValueError(f"{path} has {_named(found)} where the model has {_named(expected)}: is it this model's?")
+        if detector:
+            found = as_detections(found, runner.input_shape[1:3]) if "valid" in found else found
+            detections.update(output.same(expected, found))
+            continue
         for name, wanted in expected.items():
             compared[name].update(path, name, found[name], wanted, None if labels is None else labels[there])
+    if detector:
+        return Verification(None, detections.mean if detections.count else None, len(images))
     differences = {name: one.difference.value for name, one in compared.items() if not one.decided_inside}
     return Verification(
         max_difference=differences[largest(differences)] if differences else None,

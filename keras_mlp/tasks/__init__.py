@@ -4,6 +4,7 @@ from keras_mlp.cards import DetectionRecipe, SegmentationRecipe
 from keras_mlp.tasks.backbones import simple_pyramid
 from keras_mlp.tasks.detection.detector import Detector
 from keras_mlp.tasks.detection.evaluation import coco_results, write_results
+from keras_mlp.tasks.detection.exported import ExportedDetector
 from keras_mlp.tasks.detection.inference import detect
 from keras_mlp.tasks.detection.mask_rcnn import CascadeMaskRCNN, MaskRCNN
 from keras_mlp.tasks.detection.objective import Detection
@@ -25,6 +26,7 @@ __all__ = [
     "Detection",
     "DetectionRecipe",
     "Detector",
+    "ExportedDetector",
     "ExportedSegmenter",
     "MaskRCNN",
     "PixelCrossEntropy",

@@ -94,7 +94,7 @@ def test_things_in_photos_are_drawn_told_and_written_as_cocos_results(command, p
         assert row["category_id"] in (1, 2) and left >= 0 and top >= 0 and left + width <= 60 and top + height <= 50
     assert {thing["class"] for row in found.rows for thing in row["found"]} <= {"cat", "dog"}
     refused = command("detect", f"--model={tiny}", f"--output={tmp_path}", photos)
-    assert refused.code == 1 and "is no .keras file of a detector" in refused.err
+    assert refused.code == 1 and "is no .keras or .tflite file of a detector" in refused.err
 
 
 def test_what_cannot_be_trained_is_refused(command, photos, tmp_path):

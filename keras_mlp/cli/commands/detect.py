@@ -18,7 +18,7 @@ ARGUMENTS = "IMAGE_OR_FOLDER..."
 
 
 def define_flags(flags):
-    absl_flags.DEFINE_string("model", None, "A .keras file of a detector. Required.", flag_values=flags)
+    absl_flags.DEFINE_string("model", None, "A .keras or .tflite file of a detector. Required.", flag_values=flags)
     absl_flags.DEFINE_string("output", None, "Folder for the pictures and results.json. Required.", flag_values=flags)
     absl_flags.DEFINE_float(
         "threshold",
@@ -39,8 +39,8 @@ def run(flags, arguments):
     files = images.named(arguments)
     model = detectors.perhaps(flags.model)
     if model is None:
-        raise ValueError(f"{flags.model} is no .keras file of a detector.")
-    names = detectors.class_names(flags.model)
+        raise ValueError(f"{flags.model} is no .keras or .tflite file of a detector.")
+    names = detectors.class_names(flags.model, model)
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
     rows, failed = [], []

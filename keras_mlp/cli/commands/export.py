@@ -4,6 +4,9 @@ The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a Sav
 representative images, or on random ones without such. If it does not compute like the model, no file is written. A
 .tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
+A detector is exported with decoding and suppression inside, and gives boxes, labels and scores, and masks where it has
+them. In int8 and int16x8 these steps stay in float.
+
 A segmenter is exported without its auxiliary head, and gives logits, or with --label_map the class of each pixel. A
 model in the folder of its training is calibrated by the images that it was trained on, unless --representative names
 others.
@@ -17,7 +20,7 @@ import os
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, images, models, runs, segmenters
+from keras_mlp.cli import classes, console, datasets, detectors, images, models, runs, segmenters
 from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, PRECISIONS
 
 ARGUMENTS = ""
@@ -27,6 +30,7 @@ _WORDS = {
     "binary": ("class", "top-1 accuracy"),
     "multi_label": ("decision on a class", "accuracy"),
     "segmentation": ("class of a pixel", "accuracy of the pixels"),
+    "detection": ("detection", "accuracy"),
 }
 
 
@@ -95,6 +99,14 @@ def define_flags(flags):
         "Let the .tflite file of a segmenter give the class of each pixel as a byte, instead of logits.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_enum(
+        "decoding",
+        "inside",
+        ("inside", "maps", "post_process"),
+        "Where boxes of a detector are decoded and suppressed: in the .tflite file; of RetinaNet also not at all, for "
+        "maps, or by the operator TFLite_Detection_PostProcess, for mobile task libraries.",
+        flag_values=flags,
+    )
     absl_flags.DEFINE_bool("multi_label", None, models.MULTI_LABEL_HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     datasets.define_max_pixels(flags)
@@ -117,9 +129,11 @@ def run(flags, arguments):
         raise console.UsageError(
             f"--precision={flags.precision} needs --representative, a data set or a folder of images"
         )
-    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.label_map)
-    if suffix != ".tflite" and asked != ("float32", 1, "float32", False):
-        raise console.UsageError("--precision, --batch_size, --input_dtype and --label_map go with a .tflite file")
+    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.label_map, flags.decoding)
+    if suffix != ".tflite" and asked != ("float32", 1, "float32", False, "inside"):
+        raise console.UsageError(
+            "--precision, --batch_size, --input_dtype, --label_map and --decoding go with a .tflite file"
+        )
     if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
         raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
@@ -159,7 +173,7 @@ def _to_onnx(flags, model, shape):
 def _to_tflite(flags, model, shape):
     from keras_mlp import export
 
-    output = segmenters.output_of(model)
+    output = segmenters.output_of(model) or detectors.output_of(model)
     if output is None and models.has_scores(model):
         output = models.output_of(flags.model, model, flags.multi_label)
     pixels, kind = _pixels(flags, shape, output)
@@ -182,6 +196,7 @@ def _to_tflite(flags, model, shape):
         max_accuracy_drop=flags.max_accuracy_drop,
         output=output,
         label_map=flags.label_map,
+        decoding=flags.decoding,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
@@ -242,10 +257,11 @@ def _pixels(flags, shape, output=None):
     if not flags.representative:
         return np.random.default_rng(0).integers(0, 256, (16, *shape)), "random"
     models.refuse_videos(flags.model, shape)
-    if output is not None and output.kind == "segmentation":
+    if output is not None and output.kind in ("segmentation", "detection"):
         own, split = runs.data_of(flags.model)
         split = split if flags.representative == own else "train"
-        found = segmenters.sample(flags.representative, split, flags.samples, shape, flags.max_pixels)
+        task = segmenters if output.kind == "segmentation" else detectors
+        found = task.sample(flags.representative, split, flags.samples, shape, flags.max_pixels)
     else:
         preprocessing = models.preprocessing(flags.model, flags.weights)
         found = images.sample(flags.representative, flags.samples, shape, preprocessing, flags.max_pixels)

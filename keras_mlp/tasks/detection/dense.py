@@ -111,11 +111,18 @@ class DenseDetections(keras.layers.Layer):
         fewer, the label is -1 and the rest 0.
     """
 
+    exact = True  # quantised exports leave it in float
+
     def __init__(self, strides, scales, ratios, candidates=1000, threshold=0.05, iou=0.5, count=100, **kwargs):
         super().__init__(**kwargs)
         self.strides, self.scales, self.ratios = tuple(strides), tuple(scales), tuple(ratios)
         self.candidates, self.threshold, self.iou, self.count = candidates, threshold, iou, count
         self.anchors, self.coder = Anchors(self.strides, self.scales, self.ratios), BoxCoder()
+
+    @property
+    def classes(self) -> int:
+        """How many classes are told apart."""
+        return self.input[1].shape[-1] // self.anchors.each
 
     def flat(self, maps):
         """Logits, deltas and anchors of each level: lists of `(batch, n, classes)`, `(batch, n, 4)` and `(n, 4)`.

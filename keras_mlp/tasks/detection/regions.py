@@ -69,6 +69,8 @@ class RefinedBoxes(keras.layers.Layer):
         Boxes `(batch, n, 4)` in the images. No gradient goes through them.
     """
 
+    exact = True
+
     def __init__(self, stds, **kwargs):
         super().__init__(**kwargs)
         self.stds = tuple(stds)
@@ -103,10 +105,17 @@ class RegionDetections(keras.layers.Layer):
     Output: as of a `Detector`.
     """
 
+    exact = True
+
     def __init__(self, stds, threshold=0.05, iou=0.5, count=100, **kwargs):
         super().__init__(**kwargs)
         self.stds, self.threshold, self.iou, self.count = tuple(stds), threshold, iou, count
         self.coder = BoxCoder(self.stds)
+
+    @property
+    def classes(self) -> int:
+        """How many classes are told apart."""
+        return self.input[4].shape[-1] - 1
 
     def call(self, inputs):
         image_size, boxes, proposed, deltas, *logits = inputs
@@ -145,6 +154,8 @@ class MasksOfClass(keras.layers.Layer):
         `(batch * n, side, side, classes)`.
     Output shape: `(batch, n, side, side)`, the mean of the heads' probabilities.
     """
+
+    exact = True
 
     def call(self, inputs):
         classes, *logits = inputs

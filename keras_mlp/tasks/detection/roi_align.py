@@ -164,6 +164,8 @@ class RoIAlign(keras.layers.Layer):
     Output shape: `(batch * n, size, size, channels)`.
     """
 
+    exact = True
+
     def __init__(self, size, strides, points=0, aligned=True, finest_size=FINEST_SIZE, **kwargs):
         # Boxes are not rounded to the maps' precision.
         super().__init__(autocast=False, **kwargs)

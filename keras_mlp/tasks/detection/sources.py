@@ -33,7 +33,7 @@ def find(name, split: str, *, masks: bool = False, skip_broken: bool = False, da
     if str(name).startswith(PREFIX):
         return catalogue.dataset(str(name).removeprefix(PREFIX), split, data_dir=data_dir, **options)
     path = pathlib.Path(str(name)).expanduser()
-    if (path / "dataset_info.json").is_file():
+    if _is_prepared(path):
         return catalogue.dataset(str(path), split, **options)
     if path.exists():
         return folder(path, split, **options)
@@ -41,6 +41,15 @@ def find(name, split: str, *, masks: bool = False, skip_broken: bool = False, da
         f"There is no folder or file {name}. Data with boxes are a folder, scenes, or {PREFIX}NAME for what "
         "tensorflow-datasets has."
     )
+
+
+def holds_boxes(path: pathlib.Path) -> bool:
+    """Whether a folder is one that `find` takes."""
+    return _is_prepared(path) or coco.holds_coco(path) or voc.holds_voc(path)
+
+
+def _is_prepared(path):
+    return (path / "dataset_info.json").is_file()
 
 
 def folder(path, split: str, *, masks: bool = False, skip_broken: bool = False) -> Source:

@@ -43,12 +43,15 @@ from keras_mlp.families.swat import *
 from keras_mlp.families.vip import *
 from keras_mlp.families.vit import *
 from keras_mlp.families.wave_mlp import *
+from keras_mlp.features import features
 from keras_mlp.fusion import fuse
+from keras_mlp.heads import replace_head
 from keras_mlp.labels import decode_predictions
+from keras_mlp.lora import enable_lora, merge_lora
 from keras_mlp.publishing import push_to_hub
 from keras_mlp.pyramid import feature_pyramid
 from keras_mlp.training import recipes as _recipes  # noqa: F401 (registers what compiled models are saved with)
-from keras_mlp.zoo import create_model, list_models, model_card
+from keras_mlp.zoo import create_model, list_models, model_card, preprocess_input
 
 __version__ = "0.1.0"
 
@@ -57,12 +60,17 @@ __all__ = [
     "binary",
     "create_model",
     "decode_predictions",
+    "enable_lora",
     "feature_pyramid",
+    "features",
     "fuse",
     "list_models",
     "load_checkpoint",
+    "merge_lora",
     "model_card",
+    "preprocess_input",
     "push_to_hub",
+    "replace_head",
     "resize",
     "save_checkpoint",
     "tasks",

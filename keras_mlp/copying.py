@@ -145,13 +145,13 @@ def anew(layer, edit=lambda config: config, **changes):
 
 def calls(model) -> list:
     """The calls of a model's layers and operations, in the order in which copies make them: nodes of Keras."""
-    nodes = [node for _, nodes in sorted(_graph(model)._nodes_by_depth.items(), reverse=True) for node in nodes]
+    nodes = [node for _, nodes in sorted(graph(model)._nodes_by_depth.items(), reverse=True) for node in nodes]
     return [node for node in nodes if not node.is_input]
 
 
 def called_anew(model, inputs, call):
     """What a model gives for `inputs`, each of its calls made by `call(layer, *arguments, **options)`."""
-    return _graph(model)._run_through_graph(keras.tree.flatten(inputs), call_fn=call)
+    return graph(model)._run_through_graph(keras.tree.flatten(inputs), call_fn=call)
 
 
 def inputs_like(model, given=(), dtype=lambda dtype: dtype):
@@ -177,7 +177,7 @@ def inputs_like(model, given=(), dtype=lambda dtype: dtype):
             optional=getattr(tensor._keras_history.operation, "optional", False),
         )
 
-    return keras.tree.map_structure(fresh, _graph(model).input)
+    return keras.tree.map_structure(fresh, graph(model).input)
 
 
 def parts(old, new):
@@ -239,7 +239,8 @@ def set_trainable(old, new):
                 target.trainable = source.trainable
 
 
-def _graph(model):
+def graph(model):
+    """A functional model, or the functional one that a sequential model consists of."""
     return model._functional if isinstance(model, keras.Sequential) else model
 
 

@@ -8,10 +8,11 @@ outputs`; builders of its family take its keyword-only arguments as options, bes
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
-from keras_mlp import names
+from keras_mlp import copying, names
 from keras_mlp.checkpoints import load
-from keras_mlp.layers import precision
+from keras_mlp.layers import Dense, precision
 from keras_mlp.layers.normalization import at_least_float32
 
 _POOLS = {"avg": "Average", "max": "Max"}
@@ -46,7 +47,7 @@ def classify(x, classes: int, activation, dropout_rate: float = 0.0, name: str =
     dtype = precise()
     if dropout_rate:
         x = keras.layers.Dropout(dropout_rate, dtype=dtype, name=f"{name}_drop")(x)
-    dense = keras.layers.Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=name)
+    dense = Dense(classes, activation=activation, kernel_initializer="zeros", dtype=dtype, name=name)
     return dense(x)
 
 
@@ -111,6 +112,60 @@ def classify_twice(
     return keras.layers.Activation(activation, dtype=precise(), name=f"{load.HEAD}_activation")(mean)
 
 
+def replace_head(model: keras.Model, classes: int) -> keras.Model:
+    """A model with a fresh classifier of another number of classes in place of its own, for any data of yours.
+
+    The classifier begins at zero and has the activation of the old one. Models with two classifiers get two.
+
+    Args:
+        model: a model of this package with its top, or a functional or sequential model that calls one, such as behind
+            augmentations. It is not changed.
+        classes: number of classes, at least 1.
+
+    Returns:
+        A functional model of the same input and name, not compiled. It shares all other layers and weights with
+        `model`.
+
+    Raises:
+        ValueError: `classes` is no positive integer, or the model has no classifier of this package's.
+
+    Example:
+        model = keras_mlp.replace_head(keras.models.load_model("mixer.keras"), classes=10)
+    """
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
+        raise ValueError(f"`classes` must be a positive integer. Received: classes={classes!r}")
+    found, anew = False, {}  # {id of a tensor: what is in its place}
+
+    def in_place(tensor):
+        return anew.get(id(tensor), tensor)
+
+    for call in copying.calls(model) if copying.is_graph(model) else ():
+        old = call.operation
+        if _is_classifier(old):
+            new, found = copying.anew(old, units=int(classes), kernel_initializer="zeros"), True
+        elif copying.is_graph(old) and any(map(_is_classifier, old._flatten_layers())):
+            new, found = replace_head(old, classes), True
+        elif any(id(tensor) in anew for tensor in call.input_tensors):
+            new = copying.anew(old)  # what has no weights, such as the mean of two classifiers
+        else:
+            continue
+        given = keras.tree.map_structure(in_place, (call.arguments.args, call.arguments.kwargs))
+        outputs = keras.tree.flatten(new(*given[0], **given[1]))
+        anew.update({id(before): after for before, after in zip(call.outputs, outputs, strict=True)})
+    if not found:
+        raise ValueError(
+            f"`model` must have the classifier that builders of this package give it, a layer {FIRST!r}. "
+            f"{model.name!r} has none: build it with `include_top=True`, or put a layer on what it gives."
+        )
+    whole = copying.graph(model)
+    return keras.Model(whole.input, keras.tree.map_structure(in_place, whole.output), name=model.name)
+
+
+def _is_classifier(layer) -> bool:
+    """Whether it is a dense layer called as classifiers are."""
+    return isinstance(layer, keras.layers.Dense) and names.local(layer.name) in (FIRST, SECOND)
+
+
 def apart(model: keras.Model) -> keras.Model | None:
     """A model that gives the logits of each of two heads, `{"head": …, "head_dist": …}`, and no mean of them.
 
@@ -122,7 +177,7 @@ def apart(model: keras.Model) -> keras.Model | None:
     """
     if not isinstance(getattr(model, "output", None), keras.KerasTensor):
         return None
-    found = {names.local(layer.name): layer for layer in model.layers if isinstance(layer, keras.layers.Dense)}
+    found = {names.local(layer.name): layer for layer in model.layers if _is_classifier(layer)}
     both = {name: found[name].output for name in (FIRST, SECOND) if name in found}
     return keras.Model(model.inputs[0], both) if len(both) == 2 and len(model.inputs) == 1 else None
 

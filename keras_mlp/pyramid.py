@@ -1,6 +1,7 @@
 """Feature pyramids: the maps that a model passes through, for detection and segmentation."""
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -52,18 +53,35 @@ def pyramid_of(model: keras.Model, final_norm: bool = True, starts=()) -> keras.
         final_norm: see `feature_pyramid`.
         starts: numbers of the levels, from 0, whose map is what enters their first block, and not what leaves the last.
     """
+    return cut(model, lambda source, calls: _levels(model, source, calls, final_norm, starts), "pyramid")
+
+
+def cut(model: keras.Model, take: Callable, suffix: str) -> keras.Model:
+    """A model from the same input to tensors inside a model, or inside the one of this package that it calls.
+
+    Args:
+        model: see `feature_pyramid`.
+        take: `(input of a model, its calls in their order) -> outputs`.
+        suffix: of the name of what is returned, behind the model's own.
+
+    Raises:
+        ValueError: see `feature_pyramid`.
+    """
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"`model` must be a functional Keras model with one input. Received: {model!r}")
-    source, calls, name = model.inputs[0], copying.calls(model), f"{model.name}_pyramid"
-    if not any(_is_ours(call.operation) for call in calls) and (within := _holders(calls)):
-        call = within[0]
-        if len(within) > 1 or not copying.is_graph(call.operation):
-            raise ValueError(
-                f"`model` must have one backbone, which it calls once. It has {_described(within)}: take the pyramid "
-                f"of the model itself. Received: {model!r}"
-            )
-        pyramid = pyramid_of(call.operation, final_norm, starts)
-        return keras.Model(source, pyramid(*call.arguments.args), name=name)
+    source, calls, name = model.inputs[0], copying.calls(model), f"{model.name}_{suffix}"
+    if any(_is_ours(call.operation) for call in calls) or not (within := _holders(calls)):
+        return keras.Model(source, take(source, calls), name=name)
+    call = within[0]
+    if len(within) > 1 or not copying.is_graph(call.operation):
+        raise ValueError(
+            f"`model` must have one backbone, which it calls once. It has {_described(within)}: take the {suffix} "
+            f"of the model itself. Received: {model!r}"
+        )
+    return keras.Model(source, cut(call.operation, take, suffix)(*call.arguments.args), name=name)
+
+
+def _levels(model, source, calls, final_norm, starts) -> dict:
     maps = [call for call in calls if _is_map(call, source) and not _is_of_head(call.operation)]
     maps = [call for call in maps if final_norm or not _is_after_blocks(call.operation)]
     if not maps:
@@ -91,7 +109,7 @@ def pyramid_of(model: keras.Model, final_norm: bool = True, starts=()) -> keras.
         power += round(math.log2(max(sides[-2] / shape[-3], sides[-1] / shape[-2])))
         levels[f"P{power}"] = end  # of two of one stride, the later one
         sides = shape[-3:-1]
-    return keras.Model(source, levels, name=name)
+    return levels
 
 
 def _is_map(call, source) -> bool:

@@ -5,7 +5,7 @@ import pkgutil
 
 import keras
 
-from keras_mlp import cards, families
+from keras_mlp import cards, families, names
 from keras_mlp.cards import ModelCard
 from keras_mlp.family import Family
 
@@ -69,6 +69,43 @@ def model_card(name: str) -> ModelCard:
         ValueError: there is no such model; names near matches.
     """
     return cards.named(all_cards(), name)
+
+
+def preprocess_input(x, model: str | keras.Model, weights: str | None = None):
+    """Normalise images as a model wants them; as the function of that name in each module of `keras.applications`.
+
+    Args:
+        x: pixels 0–255, red first, `(..., channels)`, an array or a tensor; it is not changed.
+        model: a built model, or its name: one of `list_models()`, or a family's.
+        weights: tag of the published weights that it has; by default its best.
+
+    Returns:
+        What `model` takes. A built model that has its preprocessing in it (`include_preprocessing=True`, the default)
+        takes pixels: `x` itself is returned.
+
+    Raises:
+        ValueError: there is no such model or tag, or a built model has another name.
+
+    Example:
+        model = keras_mlp.MLPMixerB16(include_preprocessing=False)
+        scores = model(keras_mlp.preprocess_input(pixels, model))
+    """
+    name = model
+    if isinstance(model, keras.Model):
+        if any(names.local(layer.name) == "preprocessing" for layer in model._flatten_layers()):
+            return x
+        name = model.name
+        if name not in FAMILIES and name not in all_cards():
+            raise ValueError(
+                f"How images are normalised is known by the name of a model, and this one was given the name {name!r}. "
+                "Pass the name of the published model in its place, one of `keras_mlp.list_models()`."
+            )
+    if name in FAMILIES and weights is None:
+        return FAMILIES[name].preprocessing(x)
+    card = model_card(name)
+    if weights is not None and weights not in card.weights:
+        raise ValueError(f"For {name} there are the weights: {', '.join(card.weights)}. Received: weights={weights!r}")
+    return (card.weights[weights].preprocessing if weights else card.preprocessing)(x)
 
 
 def all_cards() -> dict[str, ModelCard]:

@@ -13,7 +13,7 @@ from keras import initializers, ops
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GridLayer, SplitAttention, fusing
+from keras_mlp.layers import Dense, GridLayer, HeldProduct, SplitAttention, fusing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_side
@@ -95,11 +95,12 @@ class DynamicAxisMixing(GridLayer):
         dense = dict(kernel_initializer=self.kernel_initializer, input_shape=(None, channels))
         self.compress = self.sublayer(Dense, self.heads * self.reduced_dim, **dense, name="compress")
         self.out = self.sublayer(Dense, channels, **dense, name="out")
-        self.generate_kernel = self.add_weight(
-            name="generate_kernel",
-            shape=(length * self.reduced_dim, length, length),
-            initializer=own(self.kernel_initializer),
+        inputs = length * self.reduced_dim
+        self.generate = self.sublayer(
+            HeldProduct, equation="ni,ijk->njk", output_shape=(length, length), holds="generate_kernel", name="generate"
         )
+        start = own(self.kernel_initializer)
+        self.generate.begin(self, (inputs, length, length), start, input_shape=(None, inputs))
         self.generate_bias = self.add_weight(name="generate_bias", shape=(length, length), initializer="zeros")
 
     def call(self, x):
@@ -107,8 +108,8 @@ class DynamicAxisMixing(GridLayer):
         count, length, channels = lines.shape[1:]
         z = ops.reshape(self.compress(lines), (-1, length, self.heads, self.reduced_dim))
         z = ops.reshape(ops.swapaxes(z, 1, 2), (-1, length * self.reduced_dim))
-        kernel = ops.reshape(self.generate_kernel, (length * self.reduced_dim, length * length))
-        mixing = ops.add(ops.matmul(z, kernel), ops.reshape(self.generate_bias, (length * length,)))
+        mixing = ops.reshape(self.generate.product(z, _flat_product), (-1, length * length))
+        mixing = ops.add(mixing, ops.reshape(self.generate_bias, (length * length,)))
         mixing = ops.softmax(ops.reshape(mixing, (-1, self.heads, length, length)), axis=-2)
         tokens = ops.reshape(lines, (-1, length, self.heads, channels // self.heads))
         mixed = ops.einsum("lhij,lihc->ljhc", mixing, tokens)
@@ -117,6 +118,11 @@ class DynamicAxisMixing(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _flat_product(x, kernel):
+    """`x @ kernel`, all axes of the kernel but the first taken as one."""
+    return ops.matmul(x, ops.reshape(kernel, (kernel.shape[0], -1)))
 
 
 @fusing.reads.answer(DynamicAxisMixing)

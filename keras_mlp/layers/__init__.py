@@ -8,6 +8,7 @@ from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.global_filter import GlobalFilter, filtered, spectrum
 from keras_mlp.layers.grid import GridLayer
+from keras_mlp.layers.held_product import HeldProduct
 from keras_mlp.layers.joined_convolution import JoinedConv2D
 from keras_mlp.layers.normalization import MAP_NORMS, LayerNormalization, batch_norm, image_norm, layer_norm, norm_named
 from keras_mlp.layers.patch_embedding import PatchEmbedding
@@ -42,6 +43,7 @@ __all__ = [
     "GatedLinearUnit",
     "GlobalFilter",
     "GridLayer",
+    "HeldProduct",
     "JoinedConv2D",
     "LayerNormalization",
     "LayerScale",

@@ -2,7 +2,7 @@
 
 import keras
 
-_STATE = ("trainable", "dtype", "quantization_config", "lora_rank", "lora_alpha", "sublayers")
+_STATE = ("trainable", "dtype", "quantization_config", "lora_rank", "lora_alpha", "own_kernel", "sublayers")
 """What can be changed in a layer inside another after both were built, as its config names it."""
 
 

@@ -7,9 +7,33 @@ from keras_mlp.layers import activations, fusing, initializers
 from keras_mlp.layers.configs import registered
 
 
+class Adaptable:
+    """In front of a layer of Keras' that takes low-rank adapters (`enable_lora`): faults of them mended.
+
+    A kernel with adapters stays frozen when the layer is frozen and thawed, and adapters can be trained on after a file
+    was loaded. (Files hold the kernel with the adapters' product in it, as Keras writes them; the adapters begin anew.)
+    """
+
+    @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.layers.Layer.trainable.fset(self, value)
+        if self.lora_enabled:
+            self._kernel.trainable = False
+
+    def load_own_variables(self, store):
+        start = ops.convert_to_numpy(self.lora_kernel_a) if self.lora_enabled else None
+        super().load_own_variables(store)
+        if start is not None:  # Keras sets both to zero, where neither ever has a gradient
+            self.lora_kernel_a.assign(start)
+
+
 @fusing.as_base
 @registered
-class Dense(keras.layers.Dense):
+class Dense(Adaptable, keras.layers.Dense):
     """`keras.layers.Dense` that multiplies matrices, whatever the rank of its input.
 
     The leading axes are flattened before the product and restored after bias and activation. The output is the same;
@@ -19,9 +43,8 @@ class Dense(keras.layers.Dense):
     With `layer.rematerialize = True` a training step keeps of the layer nothing but its input, and computes product,
     bias and activation once more for the gradient.
 
-    `quantize` and `enable_lora` are Keras' own, with three faults of theirs mended: a kernel with adapters stays frozen
-    when the layer is frozen and thawed, `lora_alpha` survives the config, and adapters can be trained on after a file
-    was loaded. (Files hold the kernel with the adapters' product in it, as Keras writes them; the adapters begin anew.)
+    `quantize` and `enable_lora` are Keras' own, with faults of theirs mended: those that `Adaptable` tells, and
+    `lora_alpha` survives the config.
 
     Args:
         units: width of the output.
@@ -42,22 +65,6 @@ class Dense(keras.layers.Dense):
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras refuses subclasses, which may compute something else.
         super().quantize(mode, type_check=type_check and type(self) is not Dense, config=config)
-
-    @property
-    def trainable(self):
-        return super().trainable
-
-    @trainable.setter
-    def trainable(self, value):
-        keras.layers.Dense.trainable.fset(self, value)
-        if self.lora_enabled:
-            self._kernel.trainable = False
-
-    def load_own_variables(self, store):
-        start = ops.convert_to_numpy(self.lora_kernel_a) if self.lora_enabled else None
-        super().load_own_variables(store)
-        if start is not None:  # Keras sets both to zero, where neither ever has a gradient
-            self.lora_kernel_a.assign(start)
 
     def call(self, inputs, training=None):
         def compute(x, kernel, bias=None):

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_mlp import names
 from keras_mlp.layers import Dense
 
 
@@ -27,6 +28,7 @@ def rematerialize(model):
         layer
         for layer in model._flatten_layers()
         if isinstance(layer, Dense) and layer.activation not in (None, keras.activations.linear)
+        if not ((place := names.parse(layer.name)) and place.part == "head")
     ]
     if not mlps:
         raise ValueError(f"`model` must have linear layers with activations, to compute anew. Received: {model.name}")

@@ -58,7 +58,7 @@ def all_layers(thing):
     return list(thing._flatten_layers())
 
 
-def dense_layers(thing, kind=keras.layers.Dense):
+def dense_layers(thing, kind=(keras.layers.Dense, keras.layers.EinsumDense)):
     return [layer for layer in all_layers(thing) if isinstance(layer, kind)]
 
 

@@ -3,10 +3,12 @@
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.layers import Composite, LayerNormalization, fusing, relative_bias, stacked_product
+from keras_mlp.layers import Composite, HeldProduct, LayerNormalization, fusing, relative_bias, stacked_product
 from keras_mlp.layers.configs import registered
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
+_ALONG = "bwnc,mn->bwmc"
+"""A product along the tokens of windows."""
 _ENCODINGS = ("quadratic", "isotropic", "relative")
 
 
@@ -181,22 +183,25 @@ class ChunkedSpatialGating(Composite):
         *_, tokens, channels = input_shape
         if channels % self.chunks:
             raise ValueError(f"`chunks` must divide the {channels} channels. Received: chunks={self.chunks}")
-        self.norms, self.kernels, self.biases = [], [], []
+        self.norms, self.products, self.biases = [], [], []
         for i in range(self.chunks - 1):
             chunk = (*input_shape[:-1], channels // self.chunks)
             self.norms.append(
                 self.sublayer(LayerNormalization, epsilon=self.epsilon, name=f"norm{i}", input_shape=chunk)
             )
-            kernel = self.add_weight(name=f"kernel{i}", shape=(tokens, tokens), initializer=_NORMAL.clone())
-            self.kernels.append(kernel)
+            product = self.sublayer(
+                HeldProduct, equation=_ALONG, output_shape=chunk[1:], holds=f"kernel{i}", name=f"mix{i}"
+            )
+            product.begin(self, (tokens, tokens), _NORMAL.clone(), input_shape=chunk)
+            self.products.append(product)
             if self.use_bias:
                 self.biases.append(self.add_weight(name=f"bias{i}", shape=(tokens,), initializer="zeros"))
         super().build(input_shape)
 
     def call(self, x):
         y, *chunks = ops.split(x, self.chunks, axis=-1)
-        for i, (norm, kernel, chunk) in enumerate(zip(self.norms, self.kernels, chunks, strict=True)):
-            mixed = ops.einsum("mn,bwnc->bwmc", kernel, norm(y))
+        for i, (norm, product, chunk) in enumerate(zip(self.norms, self.products, chunks, strict=True)):
+            mixed = product.product(norm(y), lambda x, kernel: ops.einsum(_ALONG, x, kernel))
             y = (mixed + self.biases[i][:, None] if self.use_bias else mixed) * chunk
         return y
 

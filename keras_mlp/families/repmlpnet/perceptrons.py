@@ -1,10 +1,12 @@
 """The perceptrons of a RepMLP block, on tiles of a map: linear across a tile's positions, and local."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import fusing
+from keras_mlp.layers import Composite, HeldProduct, fusing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.products import stacked_product
 from keras_mlp.layers.sizes import check_multiples
@@ -124,7 +126,7 @@ class TileMerge(_Tiles):
 
 
 @registered
-class ChannelPerceptron(keras.layers.Layer):
+class ChannelPerceptron(Composite):
     """One linear layer across the positions of a tile for each share-set, the same for all groups.
 
     With the tile read as `X` of shape `(positions, groups, share_sets)`, positions in row-major order,
@@ -148,21 +150,22 @@ class ChannelPerceptron(keras.layers.Layer):
         _, height, width, _, share_sets = input_shape
         positions = height * width
         limit = positions**-0.5  # PyTorch's default, which the authors keep
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(share_sets, positions, positions),
-            initializer=keras.initializers.RandomUniform(-limit, limit),
+        self.mix = self.sublayer(
+            HeldProduct, equation="sni,sio->sno", output_shape=(None, positions), holds="kernel", name="mix"
         )
+        start = keras.initializers.RandomUniform(-limit, limit)
+        shape = share_sets, positions, positions
+        self.mix.begin(self, shape, start, input_shape=(share_sets, None, positions))
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(share_sets, positions), initializer="zeros")
         super().build(input_shape)
 
     def call(self, x):
         _, *tile, groups, share_sets = x.shape
-        share_sets, positions, _ = self.kernel.shape
+        positions = math.prod(tile)
         rows = ops.transpose(ops.reshape(x, (-1, positions, groups, share_sets)), (3, 0, 2, 1))
         # One large product for each share-set: the batch beside the groups, the kernel read once.
-        mixed = stacked_product(ops.reshape(rows, (share_sets, -1, positions)), self.kernel)
+        mixed = self.mix.product(ops.reshape(rows, (share_sets, -1, positions)), stacked_product)
         if self.use_bias:
             mixed = mixed + self.bias[:, None]
         mixed = ops.transpose(ops.reshape(mixed, (share_sets, -1, groups, positions)), (1, 3, 2, 0))

@@ -15,6 +15,7 @@ from keras_mlp.families.sparse_mlp.routing import (
 from keras_mlp.layers import activations, initializers
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
+from keras_mlp.layers.held_product import HeldProduct
 from keras_mlp.layers.normalization import at_least_float32
 from keras_mlp.layers.products import stacked_product
 
@@ -113,12 +114,21 @@ class MixtureOfExperts(Composite):
         )
         kernel, bias = map(_stacked, (self.kernel_initializer, self.bias_initializer))
         e, h = self.num_experts, self.hidden_dim
-        self.fc1_kernel = self.add_weight(name="experts_fc1_kernel", shape=(e, features, h), initializer=kernel)
+        self.fc1 = self._product("experts_fc1", features, h, kernel)
         self.fc1_bias = self.add_weight(name="experts_fc1_bias", shape=(e, h), initializer=bias)
-        self.fc2_kernel = self.add_weight(name="experts_fc2_kernel", shape=(e, h, features), initializer=kernel)
+        self.fc2 = self._product("experts_fc2", h, features, kernel)
         self.fc2_bias = self.add_weight(name="experts_fc2_bias", shape=(e, features), initializer=bias)
         self.dropout = self.sublayer(keras.layers.Dropout, self.dropout_rate, name="dropout")
         self.seed_generator = keras.random.SeedGenerator()
+
+    def _product(self, name, inputs, units, initializer):
+        """The product of each expert's items, `(experts, items, inputs)`, with its kernel."""
+        e = self.num_experts
+        product = self.sublayer(
+            HeldProduct, equation="esi,eio->eso", output_shape=(None, units), holds=f"{name}_kernel", name=name
+        )
+        product.begin(self, (e, inputs, units), initializer, input_shape=(e, None, inputs))
+        return product
 
     def call(self, x, training=None):
         x = self._as_items(x)
@@ -169,9 +179,9 @@ class MixtureOfExperts(Composite):
         return noisy
 
     def _experts(self, x, training):
-        y = stacked_product(x, self.fc1_kernel) + ops.expand_dims(self.fc1_bias, 1)
+        y = self.fc1.product(x, stacked_product) + ops.expand_dims(self.fc1_bias, 1)
         y = self.dropout(activations.applied(self.activation, y, training), training=training)
-        return stacked_product(y, self.fc2_kernel) + ops.expand_dims(self.fc2_bias, 1)
+        return self.fc2.product(y, stacked_product) + ops.expand_dims(self.fc2_bias, 1)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -90,14 +90,26 @@ class Layout:
         return f"{self.family}/{self.name}"
 
     @functools.cached_property
-    def _rules(self) -> list[tuple[re.Pattern, str, Callable | None]]:
-        return [(_pattern(row[0]), row[1], row[2] if len(row) > 2 else None) for row in self.names]
+    def _rules(self) -> tuple[re.Pattern, dict[int, tuple[str, Callable | None, int]]]:
+        """All rows as one pattern, and of each row, by its group in it: our name, the transform, how many numbers."""
+        alternatives, rows, group = [], {}, 1
+        for published, ours, *transform in self.names:
+            count = published.count("{}")
+            alternatives.append(f"({_pattern(published)})")
+            rows[group] = (ours, transform[0] if transform else None, count)
+            group += 1 + count
+        return re.compile("|".join(alternatives)), rows
+
+    @functools.cached_property
+    def _ignored(self) -> re.Pattern:
+        return re.compile("|".join(map(_pattern, self.ignored)) or r"(?!)")
 
     def _find(self, name):
-        for pattern, ours, transform in self._rules:
-            if match := pattern.fullmatch(name):
-                return ours.format(*match.groups()), transform
-        return None
+        pattern, rows = self._rules
+        if not (match := pattern.fullmatch(name)):
+            return None
+        ours, transform, count = rows[match.lastindex]  # the group of the row is the one that ends last
+        return ours.format(*match.groups()[match.lastindex : match.lastindex + count]), transform
 
     def places(self, tensors: dict[str, np.ndarray]) -> tuple[dict[str, tuple], list[str]]:
         """Where `tensors` belong: `{published name: (our name, transform or None)}`, and the names no rule knows.
@@ -109,7 +121,7 @@ class Layout:
         places, sources, unknown = {}, {}, []
         renamed = self.rename(list(tensors)) if self.rename else {}
         for key, array in tensors.items():
-            if any(_pattern(name).fullmatch(key) for name in self.ignored):
+            if self._ignored.fullmatch(key):
                 continue
             layer, _, leaf = key.rpartition(separator)
             called = renamed.get(key, key)
@@ -205,9 +217,9 @@ def register(layout: Layout) -> Layout:
     return layout
 
 
-@functools.cache
-def _pattern(template: str) -> re.Pattern:
-    return re.compile(re.escape(template).replace(re.escape("{}"), r"(\d+)"))
+def _pattern(template: str) -> str:
+    """The regular expression of a name in which "{}" stands for a number."""
+    return re.escape(template).replace(re.escape("{}"), r"(\d+)")
 
 
 def known(family: str | None = None) -> list[Layout]:

@@ -1,9 +1,7 @@
 """Models as another process has them, which has imported nothing but the package."""
 
-import subprocess
-import sys
-
 import numpy as np
+import processes
 
 LOAD = """
 import sys, numpy as np, keras, keras_mlp
@@ -29,7 +27,6 @@ def answers(models, folder):
         model.save(folder / name / "model.keras")
         np.save(folder / name / "images.npy", images)
         here[name] = np.asarray(model(images))
-    command = [sys.executable, "-c", LOAD, *(str(folder / name) for name in here)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(["-c", LOAD, *(folder / name for name in here)])
     assert done.returncode == 0, done.stderr
     return {name: (answer, np.load(folder / name / "answer.npy")) for name, answer in here.items()}

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 
 from keras_mlp import export
@@ -188,7 +187,7 @@ def test_a_killed_export_loses_nothing_and_the_next_one_cleans_up(mixer, tmp_pat
     model = mixer(input_shape=(16, 16, 3), classes=3)
     write(model, path)
     before = _contents(path)
-    assert subprocess.run([sys.executable, "-c", EXPORT, path, point]).returncode == -signal.SIGKILL
+    assert processes.run(["-c", EXPORT, path, point]).returncode == -signal.SIGKILL
     kept = [_contents(left) for left in path.parent.iterdir()]
     assert before in kept
     if point == "between":  # both are there, neither in its place

@@ -3,12 +3,11 @@
 import dataclasses
 import pathlib
 import re
-import subprocess
-import sys
 
 import golden
 import keras
 import numpy as np
+import processes
 import pytest
 from keras import ops
 
@@ -302,6 +301,6 @@ except ValueError as error:
 @pytest.mark.slow
 def test_two_replicas_train_as_one_device_with_the_whole_batch():
     """In a process of its own, since devices are made when TensorFlow starts."""
-    found = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, timeout=300)
+    found = processes.run(["-c", TWO_REPLICAS])
     assert found.stdout.startswith("equal"), found.stderr
     assert re.search("refused: .*sequential.* adds losses of its own.*KERAS_BACKEND=jax", found.stdout), found

@@ -4,11 +4,10 @@ import csv
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
@@ -94,7 +93,7 @@ def test_best_is_the_epoch_of_highest_validation_accuracy(digits, small_model, t
 def test_best_loads_in_a_process_that_has_only_imported_the_package(digits, small_model, tmp_path, plain):
     train.fit(small_model(), digits(), None, dataclasses.replace(plain, epochs=1), tmp_path, verbose=0)
     code = f"import keras, keras_mlp; print(keras.models.load_model({str(tmp_path / 'best.keras')!r}).count_params())"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = processes.run(["-c", code])
     assert int(found.stdout) == small_model().count_params()
 
 

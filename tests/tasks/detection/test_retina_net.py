@@ -1,11 +1,9 @@
 """RetinaNet: exact to mmdetection, on any backbone in stages, trained and saved like any model of Keras."""
 
-import subprocess
-import sys
-
 import golden
 import keras
 import numpy as np
+import processes
 import pytest
 from tasks.detection.test_parts import in_float64, load  # noqa: F401 (a fixture)
 
@@ -230,6 +228,5 @@ np.testing.assert_allclose(together[1], alone[1], atol=1e-6)
 def test_two_devices_learn_in_another_process_as_one_does_though_one_has_no_boxes(tmp_path):
     detector().save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", images=images(), **TARGETS)
-    command = [sys.executable, "-c", ON_TWO, str(tmp_path / "model.keras"), str(tmp_path / "data.npz")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(["-c", ON_TWO, tmp_path / "model.keras", tmp_path / "data.npz"])
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from keras_mlp.layers import activations
 
 TIMM = golden.load("mlp_mixer/tiny.json")
 CASES = [golden.small(name) for name in sorted(keras_mlp.zoo.FAMILIES)]
-few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
+few = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
 
 
 def tiny(**arguments):

@@ -50,7 +50,7 @@ def run(code, *arguments, **environment):
     return result.stdout
 
 
-@pytest.mark.parametrize("names", [golden.FEW, pytest.param(sorted(FAMILIES), marks=golden.SLOW)], ids=["few", "all"])
+@pytest.mark.parametrize("names", [golden.FEW, pytest.param(sorted(FAMILIES), marks=golden.HUGE)], ids=["few", "all"])
 def test_every_family_saves_and_loads_in_a_fresh_process(names, tmp_path):
     models = ((name, (golden.build(golden.small(name)), golden.small(name).images())) for name in names)
     for family, (saved, loaded) in fresh.answers(models, tmp_path).items():
@@ -142,7 +142,7 @@ def test_stochastic_depth_drops_whole_branches_in_training_only(case):
     assert draws.std(axis=0).max() > 1e-2
 
 
-@pytest.mark.parametrize("cases", [CASES, pytest.param(TINY, marks=golden.SLOW)], ids=["small", "all"])
+@pytest.mark.parametrize("cases", [CASES, pytest.param(TINY, marks=golden.HUGE)], ids=["small", "all"])
 def test_every_layer_with_weights_says_where_it_is_and_learns_at_the_rate_of_that_place(cases):
     for case in cases:
         model = golden.build(case, load=False)
@@ -272,7 +272,9 @@ def test_exports_to_tflite_for_batches_of_any_size(case, tmp_path):
         assert np.abs(runner(images[:count]) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if takes(case, "activation")], ids=golden.family)
+@pytest.mark.parametrize(
+    "case", golden.chosen([case for case in CASES if takes(case, "activation")], golden.FEW, *golden.HUGE)
+)
 def test_both_forms_of_gelu_can_be_asked_for(case):
     exact, tanh = (golden.build(case, activation=form, load=False) for form in activations.GELU_FORMS)
     for model in (exact, tanh):
@@ -291,9 +293,11 @@ BACKENDS = ["jax", pytest.param("torch", marks=needs_torch)]
 FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
 
 
-@pytest.mark.slow
 @needs_torch
-def test_every_family_predicts_trains_and_is_saved_on_pytorch(tmp_path):
+@pytest.mark.parametrize(
+    "cases", [pytest.param(FEW, marks=golden.SLOW), pytest.param(CASES, marks=golden.HUGE)], ids=["few", "all"]
+)
+def test_every_family_predicts_trains_and_is_saved_on_pytorch(cases, tmp_path):
     """In one process: the reference's outputs, three steps of training, and the file, here and on TensorFlow.
 
     And what a recipe can ask of each variable: here only the last of two epochs moves any but the classifier's.
@@ -328,9 +332,10 @@ for epoch in range(2):
     assert bool(moved) == (epoch == 1) and not any(path.startswith("head/") for path in moved), moved
 print(keras.backend.backend(), len(keys))
 """
-    printed = run(code, tmp_path, *SMALL, KERAS_BACKEND="torch", PYTHONPATH=str(golden.ROOT.parent))
-    assert printed.split() == ["torch", str(len(SMALL))]
-    answer = keras.models.load_model(tmp_path / "model.keras").predict(CASES[-1].images(), verbose=0)
+    keys = [case.key for case in cases]
+    printed = run(code, tmp_path, *keys, KERAS_BACKEND="torch", PYTHONPATH=str(golden.ROOT.parent))
+    assert printed.split() == ["torch", str(len(keys))]
+    answer = keras.models.load_model(tmp_path / "model.keras").predict(cases[-1].images(), verbose=0)
     np.testing.assert_allclose(answer, np.load(tmp_path / "answer.npy"), atol=1e-5 * answer.std())
 
 

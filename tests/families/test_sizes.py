@@ -145,7 +145,9 @@ def test_raft_mlp_takes_any_known_size_with_its_own_padding():
     assert [tensor.shape[1:3] for tensor in pyramid.output.values()] == [(63, 48), (32, 24), (16, 12), (8, 6)]
 
 
-@pytest.mark.parametrize("name", ["vip_small7", "dyna_mixer_s", "swat_mixer_ti"])
+@pytest.mark.parametrize(
+    "name", golden.chosen(["vip_small7", "dyna_mixer_s", "swat_mixer_ti"], ["vip_small7"], *golden.HUGE)
+)
 def test_grids_are_resampled_to_sizes_that_the_authors_code_does_not_take(name):
     model = keras_mlp.resize(keras_mlp.create_model(name, weights=None), (112, 336))
     assert np.isfinite(model(np.zeros((1, 112, 336, 3)))).all()

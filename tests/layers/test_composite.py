@@ -31,7 +31,7 @@ MORE = [
 """Cases of layers that no family's small configuration has."""
 WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.JoinedConv2D, layers.Resize}
 """Layers of no small case, which hold no layer: the probe's, timm's last norm of PoolFormer, those of segmenters."""
-every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
+every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
 """Quickly some of them only: all layer classes are tested one by one before."""
 every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)
 

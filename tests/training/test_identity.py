@@ -127,7 +127,7 @@ def run(plain):
 QUICK = ("a class is renamed", "images are others", "labels are others", "records are gone")
 
 
-@pytest.mark.parametrize("name", golden.chosen(CHANGES, QUICK, golden.SLOW))
+@pytest.mark.parametrize("name", golden.chosen(CHANGES, QUICK, *golden.HUGE))
 def test_a_run_does_not_go_on_with_other_data(name, run, tmp_path):
     make, change, message = CHANGES[name]
     root, output = tmp_path / "data", tmp_path / "run"

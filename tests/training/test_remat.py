@@ -42,7 +42,7 @@ WITHOUT = {"bimlp", "cmt", "hat_net", "levit"}
 """Families that are binary, or have a norm or convolution between each linear layer and the activation after it."""
 
 
-@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, golden.SLOW))
+@pytest.mark.parametrize("family", golden.chosen(sorted(FAMILIES), golden.FEW, *golden.HUGE))
 def test_mlps_are_computed_anew_and_families_without_such_are_refused(family):
     model = golden.build(golden.small(family))
     if family in WITHOUT:

@@ -99,7 +99,7 @@ def begin(run, name, *breaks, **options):
     [
         [(0, 4), (0, 3), (1, 0)],
         pytest.param([(0, 10), (1, "validation")], marks=pytest.mark.slow),
-        pytest.param([(2, 5), (2, 3)], marks=pytest.mark.slow),
+        pytest.param([(2, 5), (2, 3)], marks=(pytest.mark.slow, pytest.mark.huge)),
     ],
     ids=["mid-epoch", "epoch's end", "last epoch"],
 )
@@ -218,7 +218,9 @@ def test_a_run_killed_while_it_is_reopened_loses_nothing(run, monkeypatch):
 # What can happen to a state
 
 
-@pytest.mark.parametrize("damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cut", "empty"))])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(d, marks=(pytest.mark.slow, pytest.mark.huge)) for d in ("cut", "empty"))]
+)
 def test_a_broken_state_is_passed_over(run, whole, damage, capsys):
     begin(run, "run", CrashAt(1, 4))
     newest, older = sorted((run.folder / "run" / "checkpoints").glob("*.npz"), reverse=True)

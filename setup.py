@@ -22,8 +22,9 @@ ONNX = ["onnx>=1.19", "onnxruntime>=1.23", "tf2onnx>=1.17"]
 VIDEO = ["av>=15"]
 TORCH = ["torch>=2.6"]
 HUB = ["huggingface-hub>=1.0"]
+MEDIAPIPE = ["mediapipe>=1.2"]
 DEV = ["ruff>=0.14"]
-TEST = [*TRAIN, *EXPORT, *ONNX, *VIDEO, *HUB, *DEV, "pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"]
+TEST = [*TRAIN, *EXPORT, *ONNX, *VIDEO, *HUB, *MEDIAPIPE, *DEV, "pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"]
 
 setup(
     name="keras-mlp",

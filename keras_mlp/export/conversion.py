@@ -47,7 +47,9 @@ class _LabelMap(keras.layers.Layer):
         return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
 
 
-def convert(network: keras.Model, precision: str, representative, input_dtype: str) -> bytes:
+def convert(
+    network: keras.Model, precision: str, representative, input_dtype: str, older_runtimes: bool = False
+) -> bytes:
     """The content of a file.
 
     Args:
@@ -55,6 +57,7 @@ def convert(network: keras.Model, precision: str, representative, input_dtype: s
         precision: of `keras_mlp.precisions.PRECISIONS`.
         representative: images of a precision that is calibrated.
         input_dtype: what the file takes.
+        older_runtimes: whether dense weights in eight bits have one scale each and not one for each channel.
 
     Raises:
         ExportError: the converter refused the model.
@@ -62,6 +65,8 @@ def convert(network: keras.Model, precision: str, representative, input_dtype: s
     import tensorflow as tf
 
     with _converter(network, precision, representative, input_dtype) as converter:
+        # TensorFlow has no public name for it; a test looks at the version that the file asks for.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = older_runtimes
         with calls_of_a_library(TFLITE):
             content = converter.convert()
         if precision != "int8" or input_dtype == "int8":

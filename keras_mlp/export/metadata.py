@@ -15,7 +15,7 @@ def attach_metadata(path: str | os.PathLike, description: dict, classes: list[st
     """Append a description to a .tflite file that has none.
 
     TFLite's own metadata tools put their files there, too: the interpreter stops reading before it, and apps get at
-    `labels.txt` with any zip library.
+    `labels.txt` with any zip library. `task_metadata` tells those tools of it.
 
     Args:
         path: the file.

@@ -1,5 +1,7 @@
 """What a .tflite file says several times, said once."""
 
+from collections.abc import Callable
+
 import flatbuffers
 
 from keras_mlp.extras import need
@@ -7,7 +9,7 @@ from keras_mlp.extras import need
 _ALIGNMENT = 16  # of weights, by the schema
 
 
-def shared(content: bytes) -> bytes:
+def shared(content: bytes, change: Callable | None = None) -> bytes:
     """A .tflite file of less size that holds the same: equal vectors of numbers in it are stored once.
 
     Of weights that are rounded per channel it states the zero points, eight bytes for each channel and as many for each
@@ -15,14 +17,18 @@ def shared(content: bytes) -> bytes:
 
     Args:
         content: of a file as the converter wrote it.
+        change: what is to be done to the model, an object of LiteRT's schema, on the way.
 
     Returns:
-        The content of the other. Of a file whose weights lie behind the model, as in those over 2 GB, the same.
+        The content of the other. Of a file whose weights lie behind the model, as in those over 2 GB, the same,
+        unchanged.
     """
     schema = need("ai_edge_litert.schema_py_generated", extra="export")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     if any(buffer.offset for buffer in model.buffers):
         return content
+    if change:
+        change(model)
     builder = _Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -8,7 +8,9 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_mlp.cards import Preprocessing
 from keras_mlp.classifiers import BoxOutput, PixelOutput
+from keras_mlp.export import task_metadata
 from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape, describe
 from keras_mlp.export.conversion import convert, labelled, prepared, quantise
 from keras_mlp.export.detections import check_decoding, dense_layer, with_maps, with_post_process
@@ -39,6 +41,7 @@ class Exported:
         fused: whether the model was fused on the way.
         verification: comparison with the model, where images to compare on were given.
         float_layers: the layers that `max_accuracy_drop` kept in float32, those that eight bits cost most first.
+        runtime: the oldest version of the TFLite runtime that runs it, as the converter says; "" where it does not.
     """
 
     path: str
@@ -49,6 +52,7 @@ class Exported:
     fused: bool
     verification: Verification | None
     float_layers: tuple[str, ...] = ()
+    runtime: str = ""
 
 
 def to_tflite(
@@ -67,6 +71,7 @@ def to_tflite(
     output: Meaning | None = None,
     label_map: bool = False,
     decoding: str = "inside",
+    older_runtimes: bool = False,
 ) -> Exported:
     """Write a model as a .tflite file of built-in operators.
 
@@ -91,7 +96,8 @@ def to_tflite(
 
     Behind what LiteRT reads, the file is a zip archive, as is the custom for TFLite's metadata: `metadata.json` says
     what the file takes, and `labels.txt` has the class names, a line each. `read_metadata` reads them, and so does
-    `unzip`.
+    `unzip`. TFLite's own table of metadata is in the file, too: MediaPipe Tasks and TFLite's Task Library take it as it
+    is, where it takes one image at a time.
 
     Args:
         model: functional or sequential model with one input and one output, or with a dictionary of outputs, such as
@@ -126,6 +132,9 @@ def to_tflite(
             scales and ratios of the anchors; or "post_process", by the operator `TFLite_Detection_PostProcess`, as
             mobile task libraries expect it: the file gives "boxes" `(1, k, 4)`, top, left, bottom and right in shares
             of the image's sides, "classes" and "scores" `(1, k)`, and "valid" `(1,)`, how many of them there are.
+        older_runtimes: for "dynamic_int8", whether runtimes before 2.17 are to run the file, from 2.9 on: each dense
+            layer's weights are then rounded with one scale and not one for each channel, which costs accuracy. Files of
+            the other precisions need 2.9 in any case; `Exported.runtime` tells.
 
     Returns:
         What was written.
@@ -169,6 +178,11 @@ def to_tflite(
     anchors = dense_layer(model)
     if decoding == "maps":
         model = with_maps(portable(model, shape))
+    if older_runtimes and precision != "dynamic_int8":
+        raise ValueError(
+            '`older_runtimes` goes with `precision="dynamic_int8"`; the others are read by them as they are. '
+            f"Received: precision={precision!r}"
+        )
     names, output = names_of(model), only_meaning(model, output)
     if label_map:
         if not isinstance(output, PixelOutput):
@@ -214,13 +228,12 @@ def to_tflite(
         network = with_post_process(network)
         names = names_of(network)
     if max_accuracy_drop is None:
-        content, float_layers = convert(network, precision, representative, input_dtype), ()
+        content, float_layers = convert(network, precision, representative, input_dtype, older_runtimes), ()
     else:
         quantised = quantise(network, representative, input_dtype)
         content, float_layers = _accurate(quantised, model, images, labels, max_accuracy_drop, output)
     with atomic_path(path) as temporary:
         temporary = pathlib.Path(temporary)
-        temporary.write_bytes(shared(content) if PRECISIONS[precision].rounded else content)
         given = dict(metadata or {}, precision=precision, input_shape=shape, input_dtype=input_dtype)
         if float_layers:
             given["float_layers"] = float_layers
@@ -231,6 +244,9 @@ def to_tflite(
         if decoding != "inside":
             given["decoding"] = decoding
             given["anchors"] = {key: getattr(anchors, key) for key in ("strides", "scales", "ratios")}
+        named = classes is not None and not names and not label_map and len(classes) == network.output_shape[-1]
+        about = dict(description=given, shape=shape[1:], labelled=named, preprocessing=_left_out(model, given))
+        temporary.write_bytes(shared(content, lambda file: task_metadata.attach(file, **about)))
         attach_metadata(temporary, given, classes)
         counts = operators(temporary)
         if flex := [name for name in counts if name.startswith("Flex")]:
@@ -262,6 +278,7 @@ def to_tflite(
             fused=fuse,
             verification=found,
             float_layers=float_layers,
+            runtime=task_metadata.runtime_of(temporary.read_bytes()),
         )
 
 
@@ -322,6 +339,16 @@ def _accurate(quantised, model, images, labels, most, output) -> tuple[bytes, tu
             middle = (fewest + count) // 2
             fewest, count = (fewest, middle) if suffices(middle) else (middle, count)
         return quantised.content(worst[:count]), worst[:count]
+
+
+def _left_out(model, metadata) -> Preprocessing | None:
+    """The preprocessing that a model leaves to its caller, as its metadata tell; `None` where it does it itself."""
+    told = metadata.get("preprocessing", {})
+    if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in model.layers):
+        return None
+    if not isinstance(told, dict) or not {"mean", "std"} <= told.keys():
+        return None
+    return Preprocessing(mean=tuple(told["mean"]), std=tuple(told["std"]))
 
 
 def _checked_images(name, images, shape, input_dtype):

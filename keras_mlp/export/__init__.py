@@ -4,6 +4,7 @@ from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
+from keras_mlp.export.onnx_names import read_onnx_metadata
 from keras_mlp.export.operators import float_operators, operators
 from keras_mlp.export.runtime import OperatorTime, Runner, Timing, profile_tflite, time_tflite
 from keras_mlp.export.saved_model import to_saved_model
@@ -29,6 +30,7 @@ __all__ = [
     "profile_tflite",
     "quantization_errors",
     "read_metadata",
+    "read_onnx_metadata",
     "time_tflite",
     "to_onnx",
     "to_saved_model",

@@ -109,6 +109,15 @@ def define_flags(flags):
     )
     absl_flags.DEFINE_bool("multi_label", None, models.MULTI_LABEL_HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "older_runtimes",
+        False,
+        "For dynamic_int8: let TFLite runtimes before 2.17 run the file, at some cost of accuracy.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer(
+        "opset", None, "Version of the operators of an .onnx file; the converter's by default.", flag_values=flags
+    )
     datasets.define_max_pixels(flags)
 
 
@@ -129,11 +138,17 @@ def run(flags, arguments):
         raise console.UsageError(
             f"--precision={flags.precision} needs --representative, a data set or a folder of images"
         )
-    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.label_map, flags.decoding)
-    if suffix != ".tflite" and asked != ("float32", 1, "float32", False, "inside"):
+    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.decoding)
+    forms = flags.label_map or flags.older_runtimes
+    if suffix != ".tflite" and (forms or asked != ("float32", 1, "float32", "inside")):
         raise console.UsageError(
-            "--precision, --batch_size, --input_dtype, --label_map and --decoding go with a .tflite file"
+            "--precision, --batch_size, --input_dtype, --label_map, --decoding and --older_runtimes go with a .tflite "
+            "file"
         )
+    if flags.older_runtimes and flags.precision != "dynamic_int8":
+        raise console.UsageError("--older_runtimes goes with --precision=dynamic_int8")
+    if flags.opset is not None and suffix != ".onnx":
+        raise console.UsageError("--opset goes with an .onnx file")
     if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
         raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
@@ -161,8 +176,20 @@ def _to_saved_model(flags, model, shape):
 def _to_onnx(flags, model, shape):
     from keras_mlp import export
 
-    pixels, kind = _pixels(flags, shape, segmenters.output_of(model))
-    difference = export.to_onnx(model, flags.output, input_shape=shape, verify_with=pixels)
+    output = segmenters.output_of(model)
+    pixels, kind = _pixels(flags, shape, output)
+    if output is None and models.has_scores(model):
+        output = models.output_of(flags.model, model, flags.multi_label)
+    metadata, names = models.description(flags.model, flags.weights, model, output)
+    difference = export.to_onnx(
+        model,
+        flags.output,
+        input_shape=shape,
+        verify_with=pixels,
+        classes=names,
+        metadata=metadata,
+        opset=flags.opset,
+    )
     print(f"{flags.output}: float32, {os.path.getsize(flags.output) / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
     print(
         f"compared with the model on {len(pixels)} {kind} images: largest difference {difference:.2g} standard "
@@ -197,6 +224,7 @@ def _to_tflite(flags, model, shape):
         output=output,
         label_map=flags.label_map,
         decoding=flags.decoding,
+        older_runtimes=flags.older_runtimes,
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
@@ -207,6 +235,8 @@ def _to_tflite(flags, model, shape):
         f"{exported.size_bytes / 1e6:.2f} MB, takes {flags.input_dtype} "
         f"{(flags.batch_size or 'batch', *shape)}{gives}"
     )
+    if exported.runtime:
+        print(f"needs the TFLite runtime {exported.runtime} or newer")
     compared = []
     if found.agreement is not None:
         compared.append(f"the same {decided} for {100 * found.agreement:.1f} %")

@@ -22,18 +22,18 @@ BOX_SIZE, MASK_SIZE = 7, 14
 class RegionDetector(detector.Detector):
     """A detector that proposes boxes, and then classifies and refines them.
 
-    Where there are mask heads, "masks" are among the detections and the targets. The former are probabilities
-    `(batch, count, 28, 28)` in a grid over each box, which `masks.paste` makes masks of images of. The latter are
-    `(batch, n, height, width)`, 0 or 1, of the size of the input. The targets may tell "image_size", `(batch, 2)`,
-    height and width of each image inside its padding.
+    Where there are mask heads, "masks" are among the detections and the targets. Those of
+    detections are probabilities `(batch, count, 28, 28)` in a grid over each box; `masks.paste` puts them into the
+    image. Those of targets are `(batch, n, height, width)`, 0 or 1, of the size of the input. The targets may have
+    "image_size", `(batch, 2)`, height and width of each image inside its padding.
 
     Its losses are "loss_rpn_cls" and "loss_rpn_bbox" of the proposals, and "loss_cls", "loss_bbox" and "loss_mask" of
     the heads, with "s0_", "s1_" and "s2_" before them in a cascade.
 
     Attributes:
         stages: how each box head is trained.
-        anchor_sampler: draws the anchors that are learnt from.
-        sampler: draws the proposals that are learnt from.
+        anchor_sampler: samples the anchors to learn from.
+        sampler: samples the proposals to learn from.
     """
 
     stages: tuple[regions.Stage, ...] = (regions.Stage(),)

@@ -10,7 +10,6 @@ BACKBONE = dict(patch_size=2, dim=16, depths=(1, 2, 3), shift_size=5)
 # Digits are about 17 pixels wide and 25 high: all are found on one map of stride 8.
 HEAD = dict(channels=64, convolutions=1, levels=1, scales=(2.0, 2.6), ratios=(1.0, 1.6))
 SHOWN, ZOOM = 6, 4  # scenes in the picture, and how much larger they are there
-SURE, SAME = 0.3, 0.9  # score of the detections that are compared, and overlap of those that are alike
 
 
 def run(folder, seed: int, data_dir) -> str | None:
@@ -46,7 +45,8 @@ def run(folder, seed: int, data_dir) -> str | None:
     rows = scenes.exported(
         *(model, tasks.load("scenes", "train", **options), folder, "detector"),
         measured=lambda path: _measured(path, test, images, found),
-        told=lambda row: f"AP {100 * row['AP']:.2f} %, {100 * row['alike']:.2f} % of the detections as Keras'",
+        told=lambda row: f"AP {100 * row['AP']:.2f} %, {100 * row['same']:.2f} % of the detections as Keras'",
+        verify_with=images[:50],
     )
     _draw(images, next(iter(test.dataset))[1], found, train.classes, folder / "scenes.png")
     text = _report(model, recipe, train, test, seconds, scores, rows, seed)
@@ -60,21 +60,13 @@ def run(folder, seed: int, data_dir) -> str | None:
 
 def _measured(path, test, images, expected) -> dict:
     """Scores of a file, and the share of what Keras detects that it detects, too."""
-    from keras_mlp import export, tasks
+    from keras_mlp import tasks
+    from keras_mlp.classifiers import BoxOutput
 
-    runner = export.Runner(path)
-    scores = tasks.evaluate(runner, test, verbose=0)["boxes"]
-    return dict(AP=scores["AP"], AP50=scores["AP50"], alike=_alike(runner(images), expected))
-
-
-def _alike(found, expected) -> float:
-    """The share of expected detections that are among those found, with the same class and nearly the same box."""
-    from keras_mlp.tasks.detection.boxes import iou
-
-    overlaps = np.asarray(iou(expected["boxes"][:, :, None], found["boxes"][:, None]))
-    same = (overlaps >= SAME) & (expected["labels"][:, :, None] == found["labels"][:, None])
-    compared = same.any(-1)[expected["scores"] > SURE]
-    return float(compared.mean()) if compared.size else 1.0
+    detector = tasks.ExportedDetector(path)
+    scores = tasks.evaluate(detector, test, verbose=0)["boxes"]
+    same = BoxOutput(detector.classes).same(expected, detector(images))
+    return dict(AP=scores["AP"], AP50=scores["AP50"], same=float(same.mean()) if same.size else 1.0)
 
 
 def _draw(images, targets, found, names, path):
@@ -97,13 +89,15 @@ def _draw(images, targets, found, names, path):
 
 def _report(model, recipe, train, test, seconds, scores, rows, seed) -> str:
     """The report in Markdown; every number in it was measured in this run, or is a setting of it."""
+    from keras_mlp.classifiers import boxes
+
     classes = "\n".join(
         f"| {name} | {100 * ap:.1f} % |" for name, ap in zip(train.classes, scores["by class"], strict=True)
     )
     files = scenes.table(
         rows,
         ["AP", "AP50", "detections as Keras'"],
-        lambda row: [f"{100 * row[name]:.2f} %" for name in ("AP", "AP50", "alike")],
+        lambda row: [f"{100 * row[name]:.2f} %" for name in ("AP", "AP50", "same")],
     )
     training = f"{recipe.epochs} epochs in {seconds:.0f} s, batches of {recipe.batch_size}"
     percent = {name: f"{100 * scores[name]:.2f} %" for name in ("AP", "AP50", "AP75", "AR 100")}
@@ -123,7 +117,7 @@ Made by `keras-mlp demo --task=detection --seed={seed}` on {report.machine()}.
 
 ## Test scenes
 
-Above the scenes with their boxes, below with what the model tells, from a score of {SURE} on.
+Above the scenes with their boxes, below with what the model tells, from a score of {boxes.SURE} on.
 
 ![Scenes with boxes and with detections](scenes.png)
 
@@ -136,8 +130,9 @@ Above the scenes with their boxes, below with what the model tells, from a score
 ## Exported files
 
 All run by LiteRT on the {test.examples} test scenes, from pixels to boxes without doubles. A file has a detection of
-Keras' if one of its own is of the same class and overlaps it by {SAME}; those of a score above {SURE} are counted.
-Latency is the median of {rows[0]["runs"]} calls with one image.
+Keras' if one of its own is of the same class and overlaps it by {boxes.SAME}; those from a score of {boxes.SURE} on are
+counted. In the int8 file the network has eight bits, and boxes are decoded in float. Latency is the median of
+{rows[0]["runs"]} calls with one image.
 
 {files}
 

@@ -33,7 +33,7 @@ def trained(model, train, test, recipe, objective, folder, name: str) -> float:
     return seconds
 
 
-def exported(model, calibration, folder, name: str, measured, told, verify_with=None) -> list[dict]:
+def exported(model, calibration, folder, name: str, measured, told, verify_with) -> list[dict]:
     """Write a model as .tflite files of all `PRECISIONS`, and measure them.
 
     Args:
@@ -43,7 +43,7 @@ def exported(model, calibration, folder, name: str, measured, told, verify_with=
         name: what their names begin with.
         measured: `path -> dict` of scores.
         told: `row -> str`, the scores in words.
-        verify_with: see `keras_mlp.export.to_tflite`.
+        verify_with: images on which each file is compared with the model before it is written.
 
     Returns:
         A row for each file: what `measured` gives, and "name", "size" in bytes, "latencies" of a call with one image in

@@ -17,7 +17,7 @@ from keras_mlp.layers import products
 
 LIMIT = 1e-4
 OPSETS = (15, 16, 17, 18)
-"""Versions of ONNX's operators that the converter writes and that are tested; the first has what all families need."""
+"""Versions of ONNX's operators that are written. All families are tested in the first, the converter's default."""
 REFUSAL = "The model could not become ONNX"
 
 

@@ -204,7 +204,7 @@ def mmdetection(contender):
 
 def _compiled_operators(torch):
     """Put mmcv's RoIAlign and NMS where it looks for its compiled operators, which may be there already."""
-    if importlib.util.find_spec("mmcv._ext") is not None:
+    if "mmcv._ext" in sys.modules or importlib.util.find_spec("mmcv._ext") is not None:
         return
     source = os.environ.get("MMCV_SOURCE")
     if not source:
@@ -249,6 +249,8 @@ def _from_file(source, registry):
     """The authors' class, whose file was written for another version of mmdetection."""
     import mmdet.utils
 
+    on_torch.import_timm()
+    importlib.import_module("timm.models.layers")  # before, since what is imported below is forgotten
     builder, checkpoints = types.ModuleType("reference.builder"), types.ModuleType("mmcv_custom")
     builder.BACKBONES, checkpoints.load_checkpoint = registry, None
     packages = {name: types.ModuleType(name) for name in ("reference", "reference.backbones")}
@@ -260,13 +262,12 @@ def _from_file(source, registry):
         mock.patch.dict(sys.modules, {**packages, "reference.builder": builder, "mmcv_custom": checkpoints}),
         mock.patch.object(mmdet.utils, "get_root_logger", None, create=True),
     ):
-        on_torch.import_timm()
         spec.loader.exec_module(module)
     return module.ASMLP
 
 
-def _own_masks(masks, boxes, labels, *_, **__):
-    return masks.sigmoid()[range(len(labels)), labels]
+def _own_masks(mask_preds, labels, **_):
+    return mask_preds.sigmoid()[range(len(labels)), labels]
 
 
 def _samples(torch, size, masks, with_objects=True):

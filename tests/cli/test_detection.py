@@ -80,7 +80,7 @@ def test_things_in_photos_are_drawn_told_and_written_as_cocos_results(command, p
     backbone = builder(**config | {"include_top": False, "input_shape": (32, 32, 3)})
     settings = dict(channels=8, convolutions=1, candidates=50, count=5, threshold=0.0)
     tasks.RetinaNet(backbone, 2, **settings).save(tmp_path / "detector.keras")
-    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "classes.txt").write_text("square\ncircle\n")
     (photos / "val" / "broken.png").write_bytes(b"no image")
     words = (f"--model={tmp_path / 'detector.keras'}", f"--output={tmp_path / 'out'}", "--threshold=0.001")
     found = command("detect", *words, photos / "val")
@@ -92,7 +92,22 @@ def test_things_in_photos_are_drawn_told_and_written_as_cocos_results(command, p
     for row in results:
         left, top, width, height = row["bbox"]
         assert row["category_id"] in (1, 2) and left >= 0 and top >= 0 and left + width <= 60 and top + height <= 50
-    assert {thing["class"] for row in found.rows for thing in row["found"]} <= {"cat", "dog"}
+    assert {thing["class"] for row in found.rows for thing in row["found"]} <= {"square", "circle"}
+    file = tmp_path / "detector.tflite"
+    exported = command("export", words[0], f"--output={file}", f"--representative={photos}", "--precision=int8")
+    assert exported.code == 0 and "compared with the model on" in exported.err + exported.out, exported.err
+    (photos / "val" / "broken.png").unlink()
+    words = (f"--model={file}", f"--output={tmp_path / 'again'}", "--threshold=0.001")
+    again = command("detect", *words, photos / "val")
+    assert again.code == 0 and len(again.rows) == 4, again.err
+    assert {thing["class"] for row in again.rows for thing in row["found"]} <= {"square", "circle"}
+    refused = command("evaluate", words[0], f"--dataset={photos}", "--split=val")
+    assert refused.code == 1 and "The classes of" in refused.err
+    content = json.loads((photos / "val.json").read_text())
+    content["categories"].append(dict(id=8, name="circle"))
+    (photos / "val.json").write_text(json.dumps(content))
+    (scores,) = command("evaluate", words[0], f"--dataset={photos}", "--split=val").rows
+    assert scores["images"] == 4 and set(scores["boxes"]["by class"]) == {"square", "circle"}
     refused = command("detect", f"--model={tiny}", f"--output={tmp_path}", photos)
     assert refused.code == 1 and "is no .keras or .tflite file of a detector" in refused.err
 

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import re
-import textwrap
 
 _RETURNS = """Returns:
     A functional `keras.Model`: class probabilities `(batch, classes)`; without the top, a feature map
@@ -16,11 +15,11 @@ Raises:
 
 @functools.cache
 def documented(function) -> tuple[str, dict[str, str]]:
-    """The text of a docstring before "Args:", and its arguments by name."""
+    """The text of a docstring before "Args:", and its arguments by name, indented as there."""
     text, _, arguments = inspect.getdoc(function).partition("Args:\n")
     arguments, _, _ = arguments.partition("\n\n")  # every builder says the same of what it returns and raises
     entries = re.split(r"^    (?=\w+: )", arguments, flags=re.MULTILINE)[1:]
-    return text.strip(), {entry.partition(":")[0]: textwrap.dedent("    " + entry).rstrip() for entry in entries}
+    return text.strip(), {entry.partition(":")[0]: "    " + entry.rstrip() for entry in entries}
 
 
 def docstring(signature, text, arguments, paper, checkpoints=None, returns: str = _RETURNS) -> str:
@@ -29,7 +28,7 @@ def docstring(signature, text, arguments, paper, checkpoints=None, returns: str 
     Args:
         signature: the builder's `inspect.Signature`.
         text: what it builds.
-        arguments: the documentation of each argument, by name.
+        arguments: the documentation of each argument, by name, indented: there are hundreds of builders.
         paper: where the family was published.
         checkpoints: published weights by tag; `None` for a builder that has none of its own.
         returns: what it returns and raises.
@@ -38,8 +37,7 @@ def docstring(signature, text, arguments, paper, checkpoints=None, returns: str 
     if checkpoints is not None:
         rows = [_described(tag, weights) for tag, weights in checkpoints.items()]
         parts.append("Published weights:" + ("".join(rows) if rows else " none."))
-    listed = "\n".join(arguments[name] for name in signature.parameters)
-    parts += ["Args:\n" + textwrap.indent(listed, "    "), returns]
+    parts += ["\n".join(["Args:", *(arguments[name] for name in signature.parameters)]), returns]
     return "\n\n".join(parts)
 
 

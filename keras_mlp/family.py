@@ -167,8 +167,10 @@ class Family:
 
     def _publish(self, builder, name, model, architecture, defaults, text):
         """Give `builder` the signature, name and documentation of a public builder."""
-        own = [p.replace(default=defaults.get(p.name, p.default)) for p in arguments.SHARED]
-        options = [p.replace(default=defaults.get(p.name, p.default)) for p in self.options]
+        own, options = (
+            [p.replace(default=defaults[p.name]) if p.name in defaults else p for p in parameters]
+            for parameters in (arguments.SHARED, self.options)
+        )
         positional = [*architecture, *(p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD)]
         keyword = [*options, *(p for p in own if p.kind is p.KEYWORD_ONLY)]
         builder.__signature__ = inspect.Signature(positional + keyword, return_annotation=keras.Model)

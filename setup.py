@@ -18,13 +18,17 @@ TRAIN = [
     "tensorboard>=2.20",
     "faster-coco-eval>=1.6",
 ]
+ANALYSIS = ["plotly>=6", "matplotlib>=3.8", "scikit-learn>=1.3"]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.23", "tf2onnx>=1.17"]
 VIDEO = ["av>=15"]
 TORCH = ["torch>=2.6"]
 HUB = ["huggingface-hub>=1.0"]
 MEDIAPIPE = ["mediapipe>=1.2"]
 DEV = ["ruff>=0.14"]
-TEST = [*TRAIN, *EXPORT, *ONNX, *VIDEO, *HUB, *MEDIAPIPE, *DEV, "pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"]
+TEST = [
+    *(requirement for extra in (TRAIN, ANALYSIS, EXPORT, ONNX, VIDEO, HUB, MEDIAPIPE, DEV) for requirement in extra),
+    *("pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"),
+]
 
 setup(
     name="keras-mlp",
@@ -53,6 +57,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "export": EXPORT,
+        "analysis": ANALYSIS,
         "onnx": ONNX,
         "video": VIDEO,
         "torch": TORCH,

@@ -93,3 +93,18 @@ def parse(name: str) -> Place | None:
         if match := pattern.fullmatch(local(name)):
             return Place(part, tuple(map(int, match.groups())))
     return None
+
+
+def block(name: str) -> str | None:
+    """The name of the block that a layer belongs to, "stages_0_1" of "stages_0_1_token_mixing".
+
+    Returns:
+        What all layers of the block begin with, without a `layer_prefix`; "stem" or "norm" before or after the blocks;
+        `None` of any other layer.
+    """
+    place = parse(name)
+    if place is None or place.part not in ("stem", "block", "top"):
+        return None
+    if place.part != "block":
+        return {"stem": "stem", "top": "norm"}[place.part]
+    return "_".join(local(name).split("_")[: 1 + len(place.numbers)])

@@ -1,5 +1,35 @@
-"""What models cost and what they learnt."""
+"""What models cost, what reaches what in them, and what they learnt."""
 
+from keras_mlp.analysis.attribution import grad_cam, occlusion, plot_attribution
 from keras_mlp.analysis.cost import Cost, cost
+from keras_mlp.analysis.cost_and_score import Model, plot_costs, published
+from keras_mlp.analysis.receptive_field import (
+    Field,
+    effective_receptive_field,
+    plot_receptive_fields,
+    receptive_field,
+)
+from keras_mlp.analysis.robustness import Step, changed, plot_robustness, robustness
+from keras_mlp.analysis.similarity import Similarity, plot_similarity, similarity
 
-__all__ = ["Cost", "cost"]
+__all__ = [
+    "Cost",
+    "Field",
+    "Model",
+    "Similarity",
+    "Step",
+    "changed",
+    "cost",
+    "effective_receptive_field",
+    "grad_cam",
+    "occlusion",
+    "plot_attribution",
+    "plot_costs",
+    "plot_receptive_fields",
+    "plot_robustness",
+    "plot_similarity",
+    "published",
+    "receptive_field",
+    "robustness",
+    "similarity",
+]

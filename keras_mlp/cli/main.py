@@ -23,6 +23,7 @@ COMMANDS = (
     "pretrain",
     "evaluate",
     "export",
+    "analyze",
     "benchmark",
     "convert",
     "push",

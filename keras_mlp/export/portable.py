@@ -2,9 +2,8 @@
 
 import keras
 
-from keras_mlp.copying import Copier
-
-FLOATS = ("bfloat16", "float16", "float32", "float64")
+from keras_mlp.layers.precision import policy
+from keras_mlp.retyping import Retyper
 
 
 def portable(model: keras.Model, batch_shape: tuple[int, ...]) -> keras.Model:
@@ -18,27 +17,8 @@ def portable(model: keras.Model, batch_shape: tuple[int, ...]) -> keras.Model:
         A model in float32.
     """
     image = keras.Input(batch_shape=batch_shape, dtype="float32", name=model.inputs[0].name)
-    policy = keras.config.dtype_policy()
-    # Layers inside layers take the global policy where their parent's configuration does not name one.
-    keras.config.set_dtype_policy("float32")
-    try:
-        return _Portable(adapters=False)(model, image)
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-class _Portable(Copier):
-    def config(self, layer, config):
-        return _in_float32(super().config(layer, config))
-
-    def dtype(self, dtype):
-        return "float32" if dtype in FLOATS else dtype
-
-    def copy(self, layer, arguments=(), options=None):
-        copy = super().copy(layer, arguments, options)
-        if not isinstance(copy, keras.layers.Layer) and getattr(copy, "dtype", None) in FLOATS:
-            copy.dtype = "float32"  # of a cast
-        return copy
+    with policy("float32"):
+        return Retyper("float32", adapters=False)(model, image)
 
 
 def is_float32(model: keras.Model) -> bool:
@@ -47,19 +27,3 @@ def is_float32(model: keras.Model) -> bool:
         is_float32(layer) if isinstance(layer, keras.Model) else layer.compute_dtype == "float32"
         for layer in model.layers
     )
-
-
-def _in_float32(config):
-    """`config` with "float32" in place of every floating dtype policy, at any depth."""
-    if isinstance(config, dict):
-        if isinstance(config.get("config"), dict) and str(config.get("class_name")).endswith("DTypePolicy"):
-            return "float32"
-        return {
-            key: "float32"
-            if key == "dtype" and value in (*FLOATS, *(f"mixed_{f}" for f in FLOATS))
-            else _in_float32(value)
-            for key, value in config.items()
-        }
-    if isinstance(config, (list, tuple)):
-        return type(config)(_in_float32(value) for value in config)
-    return config

@@ -31,11 +31,15 @@ class PaddedMaxPooling(keras.layers.Layer):
             raise ValueError(f"`size` of padded windows must be a positive odd number. Received: size={size}")
         self.size, self.stride = size, stride
 
-    def call(self, x):
+    def padded(self, x):
+        """The map with the positions around it that windows reach."""
         around = (self.size // 2, self.size // 2)
-        if self.size > 1:  # PyTorch refuses to pad by nothing
-            x = ops.pad(x, ((0, 0), around, around, (0, 0)), mode="symmetric")
-        return ops.max_pool(x, self.size, self.stride, padding="valid", data_format="channels_last")
+        if self.size == 1:  # PyTorch refuses to pad by nothing
+            return x
+        return ops.pad(x, ((0, 0), around, around, (0, 0)), mode="symmetric")
+
+    def call(self, x):
+        return ops.max_pool(self.padded(x), self.size, self.stride, padding="valid", data_format="channels_last")
 
     def compute_output_shape(self, input_shape):
         batch, *sides, channels = input_shape

@@ -88,8 +88,8 @@ def _keras(name, flags):
     rows = []
     for batch_size in batch_sizes:
         images = np.random.default_rng(0).uniform(0, 255, (batch_size, *models.input_shape(model))).astype("float32")
-        seconds = [_seconds(model, images) for _ in range(flags.runs + 2)][2:]  # the first ones trace and warm up
-        median, p90 = np.median(seconds), np.percentile(seconds, 90)
+        times = seconds(model, images, flags.runs)
+        median, p90 = np.median(times), np.percentile(times, 90)
         rows.append(
             {
                 "batch_size": batch_size,
@@ -101,10 +101,14 @@ def _keras(name, flags):
     return rows
 
 
-def _seconds(model, images) -> float:
-    start = time.perf_counter()
-    model.predict_on_batch(images)
-    return time.perf_counter() - start
+def seconds(model, images, runs: int) -> list[float]:
+    """How long each of some calls of `predict_on_batch` takes, after two that trace and warm up."""
+    times = []
+    for _ in range(runs + 2):
+        start = time.perf_counter()
+        model.predict_on_batch(images)
+        times.append(time.perf_counter() - start)
+    return times[2:]
 
 
 def _numbers(flag, words) -> list[int]:

@@ -1,0 +1,78 @@
+"""Models looked into from the command line."""
+
+import json
+import re
+
+import keras
+import pytest
+
+import keras_mlp
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Two small models of photographs in files."""
+    keras.utils.set_random_seed(0)
+    options = dict(input_shape=(32, 48, 3), classes=3)
+    paths = [str(tmp_path / name) for name in ("mixer.keras", "shifts.keras")]
+    keras_mlp.MLPMixer(patch_size=8, dim=8, depth=2, **options).save(paths[0])
+    keras_mlp.ASMLP(patch_size=4, dim=6, depths=(1, 1), shift_size=3, **options).save(paths[1])
+    return paths
+
+
+def test_every_analysis_writes_a_picture_and_its_numbers(command, saved, tmp_path):
+    out = tmp_path / "out"
+
+    def analyze(what, *words):
+        done = command("analyze", what, *words, f"--output={out}", "--count=4")
+        assert done.code == 0, done.err
+        assert json.loads((out / f"{what}.json").read_text()) == done.rows
+        return done.rows
+
+    fields = analyze("receptive_field", *saved)
+    assert [(row["block"], row["shape"]) for row in fields if row["model"] == saved[0]] == [
+        ("blocks_0", "whole image"),
+        ("blocks_1", "whole image"),
+        ("norm", "whole image"),
+    ]
+    assert next(row for row in fields if row["model"] == saved[1])["shape"] == "cross"
+    (effective,) = analyze("effective_field", saved[1], "--layer=stages_0_0")
+    assert 0 < effective["50 % of area"] <= effective["99 % of area"] <= 1
+    alike = analyze("similarity", *saved)
+    assert {row["block"] for row in alike} == {"stem", "blocks_0", "blocks_1", "norm"}
+    steps = analyze("robustness", saved[0])
+    assert steps[0]["agreement"] == 1 and len(steps) == 31 and steps[0]["accuracy"] is None
+    heats = analyze("attribution", saved[0])
+    assert len(heats) == 4 and len({row["picture"] for row in heats}) == 4
+    (drawn,) = analyze("mixing", saved[0])
+    pictures = {"receptive_field.png", "effective_field.png", "similarity.png", "robustness.png", drawn["picture"]}
+    written = {path.name for path in out.glob("*.png")}
+    assert written == pictures | {row["picture"] for row in heats}
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in written)
+
+
+def test_costs_are_drawn_against_scores_in_one_file_that_needs_no_network(command, tmp_path):
+    done = command("analyze", "costs", "mlp_mixer_b16", "conv*", f"--output={tmp_path}")
+    assert done.code == 0, done.err
+    mixer = [row for row in done.rows if row["name"] == "mlp_mixer_b16"]
+    assert {row["training"]: row["score"] for row in mixer}["ImageNet-1k"] == 76.616
+    assert mixer[0]["parameters"] == pytest.approx(59.88, abs=0.01) and mixer[0]["macs"] == pytest.approx(12.6, abs=0.1)
+    assert {row["family"] for row in done.rows} >= {"MLP-Mixer", "ConvNeXt", "ConvMixer", "ConvMLP"}
+    page = (tmp_path / "costs.html").read_text(encoding="utf-8")
+    assert "Mixer-B\\u002f16" in page and "Plotly.newPlot" in page
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.https?:", page), "it needs no network"
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("looks", "as_mlp_tiny"), "WHAT must be one of receptive_field, effective_field"),
+        (("similarity",), "which model?"),
+        (("similarity", "as_mlp_tiny"), "--output is missing"),
+        (("similarity", "a", "b", "c", "--output=x"), "similarity compares one model with itself, or two"),
+    ],
+)
+def test_a_mistaken_command_is_told_before_anything_is_opened(command, words, told):
+    done = command("analyze", *words)
+    assert done.code == 2 and told in done.err

@@ -9,7 +9,7 @@ from keras_mlp.export import onnx_names
 from keras_mlp.export.checks import check_told, checked_images, checked_path, checked_shape
 from keras_mlp.export.errors import ExportError, calls_of_a_library
 from keras_mlp.export.onnx_names import SCORES
-from keras_mlp.export.outputs import by_name, difference, inference_part, largest, names_of, only_meaning
+from keras_mlp.export.outputs import Meaning, by_name, difference, inference_part, largest, names_of, only_meaning
 from keras_mlp.export.portable import portable
 from keras_mlp.extras import need
 from keras_mlp.files import atomic_path
@@ -29,11 +29,13 @@ def to_onnx(
     classes: list[str] | None = None,
     metadata: dict | None = None,
     opset: int | None = None,
+    output: Meaning | None = None,
 ) -> float:
     """Write a model as an .onnx file in float32, for batches of any length, and compare it with the model.
 
-    The input is called "image" and its first axis "batch". The only output of a classifier is called "scores", any
-    other only one "output". What the file tells of itself is in ONNX's own metadata; `read_onnx_metadata` reads it.
+    The input is called "image" and its first axis "batch". The only output of a model that tells classes apart is
+    called "scores", any other only one "output". What the file tells of itself is in ONNX's own metadata;
+    `read_onnx_metadata` reads it.
 
     Args:
         model: functional or sequential model with one input and one output, or with a dictionary of outputs: the file
@@ -46,6 +48,7 @@ def to_onnx(
         metadata: what else the file should tell of itself, such as its model's name, licence and preprocessing: a
             dictionary of what JSON has. Input shape and what the output means are added.
         opset: version of ONNX's operators, from 15 to 18; by default the converter's.
+        output: what the model's output means, where neither its layers nor the loss it is compiled with tell.
 
     Returns:
         The largest difference, in units of the standard deviation of the model's output; of each of several outputs
@@ -62,7 +65,7 @@ def to_onnx(
     if verify_with is None:
         verify_with = np.random.default_rng(0).integers(0, 256, (2, *shape))
     images = checked_images("verify_with", verify_with, shape).astype("float32")
-    names, output = names_of(model), only_meaning(model)
+    names, output = names_of(model), only_meaning(model, output)
     check_told(classes, metadata, output.classes if output else None if names else model.output_shape[-1])
     if opset is not None and opset not in OPSETS:
         raise ValueError(f"`opset` must be one of {', '.join(map(str, OPSETS))}. Received: opset={opset!r}")

@@ -103,9 +103,11 @@ def test_a_grid_that_is_no_square_is_told_by_the_config(hub_):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_repository_without_a_config_loads_too(hub_):
+def test_a_repository_without_a_config_loads_too(hub_, monkeypatch):
     del hub_.repositories["owner/mixer"]["config.json"]
     assert distance(mixer("hf://owner/mixer")) < 1e-5
+    assert hub.fetch("hf://owner/mixer").preprocessing is None
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # ... and offline, where the hub cannot be asked again
     assert hub.fetch("hf://owner/mixer").preprocessing is None
 
 

@@ -75,6 +75,14 @@ def test_exported_files_are_verified_and_know_what_they_give(command, tmp_path, 
     assert unknown == output
 
 
+def test_an_onnx_file_knows_what_only_the_saved_loss_tells(command, tmp_path):
+    model_of(BINARY, "logits").save(tmp_path / "model.keras")
+    result = command("export", f"--model={tmp_path}/model.keras", f"--output={tmp_path}/model.onnx")
+    assert result.code == 0, result.err
+    told, classes = export.read_onnx_metadata(tmp_path / "model.onnx")
+    assert told["output"]["kind"] == BINARY and len(classes) == 2
+
+
 def test_a_file_that_tells_nonsense_of_its_output_is_refused(command, tmp_path, picture):
     file = tmp_path / "model.tflite"
     export.to_tflite(model_of(BINARY, "an operation"), file, metadata={"model": "mine"})

@@ -189,6 +189,7 @@ def _to_onnx(flags, model, shape):
         classes=names,
         metadata=metadata,
         opset=flags.opset,
+        output=output,
     )
     print(f"{flags.output}: float32, {os.path.getsize(flags.output) / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
     print(

@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-all lint tables clean
+.PHONY: demo test test-slow test-all lint package tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keras-mlp demo --output=demo
@@ -26,6 +26,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# A wheel and an sdist in dist/, and whether an index would take them.
+package: $(VENV)/.installed
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/packaged.py dist
+	$(BIN)/python -m mypy
+
 tables: $(VENV)/.installed
 	$(BIN)/python -m weights.tables
 
@@ -35,4 +43,4 @@ $(VENV)/.installed: setup.py pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info

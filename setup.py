@@ -8,11 +8,13 @@ from setuptools import find_packages, setup
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_mlp" / "__init__.py").read_text(encoding="utf-8"))[1]
 
+# What builds and checks the package, and what benchmarks and examples work with: it never asks for them itself.
+PACKAGE = ["build>=1.2", "twine>=6", "mypy>=1.15", "setuptools>=70.1"]
+BESIDE = ["keras-cv>=0.9"]
 EXPORT = ["ai-edge-litert>=2.0"]
 TRAIN = [
     "tensorflow-datasets>=4.9.9",
     "importlib_resources",  # tensorflow-datasets imports it and does not ask for it
-    "keras-cv>=0.9",
     "scikit-learn>=1.3",
     "matplotlib>=3.8",
     "tensorboard>=2.20",
@@ -40,7 +42,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["keras_mlp", "keras_mlp.*"]),
     py_modules=["keras_mlp_command"],
-    package_data={"keras_mlp": ["classes.tsv", "cards.json"]},
+    package_data={"keras_mlp": ["classes.tsv", "cards.json", "py.typed"]},
     install_requires=[
         "keras>=3.12",
         "tensorflow>=2.20",
@@ -62,7 +64,7 @@ setup(
         "video": VIDEO,
         "torch": TORCH,
         "hub": HUB,
-        "test": TEST,
+        "test": [*TEST, *PACKAGE, *BESIDE],
         "dev": DEV,
     },
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},

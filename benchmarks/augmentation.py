@@ -15,6 +15,7 @@ import time
 from absl import app, flags
 
 from benchmarks import tables
+from keras_mlp.extras import need
 
 _ONLY = flags.DEFINE_list("only", None, "What to measure; by default rand_augment, erasing, mixup and cutmix.")
 _SIZE = flags.DEFINE_integer("image_size", 224, "Height and width in pixels.", lower_bound=8)
@@ -75,8 +76,7 @@ def _keras(name, **arguments):
 
 def _keras_cv(name, *positional, **arguments):
     def make():
-        import keras_cv
-
+        keras_cv = need("keras_cv", extra="test")
         return _layer(getattr(keras_cv.layers, name)(*positional, seed=0, **arguments))
 
     return make

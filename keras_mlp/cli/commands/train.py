@@ -26,13 +26,15 @@ Pascal VOC's form; or "tfds:voc/2007", "tfds:coco/2017" and the like. Images are
 or outside box is an error, unless --skip_broken. --recipe=published is as for segmenters. The best epoch is that of the
 highest average precision of boxes.
 
+--callback=MODULE:CLASS takes any Keras callback along, such as an experiment tracker's.
+
 --strategy trains on several devices or machines. --batch_size is then the batch of all of them, and OUTPUT a folder
 that all see. The commands are in docs/scaling.md.
 """
 
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, datasets, models, tasks, teacher
+from keras_mlp.cli import callbacks, console, datasets, models, tasks, teacher
 from keras_mlp.cli.recipes import RECIPES, described
 
 ARGUMENTS = ""
@@ -170,6 +172,7 @@ def define_flags(flags):
         upper_bound=1,
         flag_values=flags,
     )
+    absl_flags.DEFINE_multi_string("callback", [], callbacks.HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
@@ -202,6 +205,7 @@ def run(flags, arguments):
     console.require(flags, "model", "dataset", "output")
     if flags.multi_label and flags.weights and not flags.new_head:
         raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
+    makers = callbacks.makers(flags.callback)
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags)
     task = tasks.TASKS[flags.task](flags, published)
@@ -240,6 +244,7 @@ def run(flags, arguments):
         recipe,
         flags.output,
         settings=settings,
+        callbacks=[make() for make in makers] if not workers.rank else (),
         overwrite=flags.overwrite,
         extend=flags.extend,
         checkpoint_seconds=flags.checkpoint_seconds,

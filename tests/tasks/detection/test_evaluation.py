@@ -1,6 +1,7 @@
 """Detectors are measured in the images' own pixels, whatever gives the detections; and what they find is drawn."""
 
 import dataclasses
+import functools
 import json
 
 import keras
@@ -20,7 +21,10 @@ def loaded(source=SOURCE, **options):
     return tasks.load(source, "all", **options)
 
 
-DATA = loaded()
+@functools.cache
+def whole():
+    """All of the data, loaded by the first test that asks: not while tests are collected."""
+    return loaded()
 
 
 def oracle(data, change=lambda found: found):
@@ -45,7 +49,7 @@ def in_grids(found):
 
 @pytest.mark.parametrize("change", [lambda found: found, in_grids], ids=["pixels", "grids"])
 def test_who_knows_the_truth_scores_one_and_masks_as_well_as_their_pixels_allow(change):
-    scores = tasks.evaluate(oracle(DATA, change), DATA, verbose=0)
+    scores = tasks.evaluate(oracle(whole(), change), whole(), verbose=0)
     assert scores["boxes"]["AP"] == pytest.approx(1) and scores["boxes"]["AR 100"] == pytest.approx(1)
     assert scores["masks"]["AP50"] == pytest.approx(1) and scores["masks"]["AP"] > 0.6
 
@@ -55,7 +59,7 @@ def test_wrong_classes_missed_things_and_shifted_boxes_cost_what_they_should():
         def changed(found):
             return change({name: np.array(value) for name, value in found.items() if name != "masks"})
 
-        return tasks.evaluate(oracle(DATA, changed), DATA, verbose=0)
+        return tasks.evaluate(oracle(whole(), changed), whole(), verbose=0)
 
     def shifted(found):
         widths = found["boxes"][..., 2] - found["boxes"][..., 0]
@@ -81,8 +85,8 @@ def test_images_that_cannot_be_read_are_left_out():
 
 
 def test_results_are_written_as_coco_reads_them_in_the_images_own_pixels(tmp_path):
-    rows = [row for _, found in evaluation.detected(oracle(DATA), DATA) for row in found]
-    truth = DATA.truth()
+    rows = [row for _, found in evaluation.detected(oracle(whole()), whole()) for row in found]
+    truth = whole().truth()
     tasks.write_results(tmp_path / "results.json", rows)
     again = json.loads((tmp_path / "results.json").read_text())
     assert len(again) == len(truth["annotations"])
@@ -96,7 +100,7 @@ def test_results_are_written_as_coco_reads_them_in_the_images_own_pixels(tmp_pat
 
 def test_only_data_with_annotations_can_be_measured_on():
     with pytest.raises(ValueError, match="have no annotations to compare with"):
-        tasks.evaluate(oracle(DATA), dataclasses.replace(DATA, truth=None))
+        tasks.evaluate(oracle(whole()), dataclasses.replace(whole(), truth=None))
 
 
 def test_boxes_masks_names_and_scores_are_drawn_from_their_threshold_on():

@@ -10,72 +10,34 @@ import gc
 import json
 import os
 import runpy
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import types
 
 
-class Process:
-    """A process that has begun: `subprocess.Popen([sys.executable, *words], env=env, cwd=cwd)`, as far as it goes.
+def run(words, env=None, cwd=None) -> subprocess.CompletedProcess:
+    """As `subprocess.run([sys.executable, *words], env=env, cwd=cwd, capture_output=True, text=True)`.
 
     Args:
         words: "-c", code and arguments; "-m", a module and arguments; or a script and arguments.
         env: the environment, by default that of this process.
         cwd: the folder it starts in, by default that of this process.
     """
-
-    def __init__(self, words, env=None, cwd=None):
-        words = [os.fspath(word) if isinstance(word, os.PathLike) else str(word) for word in words]
-        request = json.dumps(dict(words=words, env=dict(env or os.environ), cwd=os.fspath(cwd or os.getcwd())))
-        self._out, self._err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (as long as this)
-        self._told, theirs = socket.socketpair()
-        with open(os.devnull) as empty, theirs:
-            streams = [stream.fileno() for stream in (empty, self._out, self._err, theirs)]
+    words = [str(word) for word in words]
+    request = json.dumps(dict(words=words, env=dict(env or os.environ), cwd=os.fspath(cwd or os.getcwd())))
+    ours, theirs = socket.socketpair()
+    with open(os.devnull) as empty, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, ours:
+        with theirs:
+            streams = [stream.fileno() for stream in (empty, out, err, theirs)]
             socket.send_fds(_server(), [request.encode()], streams)
-        self.args, self.returncode, self.pid = [sys.executable, *words], None, self._number()
-
-    def wait(self, timeout=None) -> int:
-        """The exit code, as `subprocess` counts it."""
-        if self.returncode is None:
-            self._told.settimeout(timeout)
-            self.returncode = self._number()
-            self._told.close()
-        return self.returncode
-
-    def poll(self) -> int | None:
-        """The exit code if it has ended."""
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
-            self.wait()
-        return self.returncode
-
-    def communicate(self, timeout=None) -> tuple[str, str]:
-        """What it wrote until its end: output, error stream."""
-        self.wait(timeout)
-        for stream in (self._out, self._err):
+        with ours.makefile() as told:
+            code = int(told.read())
+        for stream in (out, err):
             stream.seek(0)
-        return self._out.read(), self._err.read()
-
-    def send_signal(self, number):
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self):
-        self.send_signal(signal.SIGKILL)
-
-    def _number(self) -> int:
-        return struct.unpack("q", self._told.recv(8, socket.MSG_WAITALL))[0]
-
-
-def run(words, env=None, cwd=None) -> subprocess.CompletedProcess:
-    """As `subprocess.run([sys.executable, *words], env=env, cwd=cwd, capture_output=True, text=True)`."""
-    process = Process(words, env, cwd)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return subprocess.CompletedProcess([sys.executable, *words], code, out.read(), err.read())
 
 
 @functools.cache
@@ -104,9 +66,8 @@ def _serve(connection):
     if process := os.fork():
         for stream in standard:
             os.close(stream)
-        os.write(reply, struct.pack("q", process))
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        os.write(reply, struct.pack("q", code))
+        os.write(reply, str(code).encode())
         os._exit(0)
     os.close(reply)
     for number, stream in enumerate(standard):

@@ -10,7 +10,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_mlp" / "__init__.py"
 
 # What builds and checks the package, and what benchmarks and examples work with: it never asks for them itself.
 PACKAGE = ["build>=1.2", "twine>=6", "mypy>=1.15", "setuptools>=70.1"]
-BESIDE = ["keras-cv>=0.9", "mlflow-skinny>=3.4", "pandas>=2", "wandb>=0.20"]  # pandas is for mlflow.keras
+BESIDE = ["keras-cv>=0.9", "keras-tuner>=1.4", "litserve>=0.2.10", "mlflow-skinny>=3.4", "wandb>=0.20"]
+BESIDE += ["pandas>=2"]  # for mlflow.keras
 EXPORT = ["ai-edge-litert>=2.0"]
 TRAIN = [
     "tensorflow-datasets>=4.9.9",

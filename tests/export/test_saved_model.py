@@ -20,7 +20,17 @@ inputs = np.load(folder + "/pixels.npy")
 pixels = served.signatures["serving_default"](pixels=tf.constant(inputs))["outputs"]
 files = [open(f"{folder}/{i}.jpg", "rb").read() for i in range(2)]
 encoded = served.signatures["encoded_images"](encoded_images=tf.constant(files))["outputs"]
-np.savez(folder + "/answers.npz", pixels=pixels, encoded=encoded)
+classify = served.signatures["classify"]
+named = {name: tensor.numpy() for name, tensor in classify(encoded_images=tf.constant(files)).items()}
+labels = served.signatures["labels"]()["labels"].numpy().astype("U")
+np.savez(
+    folder + "/answers.npz",
+    pixels=pixels,
+    encoded=encoded,
+    classes=named["classes"].astype("U"),
+    scores=named["scores"],
+    labels=labels,
+)
 print("keras_mlp" in sys.modules)
 """
 
@@ -28,7 +38,8 @@ print("keras_mlp" in sys.modules)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_pixels_and_jpegs_give_what_keras_gives(mixer, images, policy, tmp_path):
     model, preprocessing = mixer(dtype=policy), Preprocessing(crop_pct=0.8, interpolation="bilinear")
-    export.to_saved_model(model, tmp_path / "model", preprocessing)
+    names = np.array([f"class {i}" for i in range(model.output_shape[-1])])
+    export.to_saved_model(model, tmp_path / "model", preprocessing, classes=names.tolist())
     pixels = images[:3].astype("float32")
     np.save(tmp_path / "pixels.npy", pixels)
     for i, size in enumerate([(48, 64), (90, 40)]):
@@ -41,6 +52,10 @@ def test_pixels_and_jpegs_give_what_keras_gives(mixer, images, policy, tmp_path)
     float32.set_weights(model.get_weights())
     with np.load(tmp_path / "answers.npz") as answers:
         np.testing.assert_allclose(answers["pixels"], float32(pixels), atol=1e-5)
+        best = np.argsort(-answers["encoded"])[:, :5]
+        np.testing.assert_array_equal(answers["classes"], names[best])
+        np.testing.assert_array_equal(answers["scores"], np.take_along_axis(answers["encoded"], best, axis=1))
+        np.testing.assert_array_equal(answers["labels"], names)
         for i, answer in enumerate(answers["encoded"]):
             decoded = tf.cast(tf.io.decode_jpeg((tmp_path / f"{i}.jpg").read_bytes()), tf.float32)
             seen = for_images.for_evaluation(decoded, (32, 32), preprocessing)

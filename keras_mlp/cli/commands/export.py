@@ -39,7 +39,10 @@ def define_flags(flags):
     absl_flags.DEFINE_string("model", None, models.MODEL_HELP, flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
     absl_flags.DEFINE_string(
-        "output", None, "What to write: a .tflite or .onnx file, or a folder. Required.", flag_values=flags
+        "output",
+        None,
+        "What to write: a .tflite or .onnx file, or a folder. Required.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_enum(
         "precision",
@@ -167,10 +170,20 @@ def run(flags, arguments):
 def _to_saved_model(flags, model, shape):
     from keras_mlp import export
 
-    export.to_saved_model(
-        model, flags.output, models.preprocessing(flags.model, flags.weights), shape, max_pixels=flags.max_pixels
-    )
-    print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}) and encoded_images")
+    preprocessing = models.preprocessing(flags.model, flags.weights)
+    names = _names(flags, model)
+    export.to_saved_model(model, flags.output, preprocessing, shape, max_pixels=flags.max_pixels, classes=names)
+    more = ", classify and labels" if names else ""
+    print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}), encoded_images{more}")
+
+
+def _names(flags, model):
+    """Names of the classes of a classifier; `None` where none are known."""
+    if not models.has_scores(model):
+        return None
+    output = models.output_of(flags.model, model, flags.multi_label)
+    _, names = models.description(flags.model, flags.weights, model, output)
+    return names if names and len(names) == model.output_shape[-1] else None
 
 
 def _to_onnx(flags, model, shape):

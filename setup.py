@@ -12,6 +12,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_mlp" / "__init__.py"
 PACKAGE = ["build>=1.2", "twine>=6", "mypy>=1.15", "setuptools>=70.1"]
 BESIDE = ["keras-cv>=0.9", "keras-tuner>=1.4", "litserve>=0.2.10", "mlflow-skinny>=3.4", "wandb>=0.20"]
 BESIDE += ["pandas>=2"]  # for mlflow.keras
+COREML = ["coremltools>=9"]
 EXPORT = ["ai-edge-litert>=2.0"]
 TRAIN = [
     "tensorflow-datasets>=4.9.9",
@@ -61,11 +62,12 @@ setup(
         "train": TRAIN,
         "export": EXPORT,
         "analysis": ANALYSIS,
+        "coreml": COREML,
         "onnx": ONNX,
         "video": VIDEO,
         "torch": TORCH,
         "hub": HUB,
-        "test": [*TEST, *PACKAGE, *BESIDE],
+        "test": [*TEST, *COREML, *PACKAGE, *BESIDE],
         "dev": DEV,
     },
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},

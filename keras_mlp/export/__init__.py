@@ -1,5 +1,6 @@
 """Export to other formats: convert, quantise, verify and time."""
 
+from keras_mlp.export.coreml import to_coreml
 from keras_mlp.export.errors import ExportError
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
@@ -32,6 +33,7 @@ __all__ = [
     "read_metadata",
     "read_onnx_metadata",
     "time_tflite",
+    "to_coreml",
     "to_onnx",
     "to_saved_model",
     "to_tflite",

@@ -61,7 +61,7 @@ def test_help_states_choices_and_defaults(command):
         (["predict", "--model=a.tflite", "--image_size=9", "x.jpg"], "not with a .tflite file"),
         (["export", "--model=a.keras", "--output=a.tflite", "--precision=int4"], "int4"),
         (["export", "--model=a.keras", "--output=a.tflite", "--precision=int8"], "--representative"),
-        (["export", "--model=a.keras", "--output=a.pb"], "must end in .tflite or .onnx, or have no ending"),
+        (["export", "--model=a.keras", "--output=a.pb"], "must end in .tflite, .onnx or .mlpackage, or have no ending"),
         (["export", "--model=a.keras", "--output=a.onnx", "--precision=float16"], "go with a .tflite file"),
         (["benchmark", "mlp_mixer_s32", "--batch_size=0"], "--batch_size is a list of positive numbers"),
         ([*TRAIN, "--checkpoint_seconds=nan"], "--checkpoint_seconds must be a number. Received: nan"),

@@ -1,8 +1,8 @@
-"""Export a model: to a .tflite file for LiteRT on phones and small devices, to ONNX, or to TensorFlow's SavedModel.
+"""Export a model: to .tflite for LiteRT on phones and small devices, to ONNX, to Core ML or to TensorFlow's SavedModel.
 
-The ending of OUTPUT says which: .tflite, .onnx, or none for the folder of a SavedModel. The file is run on the
-representative images, or on random ones without such. If it does not compute like the model, no file is written. A
-.tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
+The ending of OUTPUT says which: .tflite, .onnx, .mlpackage, or none for the folder of a SavedModel. A .tflite or .onnx
+file is run on the representative images, or on random ones without such. If it does not compute like the model, no file
+is written. A .tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
 A detector is exported with decoding and suppression inside, and gives boxes, labels and scores, and masks where it has
 them. In int8 and int16x8 these steps stay in float.
@@ -41,7 +41,7 @@ def define_flags(flags):
     absl_flags.DEFINE_string(
         "output",
         None,
-        "What to write: a .tflite or .onnx file, or a folder. Required.",
+        "What to write: a .tflite, .onnx or .mlpackage, or a folder. Required.",
         flag_values=flags,
     )
     absl_flags.DEFINE_enum(
@@ -131,9 +131,10 @@ def run(flags, arguments):
     console.only(arguments)
     console.require(flags, "model", "output")
     suffix = os.path.splitext(flags.output)[1]
-    if suffix not in (".tflite", ".onnx", ""):
+    if suffix not in (".tflite", ".onnx", ".mlpackage", ""):
         raise console.UsageError(
-            f"--output must end in .tflite or .onnx, or have no ending for a folder. Received: {flags.output}"
+            "--output must end in .tflite, .onnx or .mlpackage, or have no ending for a folder. "
+            f"Received: {flags.output}"
         )
     if not flags.representative and flags.precision in CALIBRATED:
         flags.representative, _ = runs.data_of(flags.model)
@@ -163,7 +164,7 @@ def run(flags, arguments):
             f"{fusion.parameters_after:,} after"
         )
     shape = models.input_shape(model)
-    write = {".tflite": _to_tflite, ".onnx": _to_onnx, "": _to_saved_model}[suffix]
+    write = {".tflite": _to_tflite, ".onnx": _to_onnx, ".mlpackage": _to_coreml, "": _to_saved_model}[suffix]
     write(flags, model, shape)
 
 
@@ -175,6 +176,17 @@ def _to_saved_model(flags, model, shape):
     export.to_saved_model(model, flags.output, preprocessing, shape, max_pixels=flags.max_pixels, classes=names)
     more = ", classify and labels" if names else ""
     print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}), encoded_images{more}")
+
+
+def _to_coreml(flags, model, shape):
+    from keras_mlp import export
+
+    difference = export.to_coreml(model, flags.output, input_shape=shape, classes=_names(flags, model))
+    print(f"{flags.output}: Core ML in float16, takes an image {shape}")
+    if difference is None:
+        print("not compared with the model: Core ML runs on Apple's machines alone")
+    else:
+        print(f"compared with the model on random pixels: largest difference {difference:.2g} standard deviations")
 
 
 def _names(flags, model):

@@ -142,49 +142,6 @@ class _SimpleRNN(_Sequences, keras.layers.SimpleRNN):
 _RECURRENCES = {"lstm": _LSTM, "gru": _GRU, "rnn": _SimpleRNN}
 
 
-def _lstm_step(z, inner, h, c):
-    gates, new, out = ops.split(z + inner, [2 * h.shape[-1], 3 * h.shape[-1]], axis=-1)
-    into, forget = ops.split(ops.sigmoid(gates), 2, axis=-1)
-    c = forget * c + into * ops.tanh(new)
-    return ops.sigmoid(out) * ops.tanh(c), c
-
-
-def _gru_step(z, inner, h):
-    gates, new = ops.split(z, [2 * h.shape[-1]], axis=-1)
-    inner_gates, inner_new = ops.split(inner, [2 * h.shape[-1]], axis=-1)
-    update, reset = ops.split(ops.sigmoid(gates + inner_gates), 2, axis=-1)
-    return (update * h + (1.0 - update) * ops.tanh(new + reset * inner_new),)
-
-
-def _rnn_step(z, inner, h):
-    return (ops.tanh(z + inner),)
-
-
-_STEPS = {"lstm": _lstm_step, "gru": _gru_step, "rnn": _rnn_step}
-"""States after a step, of what the cell's linear maps make of its input and of its state, and of the states before."""
-
-
-class _Step:
-    """A step of Keras' cells of one kind beside each other, of inputs that have gone through their linear map.
-
-    It is a cell for `keras.layers.RNN`: inputs `(cells, n, gates)`, states `(cells, n, units)` each.
-    """
-
-    def __init__(self, kind, cells):
-        self.step, self.state_size = _STEPS[kind], [cells[0].units] * (2 if kind == "lstm" else 1)
-        dtype, self.bias = cells[0].compute_dtype, None
-        self.kernel = ops.stack([ops.cast(cell.recurrent_kernel, dtype) for cell in cells])
-        if kind == "gru":  # its bias is inside the reset gate; those of others are in the inputs already
-            self.bias = ops.expand_dims(ops.stack([ops.cast(cell.recurrent_bias, dtype) for cell in cells]), 1)
-
-    def call(self, z, states):
-        inner = ops.matmul(states[0], self.kernel)
-        states = self.step(z, inner if self.bias is None else inner + self.bias, *states)
-        return states[0], list(states)
-
-    __call__ = call
-
-
 @registered
 class AxialRecurrence(Composite):
     """A recurrent layer that runs along every row or down every column of a map.
@@ -226,36 +183,6 @@ class AxialRecurrence(Composite):
         super().build(input_shape)
 
     def call(self, x):
-        # Converters know Keras' layers, and a GPU has them as one operation. Keras lists no devices of PyTorch.
-        if products.in_export() or keras.backend.backend() == "torch":
-            return self._one_by_one(x)
-        on_gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
-        return self._one_by_one(x) if on_gpu else self._beside_each_other(x)
-
-    def _beside_each_other(self, x):
-        """Both directions in one loop, out of which the inputs' linear maps are taken."""
-        layers = [self.ahead] if self.back is None else [self.ahead, self.back]
-        _, height, width, channels = ops.shape(x)
-        to_lines = (1, 0, 2, 3) if self.side == "height" else (2, 0, 1, 3)
-        sequences = []
-        for layer in layers:
-            cell = layer.cell
-            bias = cell.input_bias if self.kind == "gru" else cell.bias
-            z = ops.matmul(ops.reshape(x, (-1, channels)), cell.kernel) + ops.cast(bias, x.dtype)
-            z = ops.transpose(ops.reshape(z, (-1, height, width, z.shape[-1])), to_lines)
-            z = ops.reshape(z, (ops.shape(z)[0], -1, z.shape[-1]))
-            sequences.append(ops.flip(z, axis=0) if layer.go_backwards else z)
-        z = ops.stack(sequences)
-        step = _Step(self.kind, [layer.cell for layer in layers])
-        start = ops.zeros_like(z[:, 0, :, : self.units])
-        loop = keras.layers.RNN(step, return_sequences=True, dtype=self.dtype_policy)
-        _, y, _ = loop.inner_loop(z, [start] * len(step.state_size), None)
-        y = ops.concatenate([ops.flip(y[1], axis=0) if i else y[0] for i in range(len(layers))], axis=-1)
-        lines = width if self.side == "height" else height
-        y = ops.reshape(y, (y.shape[0] or ops.shape(y)[0], -1, lines, y.shape[-1]))
-        return ops.transpose(y, (1, 0, 2, 3) if self.side == "height" else (1, 2, 0, 3))
-
-    def _one_by_one(self, x):
         down = self.side == "height"
         if down:
             x = ops.transpose(x, (0, 2, 1, 3))

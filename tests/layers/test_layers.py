@@ -117,15 +117,10 @@ def test_every_layer_is_registered_and_survives_its_config(cls):
 @pytest.mark.parametrize("side", ["height", "width"])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
 def test_recurrences_see_what_lies_before_them_and_what_lies_after(kind, side):
-    """One direction each in half of the channels, and rows and columns not beside them at all.
-
-    Both directions in one loop are Keras' layers one by one, which files and GPUs have.
-    """
+    """One direction each in half of the channels, and rows and columns not beside them at all."""
     layer = sequencer2d.AxialRecurrence(3, side, kind)
     x = np.random.RandomState(0).standard_normal((1, 4, 5, 2)).astype("float32")
     before = np.asarray(layer(x))
-    with products.for_export():
-        np.testing.assert_allclose(layer(x), before, atol=1e-6)
     x[0, 2, 1] += 1
     changed = np.any(np.asarray(layer(x)) != before, axis=0).reshape(4, 5, 2, 3).any(-1)
     onward, backward = np.zeros((2, 4, 5), bool)

@@ -5,7 +5,7 @@ file is run on the representative images, or on random ones without such. If it 
 is written. A .tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
 A detector is exported with decoding and suppression inside, and gives boxes, labels and scores, and masks where it has
-them. In int8 these steps stay in float. In int16x8 they do not, because LiteRT's converter keeps no layer in float there.
+them. In int8 these steps stay in float. In int16x8 they do not: LiteRT's converter keeps no layer in float there.
 
 A segmenter is exported without its auxiliary head, and gives logits, or with --label_map the class of each pixel. A
 model in the folder of its training is calibrated by the images that it was trained on, unless --representative names

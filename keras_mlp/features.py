@@ -5,8 +5,8 @@ import math
 
 import keras
 
-from keras_mlp import names, pyramid
-from keras_mlp.layers import SequenceToMap
+from keras_mlp import copying, names, pyramid
+from keras_mlp.layers import SequenceToMap, WindowMerge
 
 _FRONT = 2
 """How many tokens may stand in front of the positions: a class token, and one that learns from a teacher."""
@@ -77,6 +77,9 @@ def _ends(calls) -> list:
 def _map(end, calls, source, name):
     """What leaves a block as a map; `end` is the last of its calls."""
     output, axes = end.outputs[0], len(source.shape)
+    for merge in calls:  # of a stage that works in windows, after its last block
+        if isinstance(merge.operation, WindowMerge) and merge.input_tensors[0].shape == output.shape:
+            return copying.anew(merge.operation, name=name)([output, merge.input_tensors[1]])
     if len(output.shape) == axes:
         return output
     maps = [tensor for call in calls for tensor in call.outputs if len(tensor.shape) == axes]

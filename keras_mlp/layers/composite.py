@@ -46,6 +46,7 @@ class Composite(keras.layers.Layer):
         changed = self._sublayers if not self.built else {}
         for layer in self._flatten_layers(include_self=False, recursive=False) if self.built else ():
             theirs = layer.get_config()
-            if state := {key: theirs[key] for key in _STATE if theirs.get(key) != config.get(key)}:
+            # A setting that is off is as one that a layer does not have.
+            if state := {key: theirs[key] for key in _STATE if (theirs.get(key) or None) != (config.get(key) or None)}:
                 changed[layer.name] = state
         return config | {"sublayers": changed} if changed else config

@@ -141,8 +141,9 @@ class Question:
 
 
 def as_base(kind):
-    """Class decorator: the layer computes what its base class computes, and answers as that does."""
-    Question.same_as[kind] = Question.same_as.get(kind.__base__, kind.__base__)
+    """Class decorator: the layer computes what the layer that it derives from computes, and answers as that does."""
+    base = next(base for base in kind.__mro__[1:] if issubclass(base, keras.layers.Layer))  # which a mixin may precede
+    Question.same_as[kind] = Question.same_as.get(base, base)
     return kind
 
 

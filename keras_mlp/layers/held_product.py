@@ -25,6 +25,7 @@ class HeldProduct(Adaptable, keras.layers.EinsumDense):
     def __init__(self, holds="kernel", own_kernel=False, **kwargs):
         super().__init__(**kwargs)
         self.holds, self.own_kernel = holds, own_kernel
+        self._names = None  # what paths of weights begin with, where a layer is around
 
     def begin(self, holder, shape, initializer, input_shape):
         """To be called when the layer around is built: make the kernel, here or there.
@@ -52,7 +53,8 @@ class HeldProduct(Adaptable, keras.layers.EinsumDense):
 
     def add_weight(self, *args, name=None, **kwargs):
         variable = super().add_weight(*args, name=name, **kwargs)
-        variable._path = self._names.replace("kernel", name) if "kernel" in name else f"{self._names}_{name}"
+        if self._names:
+            variable._path = self._names.replace("kernel", name) if "kernel" in name else f"{self._names}_{name}"
         return variable
 
     @property

@@ -12,6 +12,7 @@ from keras.dtype_policies import DTypePolicyMap
 
 import keras_mlp
 from keras_mlp import layers
+from keras_mlp.families.mvit.layers import PositionedTokens
 from keras_mlp.families.pool_former import NormOfAverage
 from keras_mlp.training.probe import Frozen
 from keras_mlp.zoo import FAMILIES
@@ -29,8 +30,9 @@ MORE = [
     )
 ]
 """Cases of layers that no family's small configuration has."""
-WITHOUT = {Frozen, NormOfAverage, layers.AdaptiveAveragePooling, layers.JoinedConv2D, layers.Resize}
-"""Layers of no small case, which hold no layer: the probe's, timm's last norm of PoolFormer, those of segmenters."""
+WITHOUT = {Frozen, NormOfAverage, PositionedTokens, layers.AdaptiveAveragePooling, layers.JoinedConv2D, layers.Resize}
+"""Layers of no small case, which hold no layer: the probe's, timm's last norm of PoolFormer, a former name in saved
+models, those of segmenters."""
 every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
 """Quickly some of them only: all layer classes are tested one by one before."""
 every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)

@@ -72,6 +72,7 @@ EXAMPLES = {
     feed_forward.NormedSequenceMLP: dict(
         hidden_dim=6, activation="gelu_tanh", epsilon=1e-5, dropout_rate=0.1, kernel_initializer="lecun_normal"
     ),
+    layers.HeldProduct: dict(equation="bhwi,io->bhwo", output_shape=(8, 12, 5), own_kernel=True),
     layers.SequenceSplit: dict(tokens=2),
     layers.SequenceToMap: dict(),
     feed_forward.SequenceWithTable: dict(size=(3, 5)),

@@ -69,7 +69,7 @@ def test_the_channel_perceptron_is_its_equation():
     layer, x = perceptrons.ChannelPerceptron(use_bias=True, dtype="float64"), random(3, 2, 4, 5, 2)
     layer.build(x.shape)
     layer.bias.assign(random(2, 8))
-    kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
+    kernel, bias = np.asarray(layer.mix.kernel), np.asarray(layer.bias)
     expected = np.einsum("sio,bigs->bogs", kernel, x.reshape(3, 8, 5, 2)) + bias.T[:, None]
     np.testing.assert_allclose(layer(x), expected.reshape(x.shape), atol=1e-12)
 

@@ -154,7 +154,7 @@ def test_segmenters_are_measured_at_the_own_sizes_of_images(tmp_path, monkeypatc
         expected, measured = segmentation_scores(counts), tasks.evaluate(model, data, verbose=0, **options)
         np.testing.assert_array_equal(measured["IoU"], expected["IoU"])
     seen = []
-    monkeypatch.setattr(inference, "_run", lambda model, images: seen.append(images.shape[1:3]) or images)
+    monkeypatch.setattr(inference, "run", lambda model, images: seen.append(images.shape[1:3]) or images)
     inference.probabilities(model, np.zeros((1, 100, 150, 3)), resize=(60, 24), scales=(1.0, 2.0))
     inference.probabilities(model, np.zeros((1, 400, 100, 3)), resize=(60, 24))
     assert seen == [(24, 36), (48, 72), (60, 15)]  # as mmsegmentation resizes into (60, 24), times 1 and 2

@@ -5,8 +5,6 @@ import os
 import re
 import sys
 
-import keras
-
 from keras_mlp.cli import console
 from keras_mlp.cli.recipes import pairs
 
@@ -47,6 +45,8 @@ def _maker(word):
     options = pairs("callback", arguments or "")
 
     def make():
+        import keras
+
         callback = thing(**options)
         if not isinstance(callback, keras.callbacks.Callback):
             raise console.UsageError(f"--callback={word} makes a {type(callback).__name__}, and no Keras callback")

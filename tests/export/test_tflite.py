@@ -74,7 +74,7 @@ def test_what_a_file_says_of_many_channels_alike_it_says_once(mixer, images, tmp
         return result.size_bytes, export.Runner(result.path)(images), (tmp_path / name).read_bytes()
 
     size, answers, content = file("shared.tflite")
-    monkeypatch.setattr("keras_mlp.export.tflite.shared", lambda content: content)
+    monkeypatch.setattr("keras_mlp.export.tflite.shared", lambda content, change: content)
     whole, expected, _ = file("whole.tflite")
     assert size < 0.95 * whole
     np.testing.assert_array_equal(answers, expected)

@@ -111,7 +111,7 @@ def test_verbose_shows_where_it_failed(command):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        *((["predict", "--help"], 0), (["predict", "--tpo=3"], 2)),
+        *((["--help"], 0), (["predict", "--help"], 0), (["predict", "--tpo=3"], 2)),
         *((["list"], 0), (["list", "--family=vpi"], 1), (["info", "vip_small7"], 0), (["info", "vip_smal7"], 1)),
     ],
 )

@@ -132,4 +132,4 @@ def _normalised(preprocessing, x):
     x = keras.ops.flip(x, axis=-1) if preprocessing.bgr else x
     # In 16 bits the difference of a pixel and its mean would lose digits.
     dtype = at_least_float32(keras.config.dtype_policy().compute_dtype)
-    return Rescaling(scale, offset, dtype=dtype, name="preprocessing")(x)
+    return Rescaling(scale, offset, dtype=dtype, name=names.PREPROCESSING)(x)

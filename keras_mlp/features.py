@@ -43,7 +43,7 @@ def features(model: keras.Model, *, blocks=(), layers=()) -> keras.Model:
         raise ValueError("Give the numbers of `blocks`, such as blocks=(0, -1), or the names of `layers`.")
 
     def cut(source, calls):
-        found = _ends(calls)
+        found = list(ends(calls).values())
         outputs = {}
         for block in blocks:
             if isinstance(block, bool) or not isinstance(block, int) or not -len(found) <= block < len(found):
@@ -52,7 +52,7 @@ def features(model: keras.Model, *, blocks=(), layers=()) -> keras.Model:
                     f"{len(found)} blocks. Received: blocks={tuple(blocks)!r}"
                 )
             number = block % len(found)
-            outputs[f"block_{number}"] = _map(found[number], calls, source, f"block_{number}_map")
+            outputs[f"block_{number}"] = map_of(found[number], calls, source, f"block_{number}_map")
         by_name = {call.operation.name: call.outputs for call in calls}
         for layer in layers:
             if layer not in by_name:
@@ -61,21 +61,31 @@ def features(model: keras.Model, *, blocks=(), layers=()) -> keras.Model:
             outputs[layer] = by_name[layer][0] if len(by_name[layer]) == 1 else list(by_name[layer])
         return outputs
 
-    return pyramid.cut(model, cut, f"{model.name}_features")
+    return pyramid.cut(model, cut, "features")
 
 
-def _ends(calls) -> list:
-    """Of each block the last call that is of it, in the order of the blocks."""
-    ends = {}
+def ends(calls) -> dict:
+    """The last call of each block by the block's name, in the order of the blocks."""
+    found = {}
     for call in calls:
         place = names.parse(call.operation.name)
         if place is not None and place.part == "block":
-            ends[place.numbers] = call
-    return [ends[numbers] for numbers in sorted(ends)]
+            found[place.numbers] = call
+    return {names.block(found[numbers].operation.name): found[numbers] for numbers in sorted(found)}
 
 
-def _map(end, calls, source, name):
-    """What leaves a block as a map; `end` is the last of its calls."""
+def map_of(end, calls, source, name: str):
+    """The map that leaves a block.
+
+    Args:
+        end: the last of its calls.
+        calls: all calls of the model.
+        source: input of the model.
+        name: of the layer that makes a map of a sequence or of windows, where the block leaves these.
+
+    Raises:
+        ValueError: the block leaves the positions of no map, because it drops some.
+    """
     output, axes = end.outputs[0], len(source.shape)
     for merge in calls:  # of a stage that works in windows, after its last block
         if isinstance(merge.operation, WindowMerge) and merge.input_tensors[0].shape == output.shape:

@@ -20,6 +20,8 @@ feature pyramids are cut by them.
 import dataclasses
 import re
 
+PREPROCESSING = "preprocessing"
+"""The layer that normalises pixels."""
 HEAD_NORM = "head_norm"
 """The norm between the average and the classifier: learnt with the backbone, though a model without a head has none."""
 HEAD_PROJECTION = "head_projection"

@@ -255,7 +255,7 @@ def _checked(model, repository, about) -> About:
 def _preprocessing_of(model) -> Preprocessing | None:
     """What a model with preprocessing inside does to pixels; `None` for one that takes them normalised."""
     for layer in model.layers:
-        if isinstance(layer, Rescaling) and names.local(layer.name) == "preprocessing":
+        if isinstance(layer, Rescaling) and names.local(layer.name) == names.PREPROCESSING:
             scale, offset = np.atleast_1d(layer.scale), np.atleast_1d(layer.offset)
             std = 1 / (255 * scale)
             mean = -offset * std

@@ -92,7 +92,7 @@ def preprocess_input(x, model: str | keras.Model, weights: str | None = None):
     """
     name = model
     if isinstance(model, keras.Model):
-        if any(names.local(layer.name) == "preprocessing" for layer in model._flatten_layers()):
+        if any(names.local(layer.name) == names.PREPROCESSING for layer in model._flatten_layers()):
             return x
         name = model.name
         if name not in FAMILIES and name not in all_cards():

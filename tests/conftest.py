@@ -33,6 +33,14 @@ def clean_policy():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(scope="session")
+def flowers():
+    """The classifier of `flowers.py`; tests leave it as it is."""
+    import flowers
+
+    return flowers.model()
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache folder for published weights."""

@@ -6,13 +6,14 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 import urllib.parse
+
+import loopback
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class HubServer(http.server.ThreadingHTTPServer):
+class HubServer(loopback.Server):
     """Serves `repositories`, `{"owner/name": {path: bytes}}`, at the revision "main" and those in `revisions`.
 
     Attributes:
@@ -24,28 +25,15 @@ class HubServer(http.server.ThreadingHTTPServer):
         refused: what the next requests to upload are answered with, as an HTTP status.
     """
 
-    daemon_threads = True
     token = "hf_secret"
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.repositories, self.revisions, self.gated, self.private = {}, {}, set(), set()
         self.large, self.log, self.commits, self.objects, self.refused = 10_000, [], [], {}, None
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def handle_error(self, request, address):
-        pass  # clients that hang up
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class Handler(loopback.Silent, http.server.BaseHTTPRequestHandler):
     def reply(self, status, body=b"", **headers):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
@@ -201,18 +189,9 @@ ROUTES = {
 }
 
 
-@contextlib.contextmanager
 def running():
     """A server that runs until the end of the block."""
-    server = HubServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return loopback.running(HubServer())
 
 
 @contextlib.contextmanager

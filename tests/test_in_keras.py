@@ -18,9 +18,7 @@ few = pytest.mark.parametrize("case", golden.chosen(CASES, ("mlp_mixer", "sparse
 STACKED = ("sparse_mlp", "dyna_mixer", "repmlpnet/tiny", "posmlp/tiny_sgu_chunks3")
 stacked = pytest.mark.parametrize("case", golden.chosen(CASES + MORE, STACKED, *golden.HUGE))
 NORMED = {"deit", "feed_forward", "vit"}
-"""Families that norm the sequence before it becomes a map, so that no pyramid has what leaves the last block."""
-CONVOLUTIONS = {"conv_mixer"}
-"""Families without a dense layer beside the classifier."""
+"""Families that norm the sequence before it becomes a map: their pyramid has the norm of what leaves the last block."""
 
 
 def answer(model, case):
@@ -44,12 +42,13 @@ def test_every_block_gives_its_map_by_number_and_a_fresh_head_leaves_the_rest(ca
     assert list(maps) == [*(f"block_{i}" for i in range(len(blocks))), model.layers[1].name]
     rank = len(case.input_shape)
     assert all(len(tensor.shape) == rank for name, tensor in maps.items() if name.startswith("block_"))
-    *_, last = keras_mlp.pyramid.pyramid_of(model, final_norm=False)(case.images()).values()
-    if golden.family(case) in NORMED:
-        last = maps[f"block_{len(blocks) - 1}"]
-    np.testing.assert_array_equal(maps[f"block_{len(blocks) - 1}"], last)
-    one = keras_mlp.features(model, blocks=-1)(case.images())
-    np.testing.assert_array_equal(one[f"block_{len(blocks) - 1}"], last)
+    last = maps[f"block_{len(blocks) - 1}"]
+    normed = golden.family(case) in NORMED
+    *_, expected = keras_mlp.pyramid.pyramid_of(model, final_norm=normed)(case.images()).values()
+    np.testing.assert_allclose(model.get_layer("norm")(last) if normed else last, expected, atol=1e-6)
+    one = keras_mlp.features(model, blocks=-1)
+    assert one.name == f"{model.name}_features"
+    np.testing.assert_array_equal(one(case.images())[f"block_{len(blocks) - 1}"], last)
 
     for given in model, keras.Sequential([keras.Input(case.input_shape[1:]), keras.layers.Identity(), model]):
         fresh = keras_mlp.replace_head(given, 7)
@@ -81,13 +80,17 @@ def test_features_say_what_blocks_and_layers_there_are():
         keras_mlp.replace_head(model, 0)
 
 
+def test_a_model_without_dense_layers_gets_no_adapters():
+    image = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(2, name="head")(pooled))
+    with pytest.raises(ValueError, match="has no dense layer beside its classifier"):
+        keras_mlp.enable_lora(model, rank=2)
+
+
 @few
 def test_adapters_are_trained_merged_saved_and_exported(case, tmp_path):
     model, images = golden.build(case), case.images()
-    if case.family in CONVOLUTIONS:
-        with pytest.raises(ValueError, match="has no dense layer beside its classifier"):
-            keras_mlp.enable_lora(model, rank=2)
-        return
     before = {path: np.array(variable) for path, variable in weights(model).items()}
     keras_mlp.enable_lora(model, rank=2, lora_alpha=3)
     assert near(answer(model, case), case.logits, 1e-3)
@@ -128,11 +131,10 @@ def test_adapters_are_trained_merged_saved_and_exported(case, tmp_path):
     [("int8", 0.3), pytest.param("int4", 3, marks=golden.HUGE), pytest.param("float8", 1, marks=golden.HUGE)],
 )
 def test_products_that_layers_hold_themselves_are_quantised(case, mode, limit, tmp_path):
-    """Every dense layer is; of these three families the kernels of several networks are in one array."""
+    """Every dense layer is; in the cases of `STACKED` the kernels of several networks are in one array."""
     model = golden.build(case)
     expected, order = answer(model, case), [variable.path for variable in model.weights]
-    if golden.family(case) in ("sparse_mlp", "dyna_mixer", "repmlpnet") or case.key in MORE:
-        assert held(model)
+    assert held(model) or not {case.key, golden.family(case)} & set(STACKED)
     assert not any(layer.weights for layer in held(model)), "the layers around them hold the kernels"
     model.quantize(mode)
     assert {layer.quantization_mode for layer in held(model)} <= {mode}

@@ -34,7 +34,7 @@ def grad_cam(model: keras.Model, image, label: int | None = None, layer: str | N
     import tensorflow as tf
 
     image, label = _checked(model, image, label)
-    _, tensor = inner.chosen(model, layer)
+    tensor = inner.on_the_way(model, layer)
     front, scores = keras.Model(model.inputs[0], tensor), keras.Model(tensor, _logits(model))
     values = tf.convert_to_tensor(front(image, training=False))
     with tf.GradientTape() as tape:

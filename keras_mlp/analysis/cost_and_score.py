@@ -1,4 +1,4 @@
-"""What models cost against how well they do: an interactive picture in one file, and a plain one beside it."""
+"""Costs of models against their scores: an interactive page in one file, and a PNG beside it."""
 
 import dataclasses
 

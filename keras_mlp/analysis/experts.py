@@ -90,7 +90,7 @@ def plot_expert_load(runs: dict[str, list[dict[str, Load]]], path):
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figures = need("matplotlib.figure", extra="train")
+    figures = need("matplotlib.figure", extra="analysis")
     names = list(next(iter(runs.values()))[0])
     figure = figures.Figure(figsize=(1.2 + 3.6 * len(names), 0.6 + 2.6 * len(runs)), layout="constrained")
     panels = figure.subplots(len(runs), len(names), sharex=True, sharey=True, squeeze=False)

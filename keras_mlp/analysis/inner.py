@@ -1,54 +1,79 @@
 """The maps inside a model, for what looks at them."""
 
+import contextlib
+
 import keras
 
-from keras_mlp import copying, names
+from keras_mlp import copying, names, pyramid
+from keras_mlp.features import ends, map_of
 
 
-def maps(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The map that leaves each block of `model`, by the block's name, in their order.
+def maps(model: keras.Model) -> keras.Model:
+    """The map that leaves each block of a model.
 
     Args:
-        model: a functional model with one input of images. Of a model of this package the names are "stem", "blocks_i",
-            "stages_s_i", and "norm" for the map after the last block; of another, those of all its layers that give
-            a map.
+        model: a functional model with one input of images, or one that holds such a model.
 
     Returns:
-        Symbolic tensors `(batch, height, width, channels)`.
+        A model from the same input to `{name: (batch, height, width, channels)}`, in the order of the blocks. Of one
+        of this package the names are "stem", "blocks_i", "stages_s_i", and "norm" for a map after the last block; of
+        another, those of all its layers that give a map.
 
     Raises:
         ValueError: `model` is not functional, takes no images, or passes through no map.
     """
-    source = only_input(model)
-    found, everything = {}, {}
-    for call in copying.calls(model):
-        tensor = call.outputs[0]
-        if len(tensor.shape) != 4 or any(side == 1 for side in tensor.shape[1:-1]):
-            continue  # a token or a vector; a pooled vector that keeps its axes is no map either
-        everything[call.operation.name] = tensor
-        if block := names.block(call.operation.name):
-            found[block] = tensor
-    found = found or everything
-    if not found:
-        raise ValueError(f"`model` passes through no map (batch, height, width, channels). It takes {source.shape}.")
-    return found
+    only_input(model)
+
+    def take(source, calls):
+        every = {call.operation.name: call.outputs[0] for call in calls if _is_map(call.outputs[0])}
+        blocks = ends(calls)
+        if blocks:
+            of_parts = {names.block(name): tensor for name, tensor in every.items()}
+            found = {"stem": of_parts.get("stem")}
+            for block, end in blocks.items():
+                with contextlib.suppress(ValueError):  # the block has dropped positions
+                    found[block] = map_of(end, calls, source, f"{block}_map")
+            found["norm"] = of_parts.get("norm")
+            every = {name: tensor for name, tensor in found.items() if tensor is not None}
+        if not every:
+            raise ValueError(
+                f"`model` passes through no map (batch, height, width, channels). It takes {source.shape}."
+            )
+        return every
+
+    return pyramid.cut(model, take, "maps")
 
 
-def chosen(model: keras.Model, layer: str | None) -> tuple[str, keras.KerasTensor]:
-    """One of a model's maps and its name: by the name of a block or a layer, by default the last.
+def chosen(model: keras.Model, layer: str | None) -> tuple[str, keras.Model]:
+    """A model from the same input to one of its maps, and the name of the map.
+
+    Args:
+        model: see `maps`.
+        layer: name of a block, or of a layer that gives a map; by default the last map.
 
     Raises:
         ValueError: there is none of that name, or see `maps`.
     """
     known = maps(model)
     if layer is None:
-        return list(known.items())[-1]
-    if layer in known:
-        return layer, known[layer]
-    for call in copying.calls(model):
-        if call.operation.name == layer and len(call.outputs[0].shape) == 4:
-            return layer, call.outputs[0]
-    raise ValueError(f"`layer` must be a block or a layer that gives a map: {', '.join(known)}. Received: {layer!r}")
+        layer = list(known.output)[-1]
+    if layer in known.output:
+        return layer, keras.Model(known.input, known.output[layer])
+    return layer, keras.Model(model.inputs[0], _of_layer(model, layer, known.output))
+
+
+def on_the_way(model: keras.Model, layer: str | None) -> keras.KerasTensor:
+    """A map that everything after it in the model is made of: the output of a block or layer, by default the last map.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    only_input(model)
+    every = {call.operation.name: call.outputs[0] for call in copying.calls(model) if _is_map(call.outputs[0])}
+    of_blocks = {names.block(name): tensor for name, tensor in every.items()}
+    if layer in of_blocks:
+        return of_blocks[layer]
+    return list(every.values())[-1] if layer is None and every else _of_layer(model, layer, of_blocks)
 
 
 def only_input(model) -> keras.KerasTensor:
@@ -84,3 +109,16 @@ def need_tensorflow():
     """Raise a `RuntimeError` where gradients cannot be taken as this package takes them."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"Gradients are taken by TensorFlow. The Keras backend is {keras.backend.backend()!r}.")
+
+
+def _of_layer(model, name, known):
+    for call in copying.calls(model):
+        if call.operation.name == name and len(call.outputs[0].shape) == 4:
+            return call.outputs[0]
+    blocks = ", ".join(filter(None, known))
+    raise ValueError(f"`layer` must be a block or a layer that gives a map: {blocks}. Received: {name!r}")
+
+
+def _is_map(tensor) -> bool:
+    """Whether a tensor is a map; a pooled vector that keeps its axes is none."""
+    return len(tensor.shape) == 4 and 1 not in tensor.shape[1:-1]

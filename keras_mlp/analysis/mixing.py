@@ -76,7 +76,7 @@ def _limit(pictures) -> float:
 
 def _draw(rows, limits, title):
     """A figure of `rows`, `(label, pictures)`, whose colours end at plus and minus `limits`."""
-    figures = need("matplotlib.figure", extra="train")
+    figures = need("matplotlib.figure", extra="analysis")
     columns, grid = max(len(pictures) for _, pictures in rows), rows[0][1].shape[1:]
     cell_width, cell_height = _CELL, _CELL * grid[0] / grid[1]
     width = _LEFT + columns * cell_width + _RIGHT

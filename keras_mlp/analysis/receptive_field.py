@@ -39,7 +39,7 @@ class Field:
 
     @property
     def shape(self) -> str:
-        """ "whole image", "rectangle", "cross" or "scattered": what the pixels that count look like."""
+        """What the pixels that count look like: "whole image", "rectangle", "cross", "scattered" or "nothing"."""
         counts = self.pixels > 0
         rows, columns = np.flatnonzero(counts.any(1)), np.flatnonzero(counts.any(0))
         if counts.all():
@@ -110,9 +110,8 @@ def receptive_field(
         keras_mlp.analysis.receptive_field(keras_mlp.ASMLPTiny(weights=None), "stages_0_0").shape  # "cross"
     """
     inner.need_tensorflow()
-    name, tensor = inner.chosen(model, layer)
+    name, part = inner.chosen(model, layer)
     size = inner.image_size(model, image_size)
-    part = keras.Model(model.inputs[0], tensor)
     image = keras.Input((*size, model.inputs[0].shape[-1]), dtype="float64", name=model.inputs[0].name)
     with policy("float64"):
         copy = _Opened(statistics)(part, image)
@@ -157,13 +156,13 @@ def effective_receptive_field(
         RuntimeError: the Keras backend is not TensorFlow.
     """
     inner.need_tensorflow()
-    name, tensor = inner.chosen(model, layer)
+    name, part = inner.chosen(model, layer)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"`images` must be (n, height, width, channels), n > 0. Received: shape {images.shape}")
     inner.image_size(model, images.shape[1:3])
-    normalised = next((layer.output for layer in model.layers if _normalises(layer)), model.inputs[0])
-    normalise, rest = keras.Model(model.inputs[0], normalised), keras.Model(normalised, tensor)
+    normalised = next((layer.output for layer in part.layers if _normalises(layer)), part.inputs[0])
+    normalise, rest = keras.Model(part.inputs[0], normalised), keras.Model(normalised, part.output)
     total = np.zeros(images.shape[1:3])
     for pixels in progress(list(images)):
         pixels = normalise(pixels[np.newaxis].astype("float32"), training=False)
@@ -300,4 +299,4 @@ def _position(given, sides) -> tuple[int, int]:
 
 
 def _normalises(layer) -> bool:
-    return names.local(layer.name) == "preprocessing"
+    return names.local(layer.name) == names.PREPROCESSING

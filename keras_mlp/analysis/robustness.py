@@ -1,4 +1,4 @@
-"""How a model bears what a phone does to a picture: JPEG, blur, noise, darkness, crop, rotation, in steps."""
+"""Robustness of a classifier to JPEG, blur, noise, darkness, crop and rotation, in steps."""
 
 import dataclasses
 import io
@@ -28,7 +28,7 @@ degrees.
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a model does with images that were changed in one way.
+    """Results of a classifier on images that were changed in one way.
 
     Attributes:
         change: a key of `STEPS`, or "none".
@@ -73,7 +73,7 @@ def robustness(
     batch_size: int = 32,
     progress=lambda steps: steps,
 ) -> list[Step]:
-    """What a classifier makes of images that are changed in steps.
+    """Measure a classifier on images that are changed in steps.
 
     Args:
         model: a Keras model `(n, height, width, channels) -> (n, classes)` of pixels 0–255; of two units or more.

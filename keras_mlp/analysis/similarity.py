@@ -59,9 +59,8 @@ def similarity(
             f"Received: {len(images)} images, batch_size={batch_size}"
         )
     models = (model,) if other is None else (model, other)
-    looked_at = [inner.maps(one) for one in models]
-    parts = [keras.Model(one.inputs, list(found.values())) for one, found in zip(models, looked_at, strict=True)]
-    blocks = [tuple(found) for found in (looked_at[0], looked_at[-1])]
+    parts = [inner.maps(one) for one in models]
+    blocks = [tuple(part.output) for part in (parts[0], parts[-1])]
     crossed = np.zeros([len(names) for names in blocks])
     own = [np.zeros(len(names)) for names in blocks]
     for start in progress(range(0, len(images) - batch_size + 1, batch_size)):
@@ -102,7 +101,7 @@ def plot_similarity(found: Similarity, path, titles: tuple[str, str]):
 def _grams(maps) -> np.ndarray:
     """`(blocks, n, n)`: the products of the images' maps, centred, without the diagonal."""
     found = []
-    for features in maps if isinstance(maps, list) else [maps]:
+    for features in maps.values():
         flat = np.asarray(features, "float64").reshape(len(features), -1)
         flat = flat - flat.mean(0)  # changes no HSIC, and keeps digits
         gram = flat @ flat.T

@@ -35,6 +35,16 @@ def load(name: str, split: str, **options):
         return data.load(name, split, **options)
 
 
+def evenly(data, count: int):
+    """Some examples of data, evenly spaced, for they may be in the order of the classes: NumPy's, one by one.
+
+    Args:
+        data: what `load` and its like give.
+        count: how many examples, at most.
+    """
+    return data.dataset.unbatch().shard(max(1, data.examples // count), 0).take(count).as_numpy_iterator()
+
+
 def load_masks(name: str, split: str, **options):
     """`keras_mlp.tasks.load`."""
     from keras_mlp import tasks

@@ -64,8 +64,7 @@ def sample(name: str, split: str, count: int, shape: tuple[int, int, int], max_p
         return np.stack(images.some(name, count, read))
     options = dict(image_size=size, channels=channels, batch_size=count, max_pixels=max_pixels)
     data = datasets.load_boxes(name, split, **options)
-    chosen = data.dataset.unbatch().shard(max(1, data.examples // count), 0).take(count)
-    return np.stack([image for image, _ in chosen.as_numpy_iterator()])
+    return np.stack([image for image, _ in datasets.evenly(data, count)])
 
 
 def evaluate(flags, model):

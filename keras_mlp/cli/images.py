@@ -139,9 +139,7 @@ def labelled_sample(
     options = dict(image_size=size, batch_size=count, preprocessing=preprocessing, channels=channels)
     options |= dict(multi_label=multi_label, max_pixels=max_pixels)
     data = datasets.load(name, "evaluation", **options)
-    every = max(1, data.examples // count)  # they may be in the order of the classes
-    chosen = data.dataset.unbatch().shard(every, 0).take(count)
-    images, labels = zip(*chosen.as_numpy_iterator(), strict=True)
+    images, labels = zip(*datasets.evenly(data, count), strict=True)
     return np.stack(images), np.stack(labels), data.classes
 
 
@@ -183,7 +181,7 @@ def decoded(files: list[pathlib.Path], doing: str, max_pixels: int, failed: list
 
 
 def exit_code(failed: list, files: list) -> int:
-    """The exit code of a command that could not read some files, of which it tells how many."""
+    """Tell how many files could not be read, and return the exit code of the command."""
     if failed:
         console.error(f"{len(failed)} of {len(files)} files could not be read")
     return int(bool(failed))

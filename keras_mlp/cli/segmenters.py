@@ -108,6 +108,5 @@ def labelled_sample(name: str, split: str, count: int, shape: tuple[int, int, in
     *size, channels = shape
     options = dict(image_size=size, batch_size=count, channels=channels, max_pixels=max_pixels)
     data = datasets.load_masks(name, split, **options)
-    chosen = data.dataset.unbatch().shard(max(1, data.examples // count), 0).take(count)
-    pixels, targets = zip(*chosen.as_numpy_iterator(), strict=True)
+    pixels, targets = zip(*datasets.evenly(data, count), strict=True)
     return np.stack(pixels), np.stack([target["masks"][..., 0] for target in targets]), data

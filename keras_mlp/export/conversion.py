@@ -7,6 +7,7 @@ import warnings
 import keras
 
 from keras_mlp import fusion
+from keras_mlp.export.detections import has_custom_operator
 from keras_mlp.export.errors import TFLITE, calls_of_a_library
 from keras_mlp.export.layer_errors import IMAGES, Quantised, exact_layers, tensors_of
 from keras_mlp.export.operators import slow_in_integers
@@ -113,8 +114,7 @@ def _converter(network, precision, representative, input_dtype):
         with calls_of_a_library(TFLITE):
             converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        # Of what is not built in, nothing else has a custom operator.
-        converter.allow_custom_ops = any(layer.name == "post_process" for layer in network.layers)
+        converter.allow_custom_ops = has_custom_operator(network)
         if precision.rounded or precision.weights == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision.weights == "float16":

@@ -108,12 +108,12 @@ def _compared(converted, network, shape, precision, path):
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
-    answer = converted.predict({"image": Image.fromarray(pixels.squeeze())})
+    outputs = converted.predict({"image": Image.fromarray(pixels.squeeze())})
     expected = np.asarray(network(pixels[None].astype("float32")))
-    if "scores" in answer:
-        found = answer["scores"]
+    if "scores" in outputs:
+        found = outputs["scores"]
     else:
-        (scores,) = (value for value in answer.values() if isinstance(value, dict))
+        (scores,) = (value for value in outputs.values() if isinstance(value, dict))
         found = np.array([list(scores.values())])
     largest = difference(np.asarray(found).reshape(expected.shape), expected)
     if not largest <= LIMITS[precision]:

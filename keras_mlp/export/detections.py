@@ -80,6 +80,11 @@ def as_detections(found: dict, size) -> dict:
     }
 
 
+def has_custom_operator(network) -> bool:
+    """Whether a model ends in LiteRT's own operator, as `with_post_process` makes it."""
+    return any(isinstance(layer, _PostProcess) for layer in network.layers)
+
+
 class _Maps(keras.layers.Layer):
     def __init__(self, levels, anchors, classes, **kwargs):
         super().__init__(**kwargs)

@@ -169,6 +169,11 @@ def to_tflite(
         )
     if input_dtype == "int8" and precision != "int8":
         raise ValueError(f'`input_dtype="int8"` needs `precision="int8"`. Received: precision={precision!r}')
+    if older_runtimes and precision != "dynamic_int8":
+        raise ValueError(
+            '`older_runtimes` goes with `precision="dynamic_int8"`; the others are read by them as they are. '
+            f"Received: precision={precision!r}"
+        )
     if (precision in CALIBRATED) != (representative is not None):
         raise ValueError(
             f"`precision` {' and '.join(map(repr, CALIBRATED))} needs `representative`, images to measure the "
@@ -178,11 +183,6 @@ def to_tflite(
     anchors = dense_layer(model)
     if decoding == "maps":
         model = with_maps(portable(model, shape))
-    if older_runtimes and precision != "dynamic_int8":
-        raise ValueError(
-            '`older_runtimes` goes with `precision="dynamic_int8"`; the others are read by them as they are. '
-            f"Received: precision={precision!r}"
-        )
     names, output = names_of(model), only_meaning(model, output)
     if label_map:
         if not isinstance(output, PixelOutput):

@@ -141,7 +141,7 @@ class Question:
 
 
 def as_base(kind):
-    """Class decorator: the layer computes what the layer that it derives from computes, and answers as that does."""
+    """Class decorator: let a layer that computes the same as its base class answer as that does."""
     base = next(base for base in kind.__mro__[1:] if issubclass(base, keras.layers.Layer))  # which a mixin may precede
     Question.same_as[kind] = Question.same_as.get(base, base)
     return kind

@@ -5,10 +5,10 @@ from keras import ops
 
 
 def by_pair(table, rows, columns):
-    """What a table of offsets has for each pair of positions of two grids.
+    """Expand a table of offsets to all pairs of positions of two grids.
 
-    Rows and columns are looked up one after the other, so that whole rows are copied: a look-up by pairs copies number
-    by number, and took a third of LeViT-128's time with one image.
+    Rows and columns are looked up one after the other, so that whole rows are copied. A look-up by pairs would copy
+    number by number.
 
     Args:
         table: `(heads, offsets of rows, offsets of columns)`.

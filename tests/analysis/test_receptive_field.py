@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_mlp
-from keras_mlp.analysis import Field, effective_receptive_field, plot_receptive_fields, receptive_field
+from keras_mlp.analysis import Field, effective_receptive_field, inner, plot_receptive_fields, receptive_field
 
 
 def patches(field, size) -> np.ndarray:
@@ -66,7 +66,16 @@ def test_hire_mlp_reaches_the_opposite_border_where_it_shifts_in_a_circle(border
     )
 
 
-def test_the_offsets_that_were_learnt_and_weights_of_zero_count_as_connections():
+def test_blocks_of_tokens_and_models_behind_others_are_looked_into():
+    """A class token and a sequence of positions become a map; attention reaches everything."""
+    model = keras_mlp.ViT(patch_size=8, dim=8, depth=2, heads=2, input_shape=(16, 24, 3), classes=2)
+    behind = keras.Sequential([keras.Input((16, 24, 3)), keras.layers.RandomFlip(), model])
+    for given in model, behind:
+        assert list(inner.maps(given).output) == ["stem", "blocks_0", "blocks_1"]
+        assert receptive_field(given, "blocks_0").shape == "whole image"
+
+
+def test_weights_of_zero_count_as_connections():
     image = keras.Input((8, 8, 1))
     model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros")(image))
     assert receptive_field(model).pixels.sum() == 9

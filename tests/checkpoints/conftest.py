@@ -7,10 +7,11 @@ import ssl
 import threading
 import time
 
+import loopback
 import pytest
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(loopback.Server):
     """Serves `files` (`{path: bytes}`), with ranges, and keeps a log of `(path, range, bytes sent)`.
 
     `behaviour` is how the next requests are answered, one entry a request, from then on faultlessly: "truncate"
@@ -18,28 +19,13 @@ class Server(http.server.ThreadingHTTPServer):
     "no ranges", "no length", "chunked", an HTTP status, or a function of the request's handler and the content.
     """
 
-    daemon_threads = True
-    scheme = "http"
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.files, self.log, self.behaviour = {}, [], []
         self.over = threading.Event()
 
-    @property
-    def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
-    def handle_error(self, request, address):
-        pass  # clients that hang up
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class Handler(loopback.Silent, http.server.BaseHTTPRequestHandler):
     def reply(self, status, body=b"", **headers):
         self.send_response(status)
         for name, value in {"Connection": "close", "Content_Length": len(body), **headers}.items():
@@ -90,13 +76,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def _running(server):
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.over.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with loopback.running(server):
+        try:
+            yield server
+        finally:
+            server.over.set()
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import http.server
 import os
 import sys
-import threading
 
 import av
 import keras
+import loopback
 import numpy as np
 import pytest
 
@@ -106,10 +106,8 @@ def served(tmp_path):
         def log_message(self, *arguments):
             requests.append(self.path)
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield tmp_path / "served" / "clip.ts", f"http://127.0.0.1:{server.server_port}/clip.ts", requests
-        server.shutdown()
+    with loopback.running(loopback.Server(Handler)) as server:
+        yield tmp_path / "served" / "clip.ts", f"{server.url}/clip.ts", requests
 
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"

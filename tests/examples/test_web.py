@@ -12,19 +12,18 @@ import pathlib
 import queue
 import shutil
 import subprocess
-import threading
 
 import keras
+import loopback
 import numpy as np
 import pytest
+from flowers import CLASSES
 
-import keras_mlp
 from keras_mlp import export
 
 WEB = pathlib.Path(__file__).parents[2] / "examples" / "web"
 ORT = pathlib.Path(__file__).parent / "node_modules"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-CLASSES = ["rose", "tulip", "daisy", "großer Löwenzahn"]
 WHOLE = {"model": "flowers", "preprocessing": {"squash": True}}
 
 pytestmark = pytest.mark.skipif(
@@ -72,15 +71,6 @@ try {
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def flowers():
-    keras.utils.set_random_seed(0)
-    model = keras_mlp.MLPMixer(patch_size=8, dim=16, depth=1, input_shape=(32, 32, 3), classes=4)
-    random = np.random.default_rng(0)
-    model.get_layer("head").set_weights([random.normal(size=(16, 4)), random.normal(size=4)])
-    return model
-
-
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype="uint8")
 
 
@@ -109,25 +99,15 @@ def served(folder):
     """The folder on loopback; what pages send to /report is put into the queue."""
     found = queue.Queue()
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
+    class Handler(loopback.Silent, http.server.SimpleHTTPRequestHandler):
         def do_POST(self):
             found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
     Handler.extensions_map = Handler.extensions_map | {".mjs": "text/javascript", ".wasm": "application/wasm"}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback.running(loopback.Server(functools.partial(Handler, directory=str(folder)))) as server:
+        yield server.url, found
 
 
 @contextlib.contextmanager

@@ -4,25 +4,12 @@ import mediapipe
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as model_schema
+from flowers import CLASSES
 from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
 from mediapipe.tasks.python import BaseOptions, vision
 
 import keras_mlp
 from keras_mlp import export
-
-CLASSES = ["rose", "tulip", "daisy", "großer Löwenzahn"]
-
-
-@pytest.fixture(scope="module")
-def flowers():
-    """A model whose scores differ from picture to picture."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    model = keras_mlp.MLPMixer(patch_size=8, dim=16, depth=1, input_shape=(32, 32, 3), classes=4)
-    random = np.random.default_rng(0)
-    model.get_layer("head").set_weights([random.normal(size=(16, 4)), random.normal(size=4)])
-    return model
 
 
 def classified(path, pixels):

@@ -144,7 +144,8 @@ def _drawn_fields(fields, path, shares):
 
     analysis.plot_receptive_fields(fields, path)
     return [
-        {"model": name, "block": layer, "shape": field.shape, "reached": field.reached}
+        {"model": name, "block": layer}
+        | ({} if shares else {"shape": field.shape, "reached": field.reached})
         | {f"{100 * share:g} % within": f"{field.square(share)[0]} px" for share in shares}
         | {f"{100 * share:g} % of area": field.square(share)[1] for share in shares}
         for name, blocks in fields.items()
@@ -284,7 +285,7 @@ def _milestones(model) -> list[str]:
     from keras_mlp import names
     from keras_mlp.analysis import inner
 
-    known = list(inner.maps(model))
+    known = list(inner.maps(model).output)
     blocks = [name for name in known if (place := names.parse(name)) and place.part == "block"]
     last_of_stage = {names.parse(name).numbers[:-1]: name for name in blocks}
     chosen = {*blocks[:1], *last_of_stage.values(), known[-1]}

@@ -3,7 +3,6 @@
 import numpy as np
 
 from keras_mlp.cli.demos import report, scenes
-from keras_mlp.cli.demos.scenes import IMAGE_SIZE
 
 GOALS = {"AP50": 0.90, "AP": 0.60}
 BACKBONE = dict(patch_size=2, dim=16, depths=(1, 2, 3), shift_size=5)
@@ -18,21 +17,12 @@ def run(folder, seed: int, data_dir) -> str | None:
     Returns:
         What has been missed, or `None`.
     """
-    import keras
-
-    import keras_mlp
     from keras_mlp import tasks
     from keras_mlp.tasks.detection import recipes
 
     recipe = recipes.scenes()
-    options = dict(task="detection", image_size=IMAGE_SIZE, batch_size=recipe.batch_size, seed=seed)
-    train = tasks.load("scenes", "train", recipe=recipe, **options)
-    test = tasks.load("scenes", "test", **options)
-    print(f"1/6 data: {train.examples} training and {test.examples} test scenes of handwritten digits", flush=True)
-
-    keras.utils.set_random_seed(seed)
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    backbone = keras_mlp.ASMLP(**BACKBONE, include_top=False, input_shape=shape, dtype=recipe.precision)
+    train, test, options = scenes.loaded("detection", recipe, seed)
+    backbone = scenes.backbone(recipe, seed, **BACKBONE)
     model = tasks.RetinaNet(backbone, len(train.classes), **HEAD, name="digits_detector")
     print(f"2/6 model: AS-MLP with RetinaNet, {model.count_params():,} parameters", flush=True)
 

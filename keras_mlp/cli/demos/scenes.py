@@ -12,6 +12,31 @@ IMAGE_SIZE = 64
 PRECISIONS = ("float32", "dynamic_int8", "int8")
 
 
+def loaded(task: str, recipe, seed: int):
+    """Training and test scenes with what a task learns from them, and how others are loaded for it.
+
+    Returns:
+        Two sets of data, and the arguments of `keras_mlp.tasks.load` beside the data's name and part.
+    """
+    from keras_mlp import tasks
+
+    options = dict(task=task, image_size=IMAGE_SIZE, batch_size=recipe.batch_size, seed=seed)
+    train, test = tasks.load("scenes", "train", recipe=recipe, **options), tasks.load("scenes", "test", **options)
+    print(f"1/6 data: {train.examples} training and {test.examples} test scenes of handwritten digits", flush=True)
+    return train, test, options
+
+
+def backbone(recipe, seed: int, **config):
+    """A small AS-MLP for the scenes, which begins from random weights."""
+    import keras
+
+    import keras_mlp
+
+    keras.utils.set_random_seed(seed)
+    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    return keras_mlp.ASMLP(**config, include_top=False, input_shape=shape, dtype=recipe.precision)
+
+
 def trained(model, train, test, recipe, objective, folder, name: str) -> float:
     """Train a model into a folder, where it is called `name`; how many seconds that took.
 

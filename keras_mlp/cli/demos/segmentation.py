@@ -3,7 +3,6 @@
 import numpy as np
 
 from keras_mlp.cli.demos import report, scenes
-from keras_mlp.cli.demos.scenes import IMAGE_SIZE
 
 GOAL = 0.80
 BACKBONE = dict(patch_size=2, dim=24, depths=(1, 2, 4), shift_size=5)
@@ -18,23 +17,14 @@ def run(folder, seed: int, data_dir) -> str | None:
     Returns:
         What has been missed, or `None`.
     """
-    import keras
-
-    import keras_mlp
     from keras_mlp import tasks
     from keras_mlp.tasks.scenes import source
     from keras_mlp.tasks.segmentation import recipes
 
     recipe = recipes.scenes()
-    options = dict(image_size=IMAGE_SIZE, batch_size=recipe.batch_size, seed=seed)
-    train = tasks.load("scenes", "train", recipe=recipe, **options)
-    test = tasks.load("scenes", "test", **options)
+    train, test, options = scenes.loaded("segmentation", recipe, seed)
     watched = tasks.load(source("test", WATCHED), "test", **options)
-    print(f"1/6 data: {train.examples} training and {test.examples} test scenes of handwritten digits", flush=True)
-
-    keras.utils.set_random_seed(seed)
-    shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    backbone = keras_mlp.ASMLP(**BACKBONE, include_top=False, input_shape=shape, dtype=recipe.precision)
+    backbone = scenes.backbone(recipe, seed, **BACKBONE)
     model = tasks.SemanticFPN(backbone, len(train.classes), **HEAD, name="digits_segmenter")
     print(f"2/6 model: AS-MLP with Semantic FPN, {model.count_params():,} parameters", flush=True)
 
@@ -73,7 +63,7 @@ def _scores(masks, found, classes) -> dict:
 
 
 def _measured(path, images, masks, expected, classes) -> dict:
-    """Scores of a file, and the share of the pixels of which it tells what Keras does, `expected`."""
+    """Mean IoU of a file, and the share of the pixels to which it gives the class that Keras gives, `expected`."""
     from keras_mlp import export
 
     found = export.Runner(path)(images).argmax(-1)

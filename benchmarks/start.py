@@ -1,15 +1,18 @@
-"""How long it takes until there is a model: imports, listing, building, saving and loading.
+"""How long it takes until there is a model: imports, listing, building and loading.
 
     python -m benchmarks.start
     python -m benchmarks.start --models=smallest,mlp_mixer_h14
 
-Every time is taken in processes of their own, one after the other, and the median is printed. A model is built with
-random weights and its first operations of TensorFlow are counted in; "load" reads the same model from a `.keras` file.
+Every time is taken in processes of their own, one after the other, and the median is printed; the first operations of
+TensorFlow are counted in. "random" is `create_model(weights=None)`, "checkpoint" is `create_model(weights=FILE)` of a
+`.safetensors` file, and ".keras" is `keras.saving.load_model`. The files have been read before, so that the disk is not
+measured.
 """
 
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from absl import app, flags
 
@@ -25,33 +28,34 @@ IMPORTS = {
     "import keras_mlp, after keras": "import keras\n" + CLOCK + "import keras_mlp\nprint(time.perf_counter() - start)",
     "list_models": "import keras_mlp\n" + CLOCK + "keras_mlp.list_models()\nprint(time.perf_counter() - start)",
 }
-MODEL = """
-import os, sys, tempfile, time
-import keras, keras_mlp
-clock = [time.perf_counter()]
-def lap():
-    clock.append(time.perf_counter())
-    return clock[-1] - clock[-2]
+FILES = """
+import sys, keras_mlp
 model = keras_mlp.create_model(sys.argv[1], weights=None)
-built = lap()
-with tempfile.TemporaryDirectory() as folder:
-    path = os.path.join(folder, "model.keras")
-    model.save(path)
-    lap()
-    keras.saving.load_model(path)
-    print(built, lap(), len(model.layers), model.count_params())
+model.save(sys.argv[2] + "/model.keras")
+keras_mlp.save_checkpoint(model, sys.argv[2] + "/model.safetensors")
+print(len(model.layers), model.count_params())
 """
+MODELS = {
+    "random (s)": "keras_mlp.create_model(sys.argv[1], weights=None)",
+    "checkpoint (s)": "keras_mlp.create_model(sys.argv[1], weights=sys.argv[2] + '/model.safetensors')",
+    ".keras (s)": "keras.saving.load_model(sys.argv[2] + '/model.keras')",
+}
 
 
-def times(code: str, *arguments: str) -> list[float]:
+def timed(call: str) -> str:
+    """A program that prints the seconds of a call."""
+    return f"import sys, keras, keras_mlp\n{CLOCK}{call}\nprint(time.perf_counter() - start)"
+
+
+def times(code: str, *arguments: str, rounds: int | None = None) -> list[float]:
     """The numbers that processes of their own print, each the median over all rounds."""
-    rounds = []
-    for _ in range(_ROUNDS.value):
+    printed = []
+    for _ in range(rounds or _ROUNDS.value):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"error: {done.stderr.strip().splitlines()[-1]}")
-        rounds.append(map(float, done.stdout.split()))
-    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+        printed.append(map(float, done.stdout.split()))
+    return [statistics.median(values) for values in zip(*printed, strict=True)]
 
 
 def main(argv):
@@ -64,11 +68,13 @@ def main(argv):
         print(f"{what:<30} {times(code)[0]:7.3f} s", flush=True)
     print()
     table = tables.Table(
-        *(("model", "<26"), ("layers", ".0f"), ("parameters (M)", ".1f"), ("build (s)", ".2f"), ("load (s)", ".2f"))
+        *(("model", "<26"), ("layers", ".0f"), ("parameters (M)", ".1f"), *((what, ".2f") for what in MODELS))
     )
     for name in names:
-        built, loaded, layers, parameters = times(MODEL, name)
-        table.row(name, layers, parameters / 1e6, built, loaded)
+        with tempfile.TemporaryDirectory() as folder:
+            layers, parameters = times(FILES, name, folder, rounds=1)
+            seconds = [times(timed(call), name, folder)[0] for call in MODELS.values()]
+        table.row(name, layers, parameters / 1e6, *seconds)
 
 
 if __name__ == "__main__":

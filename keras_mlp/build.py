@@ -8,7 +8,7 @@ import keras
 
 from keras_mlp import arguments, heads, names
 from keras_mlp.cards import Weights
-from keras_mlp.checkpoints import hub, layouts, load
+from keras_mlp.checkpoints import first_values, hub, layouts, load
 from keras_mlp.checkpoints.published import load_published
 from keras_mlp.layers import Rescaling, precision
 from keras_mlp.layers.normalization import at_least_float32
@@ -42,12 +42,29 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
     preprocessing = None
     if given.include_preprocessing:
         preprocessing = (told and told.preprocessing) or family.preprocessing_of(model_name)
+    if given.weights is None:
+        return _network(family, config, default_shape, given, preprocessing)
+
+    model = first_values.made(lambda: _network(family, config, default_shape, given, preprocessing))
+    options = dict(new_head=given.new_head, keep_activation=config.get("activation") is not None)
+    try:
+        if published:
+            load_published(model, published, layouts.REGISTRY[family.name][published.layout], **options)
+        else:
+            load.load_checkpoint(model, of_hub or given.weights, family=family.name, **options)
+    finally:
+        first_values.settle(model)
+    return model
+
+
+def _network(family, config, default_shape, given, preprocessing):
+    """The model, with random weights."""
     with precision.policy(given.dtype), _channels_last():
         inputs, sources = _inputs(given.input_tensor, given.input_shape, default_shape)
         with keras.name_scope(given.layer_prefix) if given.layer_prefix else contextlib.nullcontext():
             x = _normalised(preprocessing, inputs) if preprocessing else inputs
-            of_head = {option.name: config.pop(option.name) for option in family.head_options if option.name in config}
-            features = family.trunk(x, **config)
+            of_head = {option.name: config[option.name] for option in family.head_options if option.name in config}
+            features = family.trunk(x, **{name: value for name, value in config.items() if name not in of_head})
             if given.include_top:
                 activation = keras.activations.get(given.classifier_activation)
                 outputs = family.head(features, given.classes, activation, **of_head)
@@ -57,14 +74,7 @@ def build(family, model_name: str | None, config: dict, default_shape: tuple, sh
         if given.layer_prefix:
             for operation in _between(inputs, outputs):
                 operation.name = names.prefixed(given.layer_prefix, operation.name)
-    model = keras.Model(sources, outputs, name=given.name)
-
-    options = dict(new_head=given.new_head, keep_activation=config.get("activation") is not None)
-    if published:
-        load_published(model, published, layouts.REGISTRY[family.name][published.layout], **options)
-    elif given.weights is not None:
-        load.load_checkpoint(model, of_hub or given.weights, family=family.name, **options)
-    return model
+    return keras.Model(sources, outputs, name=given.name)
 
 
 def published_weights(family, model_name, weights) -> Weights | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_mlp import adapters, files, names
-from keras_mlp.checkpoints import fit, hub, keras_weights, layouts, naming, prefixes, readers
+from keras_mlp.checkpoints import first_values, fit, hub, keras_weights, layouts, naming, prefixes, readers
 from keras_mlp.checkpoints import values as numbers
 from keras_mlp.checkpoints.layouts import CheckpointError, Layout
 from keras_mlp.checkpoints.untrusted import some
@@ -204,6 +204,9 @@ def _assign(values):
     before = []
     try:
         for variable, value in values:
+            if first_values.is_missing(variable):
+                first_values.give(variable, value)
+                continue
             before.append((variable, keras.ops.convert_to_numpy(variable)))
             variable.assign(value)
     except BaseException:

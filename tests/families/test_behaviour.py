@@ -1,6 +1,5 @@
 """What every family must do, on a small configuration of each: its golden cases named "tiny"."""
 
-import importlib.util
 import inspect
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from backends import BACKENDS, needs_torch
 
 import keras_mlp
 from keras_mlp import names
@@ -282,12 +282,6 @@ def test_both_forms_of_gelu_can_be_asked_for(case):
     assert case.error(exact(case.images())) < 1e-4
     assert case.error(tanh(case.images())) > 1e-5
 
-
-needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None,
-    reason="PyTorch is not installed, as it is by `.ci/run`: `pip install -e .[torch]`",
-)
-BACKENDS = ["jax", pytest.param("torch", marks=needs_torch)]
 
 # Starting a backend takes longer than its answers: a quick one, a few together, and all.
 FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]

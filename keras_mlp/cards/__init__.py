@@ -4,7 +4,7 @@ Everything here is a frozen dataclass of plain values (nothing imports Keras), s
 its facts in a few lines and every other part of the package (zoo, checkpoints, training, README) reads the same ones.
 """
 
-from keras_mlp.cards import scores, segmenters
+from keras_mlp.cards import scores, segmenters, videos
 from keras_mlp.cards.card import INPUTS, ModelCard, kind_of_input, operations
 from keras_mlp.cards.detectors import DETECTORS, DetectionRecipe, Detector
 from keras_mlp.cards.file import FILE, from_file, to_json
@@ -14,6 +14,7 @@ from keras_mlp.cards.recipes import PRECISIONS, Recipe
 from keras_mlp.cards.scores import Score, imagenet
 from keras_mlp.cards.search import find, named, natural_order, nearest
 from keras_mlp.cards.segmenters import SEGMENTERS, SegmentationRecipe, Segmenter
+from keras_mlp.cards.videos import VIDEO_TRAININGS, VideoTraining, video_recipe
 from keras_mlp.cards.weights import Weights, timm_hub
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Score",
     "SegmentationRecipe",
     "Segmenter",
+    "VIDEO_TRAININGS",
     "VideoPreprocessing",
+    "VideoTraining",
     "Weights",
     "find",
     "from_file",
@@ -44,5 +47,7 @@ __all__ = [
     "scores",
     "segmenters",
     "timm_hub",
+    "video_recipe",
+    "videos",
     "to_json",
 ]

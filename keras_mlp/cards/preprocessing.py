@@ -75,22 +75,31 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class VideoPreprocessing(Preprocessing):
-    """How a video becomes a checkpoint's inputs in evaluation: several, if it is looked at more than once.
+    """How a video becomes a checkpoint's inputs: in evaluation several, if it is looked at more than once.
+
+    Which frames a model is trained on follows the same rule, drawn anew each time.
 
     Args:
         stride: time from one frame to the next, in frames of a video of 30 a second. `None` to cut the whole video into
             as many parts as there are frames and take one of each.
         clips: how many such rows of frames are taken, evenly over the video.
         crops: 1 for the centre of the frames; 3 for the centre and both ends of their longer side.
+        averaged: what of these views is averaged, "logits" or "probabilities".
     """
 
     stride: float | None = None
     clips: int = 1
     crops: int = 1
+    averaged: str = "logits"
 
     @property
     def views(self) -> int:
         return self.clips * self.crops
+
+    @property
+    def places(self) -> list[float]:
+        """Where the crops are on the longer side of a frame, from 0 (top or left) to 1."""
+        return np.linspace(0, 1, self.crops).tolist() if self.crops > 1 else [0.5]
 
     def sample(self, length: int, frames: int, rate: float = 30.0) -> np.ndarray:
         """Which frames of a video are looked at.
@@ -112,3 +121,27 @@ class VideoPreprocessing(Preprocessing):
         spare = max(length - span, 0)
         starts = clips * np.floor(spare / (self.clips - 1)) if self.clips > 1 else np.floor([[spare / 2]])
         return np.clip(starts + np.linspace(0, span - 1, frames), 0, length - 1).astype(int)
+
+    def draw(self, length: int, frames: int, random: np.random.RandomState, rate: float = 30.0) -> np.ndarray:
+        """Which frames of a video a model learns from.
+
+        With a stride the clip begins anywhere, as long as the video is long enough. Without one, each frame is drawn
+        from its part of the video, both borders included.
+
+        Source: facebookresearch/SlowFast, `get_start_end_idx` and `temporal_sampling` in datasets/decoder.py, and
+        `get_seq_frames` in datasets/ssv2.py, which MorphMLP and MViT are trained with; segments are of Wang et al.
+        2016 (TSN), https://arxiv.org/abs/1608.00859.
+
+        Args:
+            length, frames, rate: see `sample`.
+            random: what is drawn from.
+
+        Returns:
+            Indices `(frames,)`, in order; of a video that is too short, some are repeated.
+        """
+        if self.stride is None:
+            borders = np.rint((length - 1) / frames * np.arange(frames + 1)).astype(int)
+            return random.randint(borders[:-1], borders[1:] + 1)
+        span = self.stride * frames * rate / 30
+        begin = random.uniform(0, max(length - span, 0))
+        return np.clip(begin + np.linspace(0, span - 1, frames), 0, length - 1).astype(int)

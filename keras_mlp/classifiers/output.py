@@ -232,10 +232,17 @@ class Output:
             refuse(f"{described}, with {wrong[0]:g} among them")
         return (numbers if self.kind == MULTI_LABEL else numbers.reshape(count)).astype("int64")
 
-    def joint(self, probabilities) -> np.ndarray:
-        """Probabilities `(classes,)` of several views `(views, classes)` of one image: as if logits were averaged."""
+    def joint(self, probabilities, averaged: str = "logits") -> np.ndarray:
+        """Probabilities `(classes,)` of several views `(views, classes)` of one image or video.
+
+        Args:
+            probabilities: of the views.
+            averaged: "probabilities", or "logits" for what comes of averaging these.
+        """
         if len(probabilities) == 1:
             return probabilities[0]
+        if averaged == "probabilities":
+            return np.mean(probabilities, axis=0)
         if self.kind == MULTI_LABEL:
             probabilities = np.stack([1 - probabilities, probabilities], -1)
         joint = _softmax(np.log(np.maximum(probabilities, 1e-30)).mean(axis=0))

@@ -8,8 +8,8 @@ from absl import flags as absl_flags
 from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS
 
 DATASET_HELP = (
-    'Name of a data set in tensorflow-datasets ("digits" needs no network), or a folder of class folders or TFRecords, '
-    "for multi-label models with labels.csv."
+    'Name of a data set in tensorflow-datasets ("digits" and for videos "moving_digits" need no network), or a folder '
+    "of class folders or TFRecords, for multi-label models with labels.csv, for videos also one of lists as train.csv."
 )
 DATA_DIR_HELP = "Where tensorflow-datasets keeps what it has prepared; its own folder by default."
 
@@ -33,6 +33,14 @@ def load(name: str, split: str, **options):
     # tensorflow-datasets tells on the standard output that it prepares a data set.
     with contextlib.redirect_stdout(sys.stderr):
         return data.load(name, split, **options)
+
+
+def load_videos(name: str, split: str, **options):
+    """`keras_mlp.training.data.videos.load`."""
+    from keras_mlp.training.data import videos
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return videos.load(name, split, **options)
 
 
 def evenly(data, count: int):
@@ -64,6 +72,14 @@ def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max
 
     with contextlib.redirect_stdout(sys.stderr):
         return check(name, splits, data_dir, multi_label, max_pixels)
+
+
+def check_videos(name: str, splits: list[str], data_dir, max_pixels: int = MAX_PIXELS):
+    """`keras_mlp.training.data.videos.check.check`."""
+    from keras_mlp.training.data.videos.check import check
+
+    with contextlib.redirect_stdout(sys.stderr):
+        return check(name, splits, data_dir, max_pixels)
 
 
 def check_boxes(name: str, splits: list[str], data_dir, **options):

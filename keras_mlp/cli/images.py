@@ -97,8 +97,8 @@ def sample(
     return np.stack(some(name, count, lambda file: read(file, shape, preprocessing, max_pixels)))
 
 
-def some(folder: str, count: int, read: Callable) -> list[np.ndarray]:
-    """What `read` gives of some image files of a folder, evenly spaced.
+def some(folder: str, count: int, read: Callable, what: str = "images", find: Callable = find) -> list[np.ndarray]:
+    """What `read` gives of some image files of a folder, evenly spaced; or of `what` else `find` finds there.
 
     Raises:
         ValueError: there is no image in the folder.
@@ -108,7 +108,7 @@ def some(folder: str, count: int, read: Callable) -> list[np.ndarray]:
         with contextlib.suppress(OSError, ValueError):  # a folder may hold more than images
             found.append(read(file))
     if not found:
-        raise ValueError(f"There are no images in {folder}.")
+        raise ValueError(f"There are no {what} in {folder}.")
     return found
 
 

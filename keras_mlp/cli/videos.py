@@ -1,33 +1,114 @@
-"""Videos for `predict`, as files or folders of frames: found, their frames chosen and cropped as in evaluation."""
+"""Videos for the commands, as files or folders of frames: found, their frames chosen and cropped as in evaluation."""
 
-import contextlib
-import errno
+import dataclasses
 import pathlib
+import re
 
 import numpy as np
+from absl import flags as absl_flags
 
-from keras_mlp.cards import VideoPreprocessing, natural_order
-from keras_mlp.cli import images
-from keras_mlp.extras import need
-from keras_mlp.training.data.folders import SUFFIXES
+from keras_mlp.cards import Preprocessing, VideoPreprocessing
+from keras_mlp.cli import console, datasets, images
 from keras_mlp.training.data.source import MAX_PIXELS
-from keras_mlp.walking import is_hidden, is_special, walk
+from keras_mlp.training.data.videos import DEFAULT_PREPROCESSING, reading
+from keras_mlp.walking import walk
 
-RATE = 30.0
-"""Frames a second where nothing tells."""
-CONTAINERS = (
-    *("mp4", "matroska", "avi", "asf", "flv", "ogg", "mpeg", "mpegts", "rm", "wtv", "swf", "dhav"),
-    *("dv", "mxf", "gxf", "nut", "ivf", "yuv4mpegpipe", "gif", "apng"),
-    *("mpegvideo", "m4v", "h261", "h263", "h264", "hevc", "vvc", "vc1", "av1", "obu", "dirac", "mjpeg"),
-    *("jpeg_pipe", "png_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe", "gif_pipe"),
-)
-"""FFmpeg's names of the formats of files that hold their frames themselves.
+SEGMENTS = "segments"
 
-Playlists and descriptions of streams (HLS, DASH, SDP, concat scripts and others) are none: they name other files and
-servers, which FFmpeg would open.
-"""
-SEALED = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-"""Options for FFmpeg under which it opens nothing but what it is given."""
+
+def define_sampling(flags):
+    """Define the flag that says which frames a video model looks at."""
+    absl_flags.DEFINE_string(
+        "sampling",
+        None,
+        f'Which frames a video model looks at: "{SEGMENTS}" for one of each part of the whole video, or a number for '
+        "frames so far apart, counted at 30 a second. By default as the model was trained.",
+        flag_values=flags,
+    )
+
+
+def define_views(flags):
+    """Define the flags that say how often a video is looked at."""
+    absl_flags.DEFINE_string(
+        "views",
+        None,
+        'How often a video is looked at in a test: "4x1" is four clips in time and one crop in space, "1x3" one clip '
+        "and three crops. By default as the model was tested.",
+        flag_values=flags,
+    )
+    define_sampling(flags)
+
+
+def sampled(sampling: str, preprocessing: VideoPreprocessing = DEFAULT_PREPROCESSING) -> VideoPreprocessing:
+    """The same preprocessing with the frames that `--sampling` says."""
+    if sampling == SEGMENTS:
+        return dataclasses.replace(preprocessing, stride=None)
+    try:
+        stride = float(sampling)
+    except ValueError:
+        stride = 0
+    if not 0 < stride < np.inf:
+        raise console.UsageError(f'--sampling is "{SEGMENTS}" or a positive number. Received: {sampling}')
+    return dataclasses.replace(preprocessing, stride=stride)
+
+
+def asked(flags, preprocessing: VideoPreprocessing) -> VideoPreprocessing:
+    """The same with what `--views` and `--sampling` say."""
+    if flags.sampling:
+        preprocessing = sampled(flags.sampling, preprocessing)
+    if not flags.views:
+        return preprocessing
+    counts = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,1})", flags.views)
+    if not counts:
+        raise console.UsageError(f'--views is clips x crops, as "4x1" or "1x3". Received: {flags.views}')
+    return dataclasses.replace(preprocessing, clips=int(counts[1]), crops=int(counts[2]))
+
+
+def refuse_for_images(flags, *names: str):
+    """Raise an error for flags of videos, where the model takes images."""
+    for name in names:
+        if flags[name].value:
+            raise console.UsageError(f"--{name} goes with a model of videos")
+
+
+def of_videos(preprocessing: Preprocessing) -> VideoPreprocessing:
+    """What is known of a model's preprocessing, with the usual frames where nothing is known of these."""
+    if isinstance(preprocessing, VideoPreprocessing):
+        return preprocessing
+    return VideoPreprocessing(**dataclasses.asdict(preprocessing))
+
+
+def sample(name: str, count: int, shape, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Some clips of the videos in a folder, evenly spaced, or of the training part of a data set.
+
+    Args:
+        name: the folder, or the data set's name.
+        count: how many, at most.
+        shape, preprocessing, max_pixels: see `views`; of each video one clip is taken.
+
+    Returns:
+        float32 array `(n, *shape)`, pixels 0–255.
+
+    Raises:
+        ValueError: there is no such data set, or no video in the folder.
+    """
+    looks = dataclasses.replace(of_videos(preprocessing), clips=1, crops=1)
+    if not pathlib.Path(name).is_dir():
+        return labelled_sample(name, "train", count, shape, looks, max_pixels)[0]
+
+    def read(file):
+        return views(file, shape, looks, max_pixels)[0]
+
+    return np.stack(images.some(name, count, read, "videos", find))
+
+
+def labelled_sample(name: str, split: str, count: int, shape, preprocessing: Preprocessing, max_pixels=MAX_PIXELS):
+    """Some clips of a data set, evenly spaced, their labels, one-hot, and the names of the classes; see `sample`."""
+    frames, *size, channels = shape
+    options = dict(frames=frames, image_size=size, channels=channels, max_pixels=max_pixels)
+    data = datasets.load_videos(name, split, batch_size=1, preprocessing=of_videos(preprocessing), **options)
+    clips, labels = zip(*datasets.evenly(data, count), strict=True)
+    return np.stack(clips), np.stack(labels), data.classes
 
 
 def find(paths: list[str]) -> list[pathlib.Path]:
@@ -38,15 +119,8 @@ def find(paths: list[str]) -> list[pathlib.Path]:
     """
     found = []
     for path in map(pathlib.Path, paths):
-        found += walk(path, whole=_frames)[0] if path.is_dir() else [path]
+        found += walk(path, whole=reading.frames_in)[0] if path.is_dir() else [path]
     return found
-
-
-def _frames(folder) -> list[pathlib.Path]:
-    """The pictures in a folder, 2 before 10; a folder or a pipe is none, whatever its name."""
-    inside = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path.name))
-    inside = (path for path in inside if not path.is_dir() and not is_special(path))
-    return sorted(inside, key=lambda path: natural_order(path.name))
 
 
 def views(
@@ -58,7 +132,7 @@ def views(
     """What a model looks at of one video, as pixels 0–255.
 
     Args:
-        path: a file of one of `CONTAINERS`, or a folder of frames at 30 a second.
+        path: a file or a folder of frames, as `keras_mlp.training.data.videos.reading.opened` takes it.
         shape: `(frames, height, width, channels)` of the model's input; 1 or 3 channels.
         preprocessing: which frames are taken, and how they are resized and cropped.
         max_pixels: how many pixels a frame may have.
@@ -74,82 +148,12 @@ def views(
     from keras_mlp.training.data.images import for_evaluation, with_channels
 
     frames, *size, channels = shape
-    source = (_Folder if path.is_dir() else _File)(path, max_pixels)
-    clips = preprocessing.sample(source.length, frames, source.rate)
-    places = np.linspace(0, 1, preprocessing.crops).tolist() if preprocessing.crops > 1 else [0.5]
+    video = reading.opened(path, max_pixels)
+    clips = preprocessing.sample(video.length, frames, video.rate)
     crops = {}
-    for i, picture in source.pictures(set(clips.flat)):
+    for i, picture in reading.pictures(video, clips.flat):
         picture = with_channels(picture, channels)
-        crops[i] = np.stack([for_evaluation(picture, tuple(size), preprocessing, place) for place in places])
-    if len(crops) < len(set(clips.flat)):
-        raise ValueError(f"the video breaks off: not all of its {source.length} frames can be decoded")
+        crops[i] = np.stack(
+            [for_evaluation(picture, tuple(size), preprocessing, place) for place in preprocessing.places]
+        )
     return np.concatenate([np.stack([crops[i] for i in clip], axis=1) for clip in clips])
-
-
-class _Folder:
-    """A video as pictures in a folder."""
-
-    rate = RATE
-
-    def __init__(self, path, max_pixels):
-        self.max_pixels = max_pixels
-        self.frames = _frames(path)
-        self.length = len(self.frames)
-
-    def pictures(self, wanted):
-        """Number and pixels of the frames in `wanted`."""
-        for i in sorted(wanted):
-            try:
-                yield i, images.decode(self.frames[i], self.max_pixels)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{self.frames[i].name}: {getattr(error, 'strerror', None) or error}") from error
-
-
-class _File:
-    """A video in a file, decoded by FFmpeg."""
-
-    def __init__(self, path, max_pixels):
-        self.path = path
-        self.max_pixels = max_pixels
-        with self._open() as (container, stream):
-            self.rate = float(stream.average_rate or RATE)
-            # The container's own count may be missing or wrong.
-            self.length = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
-        if not self.length:
-            raise ValueError("there are no frames in the video")
-
-    @contextlib.contextmanager
-    def _open(self):
-        av = need("av", extra="video")
-        if is_special(self.path):
-            raise ValueError("neither a file nor a folder of frames")
-        with open(self.path, "rb") as file:
-            try:
-                with av.open(file, options=SEALED, metadata_errors="replace") as container:
-                    if not container.streams.video:
-                        raise ValueError("there is no video in the file")
-                    stream = container.streams.video[0]
-                    if stream.width * stream.height > self.max_pixels:
-                        raise ValueError(
-                            f"a video of {stream.width}×{stream.height} pixels, more than the limit of "
-                            f"{self.max_pixels:,}"
-                        )
-                    stream.thread_type = "AUTO"
-                    yield container, stream
-            except (av.FFmpegError, OSError) as error:
-                if not isinstance(error, av.FFmpegError) and error.errno != errno.EINVAL:
-                    raise  # the file cannot be read; EINVAL is of FFmpeg's seeking before the beginning
-                raise ValueError(
-                    "not a video, or a broken one (files that hold their frames can be read, as MP4, MKV, WebM, AVI "
-                    "and MPEG do; playlists cannot)"
-                ) from error
-
-    def pictures(self, wanted):
-        """Number and pixels of the frames in `wanted`, as they come."""
-        with self._open() as (container, stream):
-            for i, frame in enumerate(container.decode(stream)):
-                if i in wanted:
-                    # Cameras that are held upright write what they see lying down, and by how much it is turned.
-                    yield i, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                if i == max(wanted):
-                    return

@@ -13,6 +13,7 @@ import keras
 
 from keras_mlp.files import atomic_path
 from keras_mlp.training.data import Data
+from keras_mlp.training.data.source import Supply
 from keras_mlp.training.distribution import Alone
 from keras_mlp.training.objective import Objective
 from keras_mlp.training.plain import plain, uncompiled
@@ -118,6 +119,38 @@ class Judge(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update({f"val_{name}": float(value) for name, value in self.found.items()})
+
+
+class Waiting(keras.callbacks.Callback):
+    """Tells when the model waits for its data, as where videos are decoded more slowly than it learns.
+
+    Args:
+        supply: counts the batches that were made.
+        say: is given a text after an epoch in which nothing was ready after more than half of the steps.
+    """
+
+    def __init__(self, supply: Supply, say):
+        super().__init__()
+        self.supply = supply
+        self.say = say
+
+    def on_train_begin(self, logs=None):
+        self.supply.made = self.taken = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps = self.waits = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.taken += 1
+        self.steps += 1
+        self.waits += self.supply.made <= self.taken
+
+    def on_epoch_end(self, epoch, logs=None):
+        if 2 * self.waits > self.steps:
+            self.say(
+                f"the model waited for data after {self.waits} of {self.steps} steps: decoding is slower than it. "
+                "Smaller files, or more cores, would make training faster"
+            )
 
 
 class StopOnNaN(keras.callbacks.Callback):

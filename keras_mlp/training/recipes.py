@@ -38,6 +38,21 @@ def digits() -> Recipe:
     )
 
 
+def moving_digits() -> Recipe:
+    """Return the recipe for the embedded moving digits and a small video model trained from scratch."""
+    return Recipe(
+        source="keras_mlp, tried out on the embedded moving digits",
+        learning_rate=3e-3,
+        batch_size=32,
+        epochs=20,
+        warmup_epochs=2,
+        horizontal_flip=False,
+        random_resized_crop=(0.7, 1.0),
+        gradient_clip_norm=1.0,
+        precision="float32",
+    )
+
+
 def finetune(style: str = "adamw") -> Recipe:
     """Return a recipe for fine-tuning published weights on another data set.
 

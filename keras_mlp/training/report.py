@@ -22,6 +22,7 @@ def text(model, train, validation, recipe, history, settings, objective: Objecti
     pixels = "".join(f"{count} frames of " for count in frames) + f"{height}×{width} pixels in {channels} channels"
     name = settings.get("model") or model.name
     measured = f", {validation.examples:,} to measure on" if validation else ""
+    learnt = f"{train.examples:,} {train.things} to learn from"
     classes = f", {len(train.classes)} classes" if train.classes else ""
     seconds = terminal.duration(sum(history["seconds"]))
     measures = objective.shown(history)
@@ -39,7 +40,7 @@ def text(model, train, validation, recipe, history, settings, objective: Objecti
     return f"""# {name}
 
 {model.count_params():,} parameters{classes}; {pixels};
-{train.examples:,} images to learn from{measured}. {last + 1} epochs of {train.steps} steps took {seconds}.{ended}
+{learnt}{measured}. {last + 1} epochs of {train.steps} steps took {seconds}.{ended}
 
 | epoch | {" | ".join(titles)} | file |
 |---|{"---:|" * len(titles)}---|

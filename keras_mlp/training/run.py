@@ -222,6 +222,7 @@ class Run:
                         *averaged,
                         *stages,
                         *(self._writers(last, saved_as) if self.chief else []),
+                        *([ours.Waiting(train.supply, self._say)] if train.supply else []),
                         ours.StopEarly(progress, recipe.patience, objective),
                         *self.callbacks,
                         ours.Checkpoint(self.checkpoints, progress, self.checkpoint_seconds, asked, before_leaving),
@@ -243,12 +244,13 @@ class Run:
         def improved():
             return objective.best_epoch(progress.history) == progress.epoch - 1
 
+        shown = progress, self.recipe.epochs, self.verbose == 1, objective
         return [
             last,
             ours.Save(self.folder / "best.keras", improved, saved_as, compiled=False),
             ours.Log(self.folder / "log.csv", progress),
             ours.TensorBoard(self.folder / "tensorboard", write_graph=False),
-            *([Terminal(progress, self.recipe.epochs, self.verbose == 1, objective)] if self.verbose else []),
+            *([Terminal(*shown, self.train.things, self.train.frames)] if self.verbose else []),
         ]
 
     def _finish(self):

@@ -34,17 +34,29 @@ class _Pace:
 
 
 class Terminal(keras.callbacks.Callback):
-    """Shows loss, the objective's measures, images/s and the time that is left.
+    """Shows loss, the objective's measures, images/s, of videos also frames/s, and the time that is left.
 
     Args:
         progress: where the run is.
         epochs: of the run.
         in_place: renew one line as long as an epoch lasts; else a line is written after an epoch, and every minute.
         objective: whose measures are shown.
+        things: what the examples are called.
+        frames: of an example, of videos.
     """
 
-    def __init__(self, progress: Progress, epochs: int, in_place: bool, objective: Objective):
+    def __init__(
+        self,
+        progress: Progress,
+        epochs: int,
+        in_place: bool,
+        objective: Objective,
+        things: str = "images",
+        frames: int | None = None,
+    ):
         super().__init__()
+        self.things = things
+        self.frames = frames
         self.objective = objective
         self.progress = progress
         self.epochs = epochs
@@ -95,7 +107,11 @@ class Terminal(keras.callbacks.Callback):
             for measure in self.objective.shown(logs):
                 if (key := f"{prefix}{measure.key}") in logs:
                     parts.append(f"{measure.title} {measure.text(logs[key])}")
-        return "  ".join([*parts, f"{logs['images_per_second']:.0f} images/s", f"{duration(left)} left"])
+        rate = logs["images_per_second"]
+        parts.append(f"{rate:.0f} {self.things}/s")
+        if self.frames:
+            parts.append(f"{rate * self.frames:.0f} frames/s")
+        return "  ".join([*parts, f"{duration(left)} left"])
 
     def _show(self, line, end):
         print(f"\r{line:<{self.width}}" if self.in_place else line, end=end, flush=True)

@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags as absl_flags
 
 from keras_mlp import cards
-from keras_mlp.cards import detectors, scores, segmenters
+from keras_mlp.cards import detectors, scores, segmenters, videos
 from keras_mlp.cli import console
 
 ARGUMENTS = "MODEL"
@@ -85,6 +85,8 @@ def _text(card):
             backbone=_settings(one.config),
             windows=f"of {one.window} pixels, every {one.stride} pixels, in evaluation" if one.window else None,
         )
+    for one in videos.published(card.name):
+        yield from _recipe(one.recipe, f"--recipe={one.name}")
     for one in detectors.published(card.name):
         yield from _recipe(
             one.recipe,

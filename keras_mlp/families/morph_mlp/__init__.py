@@ -11,7 +11,7 @@ with the paper's depths and widths.
 
 from keras import initializers, layers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet
+from keras_mlp.cards import Paper, Preprocessing, Score, VideoPreprocessing, Weights, imagenet, video_recipe
 from keras_mlp.families.morph_mlp.chunk_dense import ChunkDense
 from keras_mlp.family import Family
 from keras_mlp.layers import (
@@ -70,21 +70,13 @@ video = Family(
     classes=400,
     best="k400",
     preprocessing=_KINETICS,
-    recipe=Recipe(
+    recipe=video_recipe(
         source="MTLab/MorphMLP, configs/K400/K400_MLP_S16x4.yaml, from the image model's weights (stochastic depth: "
-        "B 0.3; warm-up of B with 32 frames 30 epochs; Something-Something: rate 4e-4, warm-up 5 epochs, no mirroring, "
-        "stochastic depth S 0.3, B 0.5 on V1 and 0.6 on V2)",
+        "B 0.3; warm-up of B with 32 frames 30 epochs)",
         learning_rate=2e-4,
         batch_size=64,
         epochs=60,
         warmup_epochs=10,
-        final_learning_rate=1e-6,
-        weight_decay=0.05,
-        mixup=0.8,
-        cutmix=1.0,
-        rand_augment=(4, 7),
-        random_erasing=0.25,
-        repeated_augmentation=2,
         gradient_clip_norm=20.0,
         drop_path_rate=0.1,
     ),

@@ -12,7 +12,17 @@ class token, which is not pooled.
 
 from keras import initializers
 
-from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, VideoPreprocessing, Weights, imagenet, timm_hub
+from keras_mlp.cards import (
+    Paper,
+    Preprocessing,
+    Recipe,
+    Score,
+    VideoPreprocessing,
+    Weights,
+    imagenet,
+    timm_hub,
+    video_recipe,
+)
 from keras_mlp.families.mvit.layers import EPSILON, INTERPOLATIONS, PooledTokens, PoolingAttention, window
 from keras_mlp.families.mvit.names import PYTORCHVIDEO, SLOWFAST, as_slowfast
 from keras_mlp.family import Family
@@ -90,9 +100,10 @@ family = Family(
     head=head,
 )
 
-_GREY = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225), interpolation="bilinear")
-_KINETICS = {stride: VideoPreprocessing(**_GREY, stride=stride, clips=5) for stride in (3, 4)}
-_SOMETHING = VideoPreprocessing(**_GREY, crop_pct=1.0, crops=3)
+# SlowFast's head applies the softmax in evaluation, before the views are added up.
+_TESTED = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225), interpolation="bilinear", averaged="probabilities")
+_KINETICS = {stride: VideoPreprocessing(**_TESTED, stride=stride, clips=5) for stride in (3, 4)}
+_SOMETHING = VideoPreprocessing(**_TESTED, crop_pct=1.0, crops=3)
 
 video = Family(
     "mvit_video",
@@ -102,20 +113,13 @@ video = Family(
     classes=400,
     best="k400",
     preprocessing=_KINETICS[4],
-    recipe=Recipe(
+    recipe=video_recipe(
         source="facebookresearch/SlowFast, configs/Kinetics/MVIT_B_16x4_CONV.yaml and MVITv2_S_16x4.yaml, from random "
         "weights (stochastic depth with 32 frames 0.3)",
         learning_rate=1e-4,
         batch_size=16,
         epochs=200,
         warmup_epochs=30,
-        final_learning_rate=1e-6,
-        weight_decay=0.05,
-        mixup=0.8,
-        cutmix=1.0,
-        rand_augment=(4, 7),
-        random_erasing=0.25,
-        repeated_augmentation=2,
         gradient_clip_norm=1.0,
         drop_path_rate=0.2,
         dropout_rate=0.5,

@@ -62,7 +62,7 @@ def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):
     """Fill a random box with Gaussian noise around mid-grey, as random erasing does "by pixel".
 
     Args:
-        image: float pixels `(height, width, channels)`.
+        image: float pixels `(height, width, channels)`, or frames of a clip, in which the box is the same.
         seed: two integers.
         probability: of erasing at all.
         area: smallest and largest share of the image that is erased; the aspect ratio is in 0.3–3.3.
@@ -76,7 +76,7 @@ def random_erasing(image, seed, probability: float, area=(0.02, 1 / 3)):
         draw = tf.random.stateless_uniform((4,), place)
         aspect = tf.exp((2 * draw[1] - 1) * tf.math.log(10 / 3))
         target = area[0] + draw[0] * (area[1] - area[0])
-        mask = _box(image.shape[:2], draw[2:], tf.sqrt(target * aspect), tf.sqrt(target / aspect))
+        mask = _box(image.shape[-3:-1], draw[2:], tf.sqrt(target * aspect), tf.sqrt(target / aspect))
         filling = tf.clip_by_value(127.5 + 58 * tf.random.stateless_normal(image.shape, noise), 0, 255)
         return tf.where(mask[..., tf.newaxis] > 0, filling, image)
 
@@ -87,7 +87,7 @@ def mixup(images, labels, seed, alpha: float, rows=None):
     """Blend each image, and its label, with that half a batch away; one weight a pair, from Beta(alpha, alpha).
 
     Args:
-        images: float pixels `(batch, height, width, channels)`.
+        images: float pixels `(batch, height, width, channels)`, or clips with frames before the height.
         labels: probabilities `(batch, classes)`.
         seed: two integers.
         alpha: of the Beta distribution, > 0.
@@ -99,7 +99,7 @@ def mixup(images, labels, seed, alpha: float, rows=None):
     """
     whole = tf.shape(images if rows is None else rows)[0]
     weight = _own(_beta((whole, 1), seed, alpha), rows)
-    pixel_weight = weight[:, :, tf.newaxis, tf.newaxis]
+    pixel_weight = tf.reshape(weight, (-1, *[1] * (images.shape.rank - 1)))
     return (
         # From the partner towards the image: two rounded weights need not sum to one, and white would not stay white.
         _partners(images) + pixel_weight * (images - _partners(images)),
@@ -116,10 +116,11 @@ def cutmix(images, labels, seed, alpha: float, rows=None):
     whole = tf.shape(images if rows is None else rows)[0]
     side = tf.sqrt(1 - _own(_beta((whole,), weight, alpha), rows))
     centre = tf.transpose(_own(tf.random.stateless_uniform((whole, 2), place), rows))
-    mask = _box(images.shape[1:3], centre, side, side)
+    mask = _box(images.shape[-3:-1], centre, side, side)
+    pasted = tf.reshape(mask, (-1, *[1] * (images.shape.rank - 4), *mask.shape[1:], 1)) > 0
     share = tf.reduce_mean(mask, (-2, -1))[:, tf.newaxis]
     return (
-        tf.where(mask[..., tf.newaxis] > 0, _partners(images), images),
+        tf.where(pasted, _partners(images), images),
         labels + share * (_partners(labels) - labels),
     )
 

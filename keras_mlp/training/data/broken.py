@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: found while they are read, left out, counted and named."""
+"""Images and videos that cannot be decoded: found while they are read, left out, counted and named."""
 
 import contextlib
 import dataclasses
@@ -20,6 +20,7 @@ class Broken:
         name: from an image's number to what a person may call it.
         reason: from an image's number to why it cannot be read, empty where that is not known.
         numbers: of those that were found.
+        things: what the examples are called.
     """
 
     examples: int
@@ -27,6 +28,7 @@ class Broken:
     name: Callable[[int], str]
     reason: Callable[[int], str] = no_reason
     numbers: set[int] = dataclasses.field(default_factory=set)
+    things: str = "images"
 
     def __post_init__(self):
         self._lock = threading.Lock()
@@ -37,7 +39,7 @@ class Broken:
     def __str__(self):
         shown = [self.name(number) for number in sorted(self.numbers)[:20]]
         more = f" and {len(self) - len(shown)} more" if len(self) > len(shown) else ""
-        return f"{len(self)} of {self.examples} images cannot be read: {', '.join(shown)}{more}"
+        return f"{len(self)} of {self.examples} {self.things} cannot be read: {', '.join(shown)}{more}"
 
     def reasons(self) -> list[str]:
         """Why the first of them cannot be read, a line each."""
@@ -70,14 +72,14 @@ def reader(source: Source, broken: Broken, max_pixels: int):
     Returns:
         A function of `(number, encoded, label)` and, if need be, of those of another example that takes its place, to
         `(pixels, label, encoded)`. If neither can be decoded, the pixels are black, the label is -1, and `encoded` is
-        empty.
+        empty. In training it is given a `seed`, too, by which clips of videos are drawn.
     """
     import tensorflow as tf
 
-    def pixels(number, encoded, label):
-        return source.pixels(encoded, max_pixels), label, encoded, number
+    def read(*examples, seed=None):
+        def pixels(number, encoded, label):
+            return source.pixels(encoded, max_pixels, seed), label, encoded, number
 
-    def read(*examples):
         if source.sound:
             return pixels(*examples[:3])[:3]
         # Nothing else in tf.data outlives an operation that fails.

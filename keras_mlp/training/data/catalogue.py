@@ -23,7 +23,7 @@ def names() -> list[str]:
     return _tfds().list_builders(with_community_datasets=False)
 
 
-def dataset(name: str, split: str, data_dir=None) -> Source:
+def dataset(name: str, split: str, data_dir=None, videos: bool = False) -> Source:
     """Find one split of a data set; the first time, download and prepare it.
 
     Args:
@@ -31,16 +31,18 @@ def dataset(name: str, split: str, data_dir=None) -> Source:
         split: one of its splits, a part of one ("train[:90%]", "train+test"), or "evaluation" for the one that
             is there to evaluate on.
         data_dir: where prepared data sets are kept; by default tensorflow-datasets' own folder.
+        videos: whether the examples are to be videos, and not images. An example is then its frames' files, as
+            `tf.io.serialize_tensor` makes one string of them.
 
     Returns:
         The source.
 
     Raises:
-        ValueError: no such name, configuration, version or split, damaged files, or the data set is not one of images
-            with one label each.
+        ValueError: no such name, configuration, version or split, damaged files, or the data set is not one of images,
+            or of videos, with one label each.
         ConnectionError: it has to be downloaded and cannot be.
     """
-    return _source(builder(name, data_dir), name, split)
+    return _source(builder(name, data_dir), name, split, videos)
 
 
 def builder(name: str, data_dir=None):
@@ -78,12 +80,12 @@ def _line(error) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def prepared(path, split: str) -> Source:
+def prepared(path, split: str, videos: bool = False) -> Source:
     """Find one split of a data set that tensorflow-datasets has prepared in this folder.
 
     Arguments, result and errors are those of `dataset`.
     """
-    return _source(prepared_builder(path), str(path), split)
+    return _source(prepared_builder(path), str(path), split, videos)
 
 
 def prepared_builder(path):
@@ -97,23 +99,29 @@ def prepared_builder(path):
         raise ValueError(f"What tensorflow-datasets prepared in {path} cannot be read: {_line(error)}") from error
 
 
-def _source(builder, name, split):
+def _source(builder, name, split, videos):
+    import tensorflow as tf
+
     tfds = _tfds()
+    kind, things = (tfds.features.Video, "videos") if videos else (tfds.features.Image, "images")
     features, keys = builder.info.features, builder.info.supervised_keys
     if not (
         keys
         and len(keys) == 2
         and all(isinstance(key, str) and key in features for key in keys)
-        and isinstance(features[keys[0]], tfds.features.Image)
+        and isinstance(features[keys[0]], kind)
         and isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):
-        raise ValueError(f"The data set {name!r} cannot be used here: its examples are not images with one label each.")
+        raise ValueError(
+            f"The data set {name!r} cannot be used here: its examples are not {things} with one label each."
+        )
     image, label = keys
     # Files of colour pictures are decoded as all files are; others, as digits of one channel, as the data set says.
     usual = features[image].shape[-1] == 3 and features[image].dtype == np.uint8
-    found = part(builder, name, split)
+    found = part(builder, name, split, things[:-1])
     encoded = {image: tfds.decode.SkipDecoding()}
-    pairs = found.examples(encoded).map(lambda example: (example[image], example[label]))
+    together = tf.io.serialize_tensor if videos else tf.identity
+    pairs = found.examples(encoded).map(lambda example: (together(example[image]), example[label]))
     classes = list(features[label].names)
 
     def counts():
@@ -122,7 +130,7 @@ def _source(builder, name, split):
 
     return Source(
         pairs,
-        None if usual else features[image].decode_example,
+        None if usual or videos else features[image].decode_example,
         classes,
         found.number,
         found.split,
@@ -144,6 +152,7 @@ class Part:
         split: of the part.
         splits: names of the splits that it is of.
         number: how many examples there are.
+        thing: what one is called.
     """
 
     builder: Any
@@ -151,6 +160,7 @@ class Part:
     split: str
     splits: list[str]
     number: int
+    thing: str = "image"
 
     @property
     def size(self) -> int:
@@ -159,7 +169,7 @@ class Part:
 
     def called(self, number: int) -> str:
         """What a person may call an example."""
-        return f"{self.name} ({self.split}), image {number}"
+        return f"{self.name} ({self.split}), {self.thing} {number}"
 
     def contents(self) -> list[str]:
         """What tells whether the examples have changed."""
@@ -180,7 +190,7 @@ class Part:
             raise ValueError(f"The data set {self.name!r} cannot be used here: {_line(error)}") from error
 
 
-def part(builder, name: str, split: str) -> Part:
+def part(builder, name: str, split: str, thing: str = "image") -> Part:
     """Prepare a data set and choose a part of it; arguments and errors are those of `dataset`."""
     try:
         with _few_retries():
@@ -214,7 +224,7 @@ def part(builder, name: str, split: str) -> Part:
     if builder.info.file_format.value == "tfrecord":
         for one in parts:
             _check_files(splits[one], name)
-    return Part(builder, name, split, parts, number)
+    return Part(builder, name, split, parts, number, thing)
 
 
 @contextlib.contextmanager

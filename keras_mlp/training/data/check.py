@@ -45,6 +45,8 @@ class Report:
         counts: how many images each class has, by its name.
         found: names of images by what was found of them, one of `FINDINGS`.
         left_out: what files are no images, in a line; empty where all are.
+        things: what the examples are called.
+        meanings: what each finding means.
     """
 
     title: str
@@ -52,21 +54,23 @@ class Report:
     counts: dict[str, int]
     found: dict[str, list[str]]
     left_out: str = ""
+    things: str = "images"
+    meanings: dict[str, str] = dataclasses.field(default_factory=lambda: FINDINGS)
 
     @property
     def broken(self) -> int:
         """How many images cannot be read."""
-        return sum(len(self.found[kind]) for kind in BROKEN)
+        return sum(len(self.found.get(kind, ())) for kind in BROKEN)
 
     def __str__(self):
         numbers = list(self.counts.values())
         range_ = f"{min(numbers):,} to {max(numbers):,} each"
-        lines = [f"{self.title}: {self.examples:,} images of {len(numbers)} classes, {range_}"]
+        lines = [f"{self.title}: {self.examples:,} {self.things} of {len(numbers)} classes, {range_}"]
         if len(numbers) <= 20:
             lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items()))
         elif empty := [name for name, count in self.counts.items() if not count]:
-            lines.append(f"  without images: {', '.join(empty)}")
-        return "\n".join(lines + told(self.found, FINDINGS, self.left_out))
+            lines.append(f"  without {self.things}: {', '.join(empty)}")
+        return "\n".join(lines + told(self.found, self.meanings, self.left_out))
 
 
 def told(found: dict[str, list[str]], meanings: dict[str, str], left_out: str = "") -> list[str]:

@@ -4,8 +4,10 @@ Not by `keras.utils.image_dataset_from_directory`, which resizes to one size bef
 nor by `tfds.ImageFolder`, which wants split folders and knows no part of a split.
 """
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +21,59 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", "
 """Ends of names that are believed: what else a file is called, its beginning tells whether it is an image."""
 
 
-def folder(path, split: str) -> Source:
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is looked for in class folders.
+
+    Args:
+        name: of one of them, "image" or "video".
+        suffixes: ends of names that are believed.
+        is_one: tells of the path of a file, or of a folder that is taken as a whole, whether it is one.
+        why_not: from such a path and the pixels that it may have to why it cannot be read; empty if it can.
+        whole: tells of a folder in a class folder whether it is one, in the place of the files in it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    is_one: Callable
+    why_not: Callable
+    whole: Callable = lambda folder: False
+
+    @property
+    def expected(self) -> str:
+        """What a class folder holds, as messages call it."""
+        return f"CLASS/{self.name.upper()}"
+
+
+def is_image(file) -> bool:
+    """Whether a file is to be read as an image, which may turn out to be broken."""
+    if os.path.splitext(file)[1].lower() in SUFFIXES:
+        return True
+    from keras_mlp.training.data import decoding
+
+    try:
+        with open(file, "rb") as opened:
+            return decoding.is_image(opened.read(12))
+    except OSError:
+        return True  # reading it will tell
+
+
+def why_not(file, max_pixels) -> str:
+    """Why a file cannot be read; empty if it can."""
+    from keras_mlp.training.data import decoding
+
+    try:
+        with open(file, "rb") as opened:
+            decoding.decode(opened.read(), max_pixels)
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+IMAGES = Kind("image", SUFFIXES, is_image, why_not)
+
+
+def folder(path, split: str, kind: Kind = IMAGES) -> Source:
     """Find the images of one split of a folder.
 
     Args:
@@ -29,6 +83,7 @@ def folder(path, split: str) -> Source:
             class folder, as by `keras_mlp.walking.walk`, whatever their names end in.
         split: a split folder's name or another one for the same ("train" for "Training"), or "train", "test" or "all"
             without split folders, or "evaluation" for the one that is there to evaluate on.
+        kind: what is looked for.
 
     Returns:
         The source; classes are the class folders' names, in the order in which a person counts: 2 before 10.
@@ -38,7 +93,7 @@ def folder(path, split: str) -> Source:
             of which it cannot be told whether they are classes or splits.
     """
     path = pathlib.Path(path)
-    available, parts = _split_folders(path)
+    available, parts = _split_folders(path, kind)
     if available:
         train = next((name for name in available if name == "train"), None) or _only("train", parts, path)
         split = _chosen(split, available, parts, path)
@@ -47,7 +102,7 @@ def folder(path, split: str) -> Source:
     else:
         split = choose_split(split, ["train", "test", "all"], path)
         place, classes = path, subfolders(path)
-    files, labels, left_out = _images(place, classes)
+    files, labels, left_out = _examples(place, classes, kind)
     if not available and split != "all":
         chosen = held_out(labels) == (split == "test")
         files, labels = files[chosen], labels[chosen]
@@ -66,7 +121,7 @@ def folder(path, split: str) -> Source:
         read=read_file,
         contents=lambda: sizes(files, path),
         left_out=left_out,
-        reason=lambda number, max_pixels: why_not(files[number], max_pixels),
+        reason=lambda number, max_pixels: kind.why_not(files[number], max_pixels),
     )
 
 
@@ -78,27 +133,27 @@ def has_classes(path) -> bool:
     return len(subfolders(_class_folders_in(path / train[0])) if train else names) > 1
 
 
-def _split_folders(path) -> tuple[list[str], dict[str, str]]:
+def _split_folders(path, kind) -> tuple[list[str], dict[str, str]]:
     """Names of the split folders in a folder, and which part each stands for; none where there are class folders."""
     names = subfolders(path)
     parts = split_names.parts(names)
     if not parts:
-        _refuse_splits_in_classes(path, names)
+        _refuse_splits_in_classes(path, names, kind)
         return [], {}
     holds_classes = any(subfolders(path / name) for name, part in parts.items() if part == "train")
     if holds_classes or len(parts) == len(names):
         return names, parts
     raise ValueError(
         f"Are the folders in {path} classes or splits? Found: {_listed(names)}; {_listed(parts)} would be a split "
-        f"and the others classes. Expected {path}/CLASS/IMAGE, or {path}/train/CLASS/IMAGE with further split folders "
-        "beside train; rename or move what is neither."
+        f"and the others classes. Expected {path}/{kind.expected}, or {path}/train/{kind.expected} with further split "
+        "folders beside train; rename or move what is neither."
     )
 
 
-def _refuse_splits_in_classes(path, names):
+def _refuse_splits_in_classes(path, names, kind):
     """Refuse what would make one class of a whole data set, or mix what is to be kept apart."""
     inside = {name: subfolders(path / name) for name in names}
-    if len(names) == 1 and len(inside[names[0]]) > 1 and not any(map(is_image, _beside(path / names[0], {}))):
+    if len(names) == 1 and len(inside[names[0]]) > 1 and not any(map(kind.is_one, _beside(path / names[0], {}))):
         raise ValueError(
             f"{path} has one class only, {names[0]}, in which there are folders: {_listed(inside[names[0]])}. If these "
             f"are the classes or splits, take {path / names[0]}."
@@ -108,7 +163,7 @@ def _refuse_splits_in_classes(path, names):
         if len(set(parts.values())) > 1:
             raise ValueError(
                 f"{path / name} would be a class, and there are splits in it: {_listed(parts)}. Expected "
-                f"{path}/train/CLASS/IMAGE, the splits above the classes."
+                f"{path}/train/{kind.expected}, the splits above the classes."
             )
 
 
@@ -144,28 +199,35 @@ def _listed(names):
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _images(path, classes):
+def _examples(path, classes, kind):
     """Return the sorted files (as strings) under each class folder, their labels, and what was left out."""
     if not classes:
         raise ValueError(
-            f"There are no class folders in {path}: expected {path}/CLASS/IMAGE, or {path}/train/CLASS/IMAGE with "
-            f"further split folders ({', '.join(EVALUATION_SPLITS)}) beside train."
+            f"There are no class folders in {path}: expected {path}/{kind.expected}, or {path}/train/{kind.expected} "
+            f"with further split folders ({', '.join(EVALUATION_SPLITS)}) beside train."
         )
     if unknown := set(subfolders(path)) - set(classes):
         raise ValueError(f"{path} has classes that the train split has not: {_listed(sorted(unknown))}.")
     real, left_out = {}, {}
     for name in classes:
         if (other := real.setdefault(os.path.realpath(path / name), name)) != name:
-            raise ValueError(f"{path / other} and {path / name} are one folder by a link: its images have one class.")
+            one = f"{path / other} and {path / name} are one folder by a link"
+            raise ValueError(f"{one}: its {kind.name}s have one class.")
     left_out |= dict.fromkeys(_beside(path, left_out), "in no class folder")
     files, labels = [], []
-    everything = walk(*(path / name for name in classes), left_out=left_out)
+    everything = walk(*(path / name for name in classes), whole=kind.whole, left_out=left_out)
     for label, (name, there) in enumerate(zip(classes, everything, strict=True)):
-        kinds = {str(file): _kind(file) for file in there}
-        left_out |= {file: kind for file, kind in kinds.items() if kind != "image"}
-        found = sorted(file for file, kind in kinds.items() if kind == "image")
+        reasons = {str(file): _why_none(file, kind) for file in there}
+        left_out |= {file: reason for file, reason in reasons.items() if reason}
+        found = sorted(file for file, reason in reasons.items() if not reason)
         if not found:
-            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}, or by content) in {readable(path / name)}.")
+            ends = f"{', '.join(kind.suffixes)}{', or by content' if kind is IMAGES else ''}"
+            raise ValueError(f"There are no {kind.name}s ({ends}) in {readable(path / name)}.")
+        if found == [str(path / name)]:
+            raise ValueError(
+                f"{readable(path / name)} holds pictures. Those of a {kind.name} are in a folder of its own: expected "
+                f"{path}/{kind.expected}/FRAME."
+            )
         files += found
         labels += [label] * len(found)
     return np.array(files), np.array(labels), left_out
@@ -184,35 +246,12 @@ def _beside(path, left_out) -> list[str]:
     return files
 
 
-def _kind(file) -> str:
-    """What a file is to be read as: an "image", which may turn out to be broken, or why as none."""
-    if not os.path.isfile(file):
+def _why_none(file, kind) -> str:
+    """Why a file is no example of that kind; empty for one, which may turn out to be broken."""
+    if not os.path.exists(file):
         return "a link to nothing"
-    return "image" if is_image(file) else "not an image"
-
-
-def is_image(file) -> bool:
-    if os.path.splitext(file)[1].lower() in SUFFIXES:
-        return True
-    from keras_mlp.training.data import decoding
-
-    try:
-        with open(file, "rb") as opened:
-            return decoding.is_image(opened.read(12))
-    except OSError:
-        return True  # reading it will tell
-
-
-def why_not(file, max_pixels) -> str:
-    """Why a file cannot be read; empty if it can."""
-    from keras_mlp.training.data import decoding
-
-    try:
-        with open(file, "rb") as opened:
-            decoding.decode(opened.read(), max_pixels)
-    except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return ""
+    article = "an" if kind.name[0] in "aeiou" else "a"
+    return "" if kind.is_one(file) else f"not {article} {kind.name}"
 
 
 def dataset_of(files, labels):

@@ -1,6 +1,7 @@
 """Where the pixels of a changed image come from: drawn once, and the same for the image, its masks and its boxes.
 
-An image has pixels `(height, width, channels)`. A mask `(height, width, any)`, integers or floats, says something of
+An image has pixels `(height, width, channels)`. In its place may be the frames of a clip, `(frames, height, width,
+channels)`, which are then all changed alike. A mask `(height, width, any)`, integers or floats, says something of
 each pixel; it is never blended, since the mean of two classes is a third one. Boxes `(any, 4)` are left, top, right and
 bottom in pixels, where the first pixel is from 0 to 1.
 """
@@ -112,9 +113,11 @@ class Cut(Geometry):
         self.size = size
 
     def image(self, image):
-        part = tf.slice(image, [*tf.unstack(self.begin, 2), 0], [*tf.unstack(self.size, 2), -1])
+        before = image.shape.rank - 3
+        begin, extent = [0] * before + tf.unstack(self.begin, 2), [-1] * before + tf.unstack(self.size, 2)
+        part = tf.slice(image, [*begin, 0], [*extent, -1])
         size = (None, None) if tf.is_tensor(self.size) else self.size
-        return tf.ensure_shape(part, (*size, image.shape[-1]))
+        return tf.ensure_shape(part, (*image.shape[:-3], *size, image.shape[-1]))
 
     def mask(self, mask):
         return self.image(mask)
@@ -158,7 +161,7 @@ class Mirror(Geometry):
         self.wanted = wanted
 
     def image(self, image):
-        return tf.cond(self.wanted, lambda: tf.reverse(image, [1]), lambda: image)
+        return tf.cond(self.wanted, lambda: tf.reverse(image, [-2]), lambda: image)
 
     def mask(self, mask):
         return self.image(mask)
@@ -200,15 +203,16 @@ class Move(Geometry):
         return _in_sight(tf.stack(corners, -1), self.size) * seen
 
     def _moved(self, pixels, interpolation, filling):
+        is_one = pixels.shape.rank == 3
         moved = tf.raw_ops.ImageProjectiveTransformV3(
-            images=tf.expand_dims(pixels, 0),
+            images=tf.expand_dims(pixels, 0) if is_one else pixels,
             transforms=[[*self.coefficients, 0.0, 0.0]],
             output_shape=self.size,
             interpolation=interpolation,
             fill_mode="CONSTANT",
             fill_value=filling,
         )
-        return tf.squeeze(moved, 0)
+        return tf.squeeze(moved, 0) if is_one else moved
 
 
 def _twice(sides):

@@ -1,6 +1,7 @@
 """From the name of a data set to batches for `model.fit` and `model.evaluate`."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from absl import logging
 
 from keras_mlp.cards import Preprocessing, Recipe
 from keras_mlp.training.data.broken import Broken, reader
-from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS, Source
+from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS, Source, Supply
 from keras_mlp.walking import summary
 
 CACHED_IMAGES = 2**28  # bytes of decoded images that are kept for the next evaluation
@@ -30,11 +31,11 @@ class Data:
     """Batches of images and of what is to be learnt of them.
 
     Args:
-        dataset: `tf.data.Dataset` of `(images, targets)`: float32 pixels 0–255 `(batch, height, width, channels)` and
-            what the objective takes. A classifier's targets are labels, one-hot float32 `(batch, classes)`; those of
-            multi-label data have 0 or 1 for each class. Weights `(batch,)` follow where classes are balanced. For
-            training the data go on for ever, one epoch of `steps` batches after the other, so `fit` needs
-            `steps_per_epoch=data.steps`.
+        dataset: `tf.data.Dataset` of `(images, targets)`: float32 pixels 0–255 `(batch, height, width, channels)`, of
+            videos `(batch, frames, height, width, channels)`, and what the objective takes. A classifier's targets are
+            labels, one-hot float32 `(batch, classes)`; those of multi-label data have 0 or 1 for each class. Weights
+            `(batch,)` follow where classes are balanced. For training the data go on for ever, one epoch of `steps`
+            batches after the other, so `fit` needs `steps_per_epoch=data.steps`.
         classes: names of the classes, in the order of the labels; none where targets are no classes.
         examples: how many different images there are.
         steps: batches of one epoch.
@@ -47,6 +48,8 @@ class Data:
         identity: gives what tells these examples from others (`source.Source.identity`); that may take a while.
         left_out: what files of the folder are no examples, and why, in a line; empty where all are.
         truth: gives what evaluation compares with where the targets are not enough (`source.Source.truth`).
+        things: what the examples are called, "images" or "videos".
+        supply: counts the batches of training data of videos.
     """
 
     dataset: Any
@@ -60,6 +63,13 @@ class Data:
     identity: Callable[[], dict] | None = None
     left_out: str = ""
     truth: Callable[[], Any] | None = None
+    things: str = "images"
+    supply: Supply | None = None
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames a clip has; `None` of images."""
+        return self.dataset.element_spec[0].shape[1] if self.things == "videos" else None
 
     def after(self, batches: int) -> "Data":
         """Return the same data without the first batches."""
@@ -79,14 +89,14 @@ class Data:
 
 
 def _augmented(image, seed, size, recipe, interpolation, targets=None):
-    """An image as a recipe wants it; and its targets, if some follow it."""
+    """An image, or all frames of a clip alike, as a recipe wants it; and its targets, if some follow it."""
     import tensorflow as tf
 
     from keras_mlp.training.data import augment, rand_augment
     from keras_mlp.training.data.geometry import Steps
 
     crop, flip, change, erase = tf.unstack(tf.random.split(seed, 4))
-    whole = tf.shape(image)[:2]
+    whole = tf.shape(image)[-3:-1]
     if recipe.random_resized_crop:
         steps = [augment.random_crop(whole, crop, size, recipe.random_resized_crop, interpolation)]
     else:
@@ -200,9 +210,10 @@ def load(
     if multi_label and recipe and recipe.balance_classes:
         raise ValueError("balance_classes weighs images by their one class: multi-label data cannot be balanced so.")
     source = find(name, split, data_dir, multi_label)
-    broken = Broken(source.examples, broken_share, source.name, lambda number: source.reason(number, max_pixels))
+    reason = functools.partial(source.reason, max_pixels=max_pixels)
+    broken = Broken(source.examples, broken_share, source.name, reason, things=source.things)
     told = dict(multi_label=multi_label, identity=source.identity, left_out=summary(source.left_out))
-    told["truth"] = source.truth
+    told |= dict(truth=source.truth, things=source.things)
     if not recipe:
         read = reader(source, broken, max_pixels)
         dataset = _evaluation(source, read, size, channels, preprocessing, batch_size, shown)
@@ -212,16 +223,17 @@ def load(
     if source.examples < batch_size:
         fitting = 2 ** max(0, (source.examples // 8).bit_length() - 1)  # some batches an epoch
         raise ValueError(
-            f"{name} ({source.split}) has {source.examples} images, too few for one batch of {batch_size}. Take a "
-            f"smaller batch size (--batch_size={fitting}), and for little data a recipe that is made for it "
+            f"{name} ({source.split}) has {source.examples} {source.things}, too few for one batch of {batch_size}. "
+            f"Take a smaller batch size (--batch_size={fitting}), and for little data a recipe that is made for it "
             "(--recipe=finetune)."
         )
     if recipe.horizontal_flip and str(name).partition(":")[0].partition("/")[0] in NEVER_MIRRORED:
         logging.info("%s holds characters: its images are not mirrored.", name)
         recipe = dataclasses.replace(recipe, horizontal_flip=False)
+    supply = told["supply"] = Supply() if source.clips else None
     starting_at = _training(
         *(source, reader(source, broken, max_pixels), size, channels, preprocessing.interpolation, batch_size),
-        *(recipe, seed, augmentation, worker),
+        *(recipe, seed, augmentation, worker, supply),
     )
     steps = source.examples // batch_size
     given = source.classes, source.examples, steps, batch_size, broken, starting_at
@@ -291,7 +303,7 @@ def _evaluation(source, read, size, channels, preprocessing, batch_size, shown):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _training(source, read, size, channels, interpolation, batch_size, recipe, seed, augmentation, worker):
+def _training(source, read, size, channels, interpolation, batch_size, recipe, seed, augmentation, worker, supply):
     """A function from a number of batches to the data set after so many.
 
     All randomness is a function of the seed, the epoch and the place in it; that order is part of the result.
@@ -308,7 +320,7 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
         own = np.arange(batch_size) % (batch_size // 2) // (batch_size // 2 // workers) == index
 
     def prepare(seed, *examples):
-        image, label, encoded = read(*examples)
+        image, label, encoded = read(*examples, seed=seed)
         image, target = images.with_channels(image, channels), source.target(label, encoded)
         if source.targets:
             target = geometry.checked(target, image, label, source.name)
@@ -358,7 +370,8 @@ def _training(source, read, size, channels, interpolation, batch_size, recipe, s
         first, skipped = divmod(batches, steps)
         epochs = tf.data.Dataset.counter(first)
         epochs = epochs.map(lambda number: (number, tf.where(number == first, tf.cast(skipped, tf.int64), 0)))
-        return epochs.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+        batches = epochs.flat_map(epoch)
+        return (supply.counted(batches) if supply else batches).prefetch(tf.data.AUTOTUNE)
 
     examples = source.dataset.enumerate().map(lambda number, example: (number, *example))
     if source.size <= CACHED_FILES:

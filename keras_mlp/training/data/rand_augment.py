@@ -68,6 +68,8 @@ class Operation(Geometry):
         self.size = size
 
     def image(self, image):
+        if image.shape.rank > 3:  # what some of them change depends on the brightness of the whole image
+            return tf.ensure_shape(tf.map_fn(self.image, image), image.shape)
         branches = [functools.partial(change, image, self.level, self.signed) for change in (*OPERATIONS, _nothing)]
         return tf.ensure_shape(tf.switch_case(self.which, branches), image.shape)
 

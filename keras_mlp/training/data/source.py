@@ -21,9 +21,29 @@ def no_reason(number, max_pixels=None):
     return ""
 
 
+class Supply:
+    """Counts the batches that were made of some data, to tell whether whoever takes them has to wait."""
+
+    made = 0
+
+    def counted(self, dataset):
+        """The same data set of tf.data, whose batches are counted."""
+        import tensorflow as tf
+
+        def count():
+            self.made += 1
+            return True
+
+        def counted(*batch):
+            with tf.control_dependencies([tf.numpy_function(count, [], tf.bool)]):
+                return tf.nest.map_structure(tf.identity, batch)
+
+        return dataset.map(counted)
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Labelled images, still encoded, in a fixed order.
+    """Labelled images or videos, still encoded, in a fixed order.
 
     Args:
         dataset: `tf.data.Dataset` of `(encoded, label)`, the label an integer scalar. Small elements, so that
@@ -49,6 +69,10 @@ class Source:
             example's number, or -1 for a single black pixel, which takes the place of an image that cannot be decoded;
             its `encoded` is empty.
         truth: gives what evaluation compares with where `targets` are not enough, such as COCO's annotations.
+        clips: of videos what takes the place of `read` and `decode`: from `encoded`, the pixels that a frame may have,
+            and a seed of two integers, in tf.data, to the frames that are looked at, uint8 `(clips, frames, height,
+            width, 3)`. With a seed these are one clip, drawn; with `None` they are those to evaluate on.
+        things: what the examples are called, "images" or "videos".
     """
 
     dataset: Any
@@ -67,6 +91,8 @@ class Source:
     reason: Callable[[int, int], str] = no_reason
     targets: Callable | None = None
     truth: Callable[[], Any] | None = None
+    clips: Callable | None = None
+    things: str = "images"
 
     def identity(self) -> dict:
         """What tells these examples from others: names of the classes, number of examples, a digest of `contents`."""
@@ -95,10 +121,19 @@ class Source:
             return (int(label),)
         return tuple(i for i, true in enumerate(self.truths[label]) if true)
 
-    def pixels(self, encoded, max_pixels: int):
-        """Read and decode an example, in tf.data."""
+    def pixels(self, encoded, max_pixels: int, seed=None):
+        """Read and decode an example, in tf.data.
+
+        Args:
+            encoded: the example.
+            max_pixels: how many pixels an image or a frame may have.
+            seed: in training two integers, by which of a video the clip is drawn.
+        """
         from keras_mlp.training.data import decoding
 
+        if self.clips:
+            found = self.clips(encoded, max_pixels, seed)
+            return found if seed is None else found[0]
         content = self.read(encoded)
         return self.decode(content) if self.decode else decoding.pixels(content, max_pixels)
 

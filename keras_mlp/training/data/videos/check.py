@@ -1,0 +1,48 @@
+"""A look at every video of a data set before training with it."""
+
+import concurrent.futures
+import functools
+import os
+
+from keras_mlp.training.data import videos
+from keras_mlp.training.data.check import Report
+from keras_mlp.training.data.source import MAX_PIXELS
+from keras_mlp.walking import summary
+
+FRAMES = 8  # that are decoded of each, from all over it
+FINDINGS = {"unreadable": "no video, a broken one, or one of a single frame: will be left out"}
+
+
+def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Report]:
+    """Open every video of some splits, and decode some frames of it.
+
+    Args:
+        name: of a data set, as in `keras_mlp.training.data.videos.load`.
+        splits: names of splits.
+        data_dir: where tensorflow-datasets keeps what it has prepared.
+        max_pixels: how many pixels a frame may have.
+
+    Returns:
+        A report on each split.
+    """
+    import tensorflow as tf
+
+    def readable(source, encoded) -> bool:
+        try:
+            source.clips(encoded, max_pixels, None)
+        except (tf.errors.OpError, ValueError):
+            return False
+        return True
+
+    reports = []
+    for split in splits:
+        source = videos.find(name, split, FRAMES, videos.DEFAULT_PREPROCESSING, data_dir)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            encoded = [encoded for encoded, _ in source.dataset]
+            sound = list(pool.map(functools.partial(readable, source), encoded))
+        broken = [source.name(number) for number, one in enumerate(sound) if not one]
+        counts = dict(zip(source.classes, source.counts(), strict=True))
+        title, found = f"{name} ({source.split})", {"unreadable": broken}
+        left_out = summary(source.left_out)
+        reports.append(Report(title, source.examples, counts, found, left_out, source.things, FINDINGS))
+    return reports

@@ -1,0 +1,127 @@
+"""A long video, or one without an end, window by window: read once, with no more in memory than a window needs."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_mlp.cards import VideoPreprocessing
+from keras_mlp.training.data.source import MAX_PIXELS
+from keras_mlp.training.data.videos import reading
+
+STANDARD_INPUT = "-"
+CAMERAS = "/dev/video"
+"""What paths of cameras begin with on Linux."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A part of a video.
+
+    Args:
+        start, end: in seconds from its beginning.
+        clip: what was kept of its frames, `(frames, …)`.
+    """
+
+    start: float
+    end: float
+    clip: np.ndarray
+
+
+def is_stream(path) -> bool:
+    """Whether a path stands for a stream that can be read only once: the standard input or a camera."""
+    return str(path) == STANDARD_INPUT or str(path).startswith(CAMERAS)
+
+
+@contextlib.contextmanager
+def running(path, max_pixels: int = MAX_PIXELS):
+    """Open a video to read it from its beginning to its end.
+
+    Args:
+        path: a video file, a folder of frames, "-" for the standard input, or a camera such as "/dev/video0".
+        max_pixels: how many pixels a frame may have.
+
+    Yields:
+        Frames a second, and an iterator over the frames: of each its time in seconds and what gives its pixels.
+
+    Raises:
+        Exception: as `reading.opened` tells.
+    """
+    if os.path.isdir(path):
+        video = reading.folder(pathlib.Path(path), max_pixels)
+        yield video.rate, ((i / video.rate, functools.partial(video.picture, i)) for i in range(video.length))
+        return
+    with contextlib.ExitStack() as stack:
+        if str(path) == STANDARD_INPUT:
+            opened = reading.container_of(sys.stdin.buffer, max_pixels)
+        elif is_stream(path):
+            opened = reading.container_of(str(path), max_pixels, format="v4l2", options={})
+        else:
+            opened = reading.container_of(stack.enter_context(reading.file(path)), max_pixels)
+        container, stream = stack.enter_context(opened)
+        rate = float(stream.average_rate or reading.RATE)
+        if not is_stream(path):  # of which decoding in several threads would keep some frames back
+            stream.thread_type = "AUTO"
+        frames = enumerate(container.decode(stream))
+
+        def timed(number, frame):
+            time = number / rate if frame.time is None else frame.time
+            return time, functools.partial(reading.turned, frame)
+
+        yield rate, (timed(*one) for one in frames)
+
+
+def windows(
+    frames,
+    rate: float,
+    seconds: float,
+    step: float,
+    count: int,
+    preprocessing: VideoPreprocessing,
+    look: Callable[[np.ndarray], np.ndarray],
+):
+    """Cut a video into windows.
+
+    Args:
+        frames: an iterator as `running` gives it.
+        rate: frames a second.
+        seconds: length of a window.
+        step: from the beginning of a window to that of the next, in seconds.
+        count: frames of a clip, as many as the model takes.
+        preprocessing: which frames of a window are taken.
+        look: from the pixels of a frame to what is kept of it.
+
+    Raises:
+        ValueError: there is no frame.
+
+    Yields:
+        `Window`s, each as soon as its last frame is there. At the end of the video, a window that is at least half as
+        long follows, or one of any length where there was none.
+    """
+    length, step = max(1, round(seconds * rate)), max(1, round(step * rate))
+    clips = dataclasses.replace(preprocessing, clips=1)
+    offsets = clips.sample(length, count, rate)[0]
+    wanted, kept, begun, first, number, time = set(offsets.tolist()), {}, {}, 0, -1, 0.0
+    for number, (time, picture) in enumerate(frames):
+        if number % step == 0:
+            begun[number] = time
+        # The windows that are open begin at multiples of the step.
+        begins = range(number - number % step, max(first, number - length + 1) - 1, -step)
+        if any(number - begin in wanted for begin in begins):
+            kept[number] = look(picture())
+        if number == first + length - 1:
+            yield Window(begun.pop(first), time + 1 / rate, np.stack([kept[first + offset] for offset in offsets]))
+            first += step
+            kept = {at: one for at, one in kept.items() if at >= first}
+    if number < 0:
+        raise ValueError("there are no frames in the video")
+    rest = number + 1 - first
+    if kept and (rest >= length / 2 or first == 0):
+        there = np.array(sorted(kept))
+        nearest = [there[np.abs(there - first - offset).argmin()] for offset in clips.sample(rest, count, rate)[0]]
+        yield Window(begun[first], time + 1 / rate, np.stack([kept[at] for at in nearest]))

@@ -98,6 +98,7 @@ class Family:
         self.level_norms = level_norm if isinstance(level_norm, dict) else {None: level_norm}
         self.level_starts = level_starts
         self.head_options = _keyword_only(inspect.signature(head).parameters.values())
+        self.mixing: Callable | None = None
         self.variants: dict[str, Variant] = {}
         self.builders: dict[str, Callable[..., keras.Model]] = {}
         self._texts: dict[str, str] = {}
@@ -107,6 +108,15 @@ class Family:
     def input(self) -> str:
         """What its models take: "image" or "video"."""
         return cards.kind_of_input(self.default_shape)
+
+    def token_mixing(self, mixing):
+        """Decorator: a function `map -> map` of the same shape is what mixes the positions in the family's blocks.
+
+        `keras_mlp.analysis` measures and probes it at maps of all sizes and widths. What else a block has, such as its
+        shortcuts and channel MLP, is left out. The docstring tells the settings, and how they grow with the map.
+        """
+        self.mixing = mixing
+        return mixing
 
     def builder(self, trunk, name: str | None = None):
         """Decorator: make the family's generic builder out of `trunk(x, architecture…, *, options…) -> map`.

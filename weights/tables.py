@@ -3,6 +3,7 @@ cards themselves as a file, for those who only read them (`keras_mlp.cards.from_
 
 python -m weights.tables            # rewrite them
 python -m weights.tables --check    # only tell whether they are as the cards say (exit code 1 if not)
+python -m weights.tables --measured # the table of token mixings in docs/token_mixing.md, too, which takes a minute
 """
 
 import pathlib
@@ -16,6 +17,7 @@ from keras_mlp.cards import scores
 from keras_mlp.zoo import FAMILIES, all_cards
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+_MEASURED = flags.DEFINE_bool("measured", False, "Make what has to be measured, too.", module_name=__name__)
 _CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", module_name=__name__)
 
 
@@ -78,11 +80,37 @@ def provenance() -> str:
     return _footnoted(_table(*rows))
 
 
+def token_mixings(rows=None) -> str:
+    """One row a family: what its token mixing shares and costs, and the survey's words; then where they differ."""
+    from keras_mlp.analysis import survey
+
+    head = ("token mixing", "spatial", "channel", "tied to the size", "parameters", "multiply-adds")
+    rows = survey() if rows is None else rows
+    table = _table(head, *(_token_mixing(row.cells()) for row in rows))
+    found = [f"- **{row.title}.** {' '.join([row.measured, *row.differences])}" for row in rows]
+    return "\n".join([table, "", *found])
+
+
+def _token_mixing(cells) -> tuple[str, ...]:
+    window, kinds = cells["window"] or 1, cells["kinds_of_channels"]
+    said = {
+        "spatial": f"{cells['spatial']}, windows of {window}" if window > 1 else cells["spatial"],
+        "channel": f"{kinds} groups" if cells["channel"] == "group" else cells["channel"],
+        "resolution": "yes" if cells["resolution"] else "no",
+    }
+    told = {"survey_resolution": {True: "yes", False: "no"}.get(cells["survey_resolution"], "")}
+    return cells["title"], *(
+        said.get(key, cells[key]) + (f" ({(cells | told)[f'survey_{key}']})" if cells["kind"] else "")
+        for key in ("spatial", "channel", "resolution", "parameters", "macs")
+    )
+
+
 TABLES = {
     "README.md": {"families": families},
     "docs/models.md": {"models": models},
     "weights/README.md": {"provenance": provenance},
 }
+MEASURED = {"docs/token_mixing.md": {"token mixings": token_mixings}}
 CARDS = f"keras_mlp/{cards.FILE}"
 GENERATED = (*TABLES, CARDS)
 
@@ -92,7 +120,7 @@ def render(path: str) -> str:
     if path == CARDS:
         return cards.to_json(all_cards())
     text = _text(path)
-    for name, table in TABLES[path].items():
+    for name, table in (TABLES | MEASURED)[path].items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
         _, found_end, after = rest.partition(end)
@@ -108,7 +136,8 @@ def _text(path):
 
 def main(argv):
     del argv
-    stale = [path for path in GENERATED if not (ROOT / path).exists() or render(path) != _text(path)]
+    generated = (*GENERATED, *(MEASURED if _MEASURED.value else ()))
+    stale = [path for path in generated if not (ROOT / path).exists() or render(path) != _text(path)]
     for path in stale:
         if not _CHECK.value:
             text = render(path)

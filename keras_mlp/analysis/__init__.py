@@ -1,6 +1,7 @@
 """What models cost, what reaches what in them, and what they learnt."""
 
 from keras_mlp.analysis.attribution import grad_cam, occlusion, plot_attribution
+from keras_mlp.analysis.complexity import Complexity, complexity, plot_complexity
 from keras_mlp.analysis.cost import Cost, cost
 from keras_mlp.analysis.cost_and_score import Model, plot_costs, published
 from keras_mlp.analysis.receptive_field import (
@@ -10,20 +11,27 @@ from keras_mlp.analysis.receptive_field import (
     receptive_field,
 )
 from keras_mlp.analysis.robustness import Step, changed, plot_robustness, robustness
+from keras_mlp.analysis.sharing import Sharing, sharing
 from keras_mlp.analysis.similarity import Similarity, plot_similarity, similarity
+from keras_mlp.analysis.survey import Row, survey
 
 __all__ = [
+    "Complexity",
     "Cost",
     "Field",
     "Model",
+    "Row",
+    "Sharing",
     "Similarity",
     "Step",
     "changed",
+    "complexity",
     "cost",
     "effective_receptive_field",
     "grad_cam",
     "occlusion",
     "plot_attribution",
+    "plot_complexity",
     "plot_costs",
     "plot_receptive_fields",
     "plot_robustness",
@@ -31,5 +39,7 @@ __all__ = [
     "published",
     "receptive_field",
     "robustness",
+    "sharing",
     "similarity",
+    "survey",
 ]

@@ -155,6 +155,12 @@ def active_mixing(x, distances, activation, name):
     return axial_branches(x, *read, False, activation, _NORMAL, name)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Four channels share a distance; the distances are computed in this block."""
+    return active_mixing(x, new_distances(x, 4, "distances"), "gelu", "mixing")
+
+
 @family.builder
 def ActiveMLP(
     x,

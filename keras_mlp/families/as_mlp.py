@@ -158,6 +158,12 @@ def as_mlp_block(x, mlp_ratio, size, dilation, use_bias, norm, activation, drop_
     return residual(x, y, drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Shifts of up to two positions, as in all published models."""
+    return axial_shift(x, 5, 1, True, activations.get("gelu"), "mixing")
+
+
 @family.builder
 def ASMLP(
     x,

@@ -98,6 +98,12 @@ def ccs_block(x, groups, channel_dim, activation, drop_path_rate, dropout_rate, 
     return residual(x, y, drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Eight groups of channels."""
+    return CirculantMixing(8)(x)
+
+
 @family.builder
 def CCSMLP(
     x,

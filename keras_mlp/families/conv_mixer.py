@@ -65,6 +65,12 @@ def conv_mixer_block(x, kernel_size, activation, drop_path_rate, dropout_rate, n
     return batch_norm(f"{name}_norm2")(y)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The convolution of 9 x 9 positions."""
+    return layers.DepthwiseConv2D(9, padding="same")(x)
+
+
 @family.builder
 def ConvMixer(
     x,

@@ -100,6 +100,12 @@ def conv_mlp_block(x, hidden_dim, activation, drop_path_rate, dropout_rate, name
     return add_mlp(x, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The convolution between the two MLPs of a block."""
+    return layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+
+
 @family.builder
 def ConvMLP(
     x,

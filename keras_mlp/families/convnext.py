@@ -77,6 +77,12 @@ def patches(x, dim, size, name):
     return layers.Conv2D(dim, size, size, kernel_initializer=_NORMAL.clone(), name=name)(x)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The convolution of 7 x 7 positions."""
+    return layers.DepthwiseConv2D(7, padding="same")(x)
+
+
 @family.builder
 def ConvNeXt(
     x,

@@ -63,6 +63,12 @@ def cycle_mixing(x, use_bias, activation, name):
     return axial_branches(x, *moved, use_bias, activation, _NORMAL, name)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Three positions along either side, as in all published models."""
+    return cycle_mixing(x, False, "gelu", "mixing")
+
+
 @family.builder
 def CycleMLP(
     x,

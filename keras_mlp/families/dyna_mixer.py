@@ -150,6 +150,12 @@ def dyna_mixer_mixing(x, heads, reduced_dim, use_bias, activation, name):
     return Dense(x.shape[-1], **linear, name=f"{name}_proj")(y)
 
 
+@family.token_mixing
+def _mixing(x):
+    """A head for 24 channels and two numbers a token and head, as in the published models."""
+    return dyna_mixer_mixing(x, x.shape[-1] // 24, 2, False, "gelu", "mixing")
+
+
 @family.builder
 def DynaMixer(
     x,

@@ -176,6 +176,15 @@ def feed_forward_block(x, patches, mlp_ratio, token_dim, epsilon, activation, dr
     return residual(x, mixing([x, patches]), drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The hidden layer is four times as wide as there are tokens; the class token is zero."""
+    height, width, channels = x.shape[1:]
+    tokens = ops.pad(ops.reshape(x, (-1, height * width, channels)), ((0, 0), (1, 0), (0, 0)))
+    y = NormedSequenceMLP(4 * tokens.shape[1])([tokens, x])
+    return ops.reshape(y[:, 1:], (-1, height, width, channels))
+
+
 @family.builder
 def FeedForward(
     x,

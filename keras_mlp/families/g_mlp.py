@@ -99,6 +99,12 @@ def g_mlp_block(x, hidden_dim, norm, activation, drop_path_rate, dropout_rate, n
     return residual(x, y, drop_path_rate, name)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The gate, both of whose halves are the same map."""
+    return SpatialGatingUnit(epsilon=1e-5)(ops.concatenate([x, x], axis=-1))
+
+
 @family.builder
 def GMLP(
     x,

@@ -66,6 +66,12 @@ def gfnet_block(x, mlp_ratio, layer_scale, activation, drop_path_rate, dropout_r
     return residual(x, y, drop_path_rate, name)
 
 
+@family.token_mixing
+def _mixing(x):
+    """One filter as large as the map for each channel."""
+    return GlobalFilter()(x)
+
+
 @family.builder
 def GFNet(
     x,

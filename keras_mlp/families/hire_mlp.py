@@ -220,6 +220,12 @@ def hire_mixing(x, region_size, shift, shift_border, region_border, activation, 
     return Dense(dim, **linear, name=f"{name}_proj")(y)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Regions of two positions, which do not move."""
+    return hire_mixing(x, 2, 0, "circular", "circular", "gelu", "mixing")
+
+
 @family.builder
 def HireMLP(
     x,

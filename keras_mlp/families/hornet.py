@@ -175,6 +175,12 @@ def hornet_block(x, token_mixing, layer_scale, activation, drop_path_rate, dropo
     return add(x, y, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Recursive gated convolution of order three, with windows of 7 x 7 positions."""
+    return gn_conv(x, 3, None, 1, "mixing")
+
+
 @family.builder
 def HorNet(
     x,

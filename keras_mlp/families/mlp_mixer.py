@@ -68,6 +68,12 @@ def mixer_block(
     return residual(x, y, drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The hidden layer is half as wide as the tokens, as in all published models."""
+    return TokenMLP(x.shape[-1] // 2)(x)
+
+
 @family.builder
 def MLPMixer(
     x,

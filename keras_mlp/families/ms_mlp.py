@@ -161,6 +161,12 @@ def patches(x, dim, size, name):
     return whole_patches(x, dim, size, name, kernel_initializer=start, bias_initializer=start.clone())
 
 
+@family.token_mixing
+def _mixing(x):
+    """The convolutions of the first stage; the norm and the channel MLP come after them."""
+    return MixShift((-2, -1, 0, 1, 2), (1, 1, 3, 5, 7))(x)
+
+
 @family.builder
 def MSMLP(
     x,

@@ -153,6 +153,12 @@ def mixings_named(pool_size):
     }
 
 
+@family.token_mixing
+def _mixing(x):
+    """Averages of 3 x 3 positions, as in all published models."""
+    return PoolMixing(3)(x)
+
+
 @family.builder
 def PoolFormer(
     x,

@@ -259,6 +259,12 @@ def join_levels(maps):
     return joined
 
 
+@family.token_mixing
+def _mixing(x):
+    """Rafts of two channels, as in all published models."""
+    return token_mixing(x, x.shape[1:3], "raft", 2, 2, activations.get("gelu"), 0.0, "mixing")
+
+
 @family.builder
 def RaftMLP(
     x,

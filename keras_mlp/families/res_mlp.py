@@ -55,6 +55,12 @@ def res_mlp_block(x, channel_dim, activation, initial_scale, gated, norm, drop_p
     return residual(x, y, drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """One matrix and a bias."""
+    return TokenDense()(x)
+
+
 @family.builder
 def ResMLP(
     x,

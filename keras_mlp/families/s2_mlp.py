@@ -121,6 +121,12 @@ def shift_mlp(x, activation, name):
     return Dense(dim, **linear, name=f"{name}_fc2")(x)
 
 
+@family.token_mixing
+def _mixing(x):
+    """All channels move, a quarter each way."""
+    return shift_mlp(x, "gelu", "mixing")
+
+
 @family.builder
 def S2MLP(
     x,
@@ -180,6 +186,12 @@ def three_shifts(x, split_attention, reduction, pooling, activation, name):
     else:
         y = layers.Average(name=f"{name}_mean")(maps)
     return Dense(dim, **linear, name=f"{name}_proj")(y)
+
+
+@v2.token_mixing
+def _mixing_v2(x):
+    """Three maps, of which two move."""
+    return three_shifts(x, True, 4, "mean", "gelu", "mixing")
 
 
 @v2.builder

@@ -73,6 +73,12 @@ def shift_block(x, shift_parts, mlp_ratio, activation, norm, drop_path_rate, dro
     return residual(x, y, drop_path_rate, name)
 
 
+@family.token_mixing
+def _mixing(x):
+    """A third of the channels moves, as in all published models."""
+    return PixelShift(12)(x)
+
+
 @family.builder
 def ShiftViT(
     x,

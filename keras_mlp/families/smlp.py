@@ -61,19 +61,29 @@ def norm_act(x, activation, name):
     return Activation(activation, name=f"{name}_act")(x)
 
 
+def sparse_mlp(x, name):
+    """The map, what is mixed along its width and what is mixed along its height, joined by a linear layer."""
+    along_width = AxisDense("width", name=f"{name}_width")(x)
+    along_height = AxisDense("height", name=f"{name}_height")(x)
+    y = layers.Concatenate(name=f"{name}_concat")([x, along_width, along_height])
+    return Dense(x.shape[-1], use_bias=False, name=f"{name}_fuse")(y)
+
+
 def smlp_block(x, channel_dim, activation, drop_path_rate, dropout_rate, name):
     """Section 3: a depthwise convolution and the sparse MLP, then the channel MLP; two residual branches."""
     y = norm_act(x, activation, f"{name}_local")
     y = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_local_conv")(y)
     y = norm_act(y, activation, f"{name}_smlp")
-    along_width = AxisDense("width", name=f"{name}_smlp_width")(y)
-    along_height = AxisDense("height", name=f"{name}_smlp_height")(y)
-    y = layers.Concatenate(name=f"{name}_smlp_concat")([y, along_width, along_height])
-    y = Dense(x.shape[-1], use_bias=False, name=f"{name}_smlp_fuse")(y)
-    x = residual(x, y, drop_path_rate, name, 1)
+    x = residual(x, sparse_mlp(y, f"{name}_smlp"), drop_path_rate, name, 1)
     y = LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
     y = channel_mlp(y, channel_dim, activation, f"{name}_channel_mixing", dropout_rate)
     return residual(x, y, drop_path_rate, name, 2)
+
+
+@family.token_mixing
+def _mixing(x):
+    """The sparse MLP without the convolution before it."""
+    return sparse_mlp(x, "mixing")
 
 
 @family.builder

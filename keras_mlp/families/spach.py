@@ -124,6 +124,12 @@ def spach_block(
     return residual(x, y, drop_path_rate, name, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The MLP over all positions, whose hidden layer is half as wide as they are many."""
+    return TokenMLP(_half(x))(x)
+
+
 @family.builder
 def SPACH(
     x,

@@ -105,6 +105,12 @@ def permutator(x, blocks, patch_size, dims, transitions, drop_path_rate, overlap
     return layer_norm("norm")(stages(x, blocks, dims, transitions, embed, drop_path_rate))
 
 
+@family.token_mixing
+def _mixing(x):
+    """Four segments at all sizes. Published models have as many as the side of their map."""
+    return permute_mlp(x, 4, split_attention=True, use_bias=False, activation="gelu", name="mixing")
+
+
 @family.builder
 def ViP(
     x,

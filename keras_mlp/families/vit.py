@@ -146,6 +146,12 @@ def encoder(x, depth, heads, mlp_ratio, activation, drop_path_rate, dropout_rate
     return x
 
 
+@family.token_mixing
+def _mixing(x):
+    """Self-attention with a head for 8 channels, of all positions and without a class token."""
+    return SelfAttention(x.shape[-1] // 8)(x)
+
+
 @family.builder
 def ViT(
     x,

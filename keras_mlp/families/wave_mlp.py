@@ -126,6 +126,12 @@ def phase_aware_mixing(x, phase_conv, use_bias, activation, name):
     return Dense(dim, **linear, name=f"{name}_proj")(y)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Windows of seven positions with weights for each channel. The survey has L² weights for a window of L positions."""
+    return phase_aware_mixing(x, False, False, "gelu", "mixing")
+
+
 @family.builder
 def WaveMLP(
     x,

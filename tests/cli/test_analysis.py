@@ -1,5 +1,6 @@
 """Models looked into from the command line."""
 
+import csv
 import json
 import re
 
@@ -45,7 +46,13 @@ def test_every_analysis_writes_a_picture_and_its_numbers(command, saved, tmp_pat
     heats = analyze("attribution", saved[0])
     assert len(heats) == 4 and len({row["picture"] for row in heats}) == 4
     (drawn,) = analyze("mixing", saved[0])
-    pictures = {"receptive_field.png", "effective_field.png", "similarity.png", "robustness.png", drawn["picture"]}
+    pictures = {
+        "receptive_field.png",
+        "effective_field.png",
+        "similarity.png",
+        "robustness.png",
+        drawn["picture"],
+    }
     written = {path.name for path in out.glob("*.png")}
     assert written == pictures | {row["picture"] for row in heats}
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in written)
@@ -62,6 +69,18 @@ def test_costs_are_drawn_against_scores_in_one_file_that_needs_no_network(comman
     assert "Mixer-B\\u002f16" in page and "Plotly.newPlot" in page
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.https?:", page), "it needs no network"
     assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_complexity_of_families_is_told_beside_the_survey(command, tmp_path):
+    done = command("analyze", "complexity", "res*", "shift_vit", f"--output={tmp_path}")
+    assert done.code == 0, done.err
+    assert [(row["family"], row["macs"], row["survey_macs"]) for row in done.rows] == [
+        ("res_mlp", "H²W²C", "H²W²C"),
+        ("shift_vit", "0", ""),
+    ]
+    with (tmp_path / "complexity.csv").open(encoding="utf-8") as file:
+        assert [row["parameters"] for row in csv.DictReader(file)] == ["H²W²", "0"]
+    assert (tmp_path / "complexity.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

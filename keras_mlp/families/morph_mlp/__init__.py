@@ -160,6 +160,12 @@ def check_size(size, chunks, halvings):
     refuse(f"The positions of each stage must be a multiple of its chunk, {tuple(chunks)}", f"the size {size}", near)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Chunks of four positions with a quarter of the channels: a matrix is C x C, of whatever length, and not L x L."""
+    return spatial_fc(x, 4, False, True, "gelu", "mixing")
+
+
 @family.builder
 def MorphMLP(
     x,

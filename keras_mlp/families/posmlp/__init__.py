@@ -9,7 +9,7 @@ import functools
 import itertools
 
 import numpy as np
-from keras import initializers, layers
+from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.families.posmlp.gates import ChunkedSpatialGating, PositionalSpatialGating
@@ -105,6 +105,13 @@ def downsample(x, dim, depthwise, norm, name):
     else:
         x = padded_conv(x, dim, 3, 2, 1, name, kernel_initializer=_NORMAL.clone())
     return norm(f"{name}_norm")(x)
+
+
+@family.token_mixing
+def _mixing(x):
+    """The gate in windows of four positions, with eight groups of channels; both of its halves are the same map."""
+    windows = WindowPartition(4)(ops.concatenate([x, x], axis=-1))
+    return WindowMerge(4)([PositionalSpatialGating(4, 8)(windows), x])
 
 
 @family.builder

@@ -124,6 +124,13 @@ def check_size(size, patch_size, tiles):
         check_length(side, length, functools.partial(works, patch=patch, lengths=lengths), rule, stride, period)
 
 
+@family.token_mixing
+def _mixing(x):
+    """The form to deploy on one tile, with four share-sets."""
+    options = dict(kernel_sizes=(), gate_reduction=4, deploy=True, tiles_in_place=False)
+    return repmlp_block(x, x.shape[1:3], 4, **options, name="mixing")
+
+
 @family.builder
 def RepMLPNet(
     x,

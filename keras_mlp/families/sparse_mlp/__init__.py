@@ -156,6 +156,16 @@ def sparse_block(x, tokens, channels, token_experts, channel_experts, drop_path_
     return RepresentBack(**linear, name=f"{name}_represent_back")([y, x])
 
 
+@family.token_mixing
+def _mixing(x):
+    """MoE_S on a table as large as the map: four experts, one for each channel, as wide as the table in published models."""
+    height, width, channels = x.shape[1:]
+    table = ops.reshape(x, (-1, height * width, channels))
+    experts = dict(capacity_factor=1.0, auxiliary_loss=0.0)
+    y = MixtureOfExperts(hidden_dim=channels, num_experts=4, items="channels", **experts)(table)
+    return ops.reshape(y, (-1, height, width, channels))
+
+
 @family.builder
 def SparseMLP(
     x,

@@ -168,6 +168,12 @@ def swat_block(x, norm, mixing, hidden_dim, kernel_size, initial_scale, activati
     return add(x, y, 2)
 
 
+@family.token_mixing
+def _mixing(x):
+    """Of a Mixer block with sub-grids of two positions; the hidden layer is half as wide as the tokens."""
+    return StructuredTokenMixing(2, 3, hidden_dim=x.shape[-1] // 2)(x)
+
+
 @family.builder
 def SWAT(
     x,

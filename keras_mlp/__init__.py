@@ -1,6 +1,7 @@
 """Vision MLPs for Keras: `keras.applications` for every vision-MLP family."""
 
 from keras_mlp import binary, tasks, zoo
+from keras_mlp.checkpoints.inflation import inflate
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
 from keras_mlp.families.active_mlp import *
@@ -64,6 +65,7 @@ __all__ = [
     "feature_pyramid",
     "features",
     "fuse",
+    "inflate",
     "list_models",
     "load_checkpoint",
     "merge_lora",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_mlp.cards import Preprocessing, VideoPreprocessing, kind_of_input
-from keras_mlp.cli import console
+from keras_mlp.cli import console, videos
 
 if TYPE_CHECKING:
     from keras_mlp.classifiers import Output
@@ -137,8 +137,8 @@ def open_classifier(
         def predict(images):
             return network.predict(images, batch_size=batch_size, verbose=0)
 
-    if kind_of_input(shape) == "video" and not isinstance(resizing, VideoPreprocessing):
-        resizing = VideoPreprocessing(**dataclasses.asdict(resizing))
+    if kind_of_input(shape) == "video":
+        resizing = videos.of_videos(resizing)
     return Classifier(lambda images: output.probabilities(predict(images)), shape, resizing, names, output)
 
 
@@ -331,13 +331,17 @@ def head_size(path: str | os.PathLike, family: str, key: str | None = None) -> i
 
 
 def preprocessing(model: str, weights: str | None = None) -> Preprocessing:
-    """How images are resized for a model; for a file, as `keras_mlp.training` does."""
+    """How images are resized for a model or family; for a file, as `keras_mlp.training` does."""
     from keras_mlp import zoo
     from keras_mlp.checkpoints import hub
+    from keras_mlp.cli import runs
     from keras_mlp.training.data.pipeline import DEFAULT_PREPROCESSING
 
     if is_file(model):
-        return DEFAULT_PREPROCESSING
+        sampling = runs.told_of(model).get("sampling")
+        return DEFAULT_PREPROCESSING if sampling is None else videos.sampled(sampling)
+    if model in zoo.FAMILIES:
+        return zoo.FAMILIES[model].preprocessing
     card = zoo.model_card(model)
     told = card.weights.get(weights) or hub.find(weights)
     return (told and told.preprocessing) or card.preprocessing

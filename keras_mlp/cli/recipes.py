@@ -4,20 +4,31 @@ import ast
 import dataclasses
 import re
 
+from keras_mlp.cards import videos
 from keras_mlp.cli import console, models
 
-RECIPES = ("published", "finetune", "finetune_paper", "digits", "scenes")
+EMBEDDED = ("digits", "moving_digits")
+"""Data sets for classifiers that need no network, each with a recipe of its name."""
+RECIPES = ("published", "finetune", "finetune_paper", *EMBEDDED, "scenes")
 
 
-def described(flags):
-    """The published recipe of the model or family that the flags name, or `None`, and the shape of its images."""
+def described(flags, takes_videos: bool = False):
+    """The published recipe of the model or family that the flags name, or `None`, and the shape of its input.
+
+    Args:
+        flags: the flags.
+        takes_videos: whether the command may be for videos. Their frames come first in the shape.
+    """
     from keras_mlp import zoo
 
     family = zoo.FAMILIES.get(flags.model)
     known = family or zoo.model_card(flags.model)
-    shape = family.default_shape if family else known.input_shape
-    models.refuse_videos(flags.model, shape)
-    return known.recipe, (*(models.parse_size(flags.image_size) or shape[:2]), shape[-1])
+    *frames, height, width, channels = family.default_shape if family else known.input_shape
+    if not takes_videos:
+        models.refuse_videos(flags.model, (*frames, height, width, channels))
+    if frames and flags.frames:
+        frames = [flags.frames]
+    return known.recipe, (*frames, *(models.parse_size(flags.image_size) or (height, width)), channels)
 
 
 def build(flags, recipe, shape, **arguments):
@@ -44,15 +55,20 @@ def for_classifiers(flags, published):
     """The recipe that the flags ask for."""
     from keras_mlp.training import recipes
 
-    name = flags.recipe or ("digits" if flags.dataset == "digits" else "finetune" if flags.weights else "published")
-    if name not in RECIPES[:-1]:
-        raise console.UsageError(f"--recipe is one of {', '.join(RECIPES[:-1])} for classifiers. Received: {name}")
-    if name == "published":
+    begins = flags.weights or flags.inflate
+    name = flags.recipe or (flags.dataset if flags.dataset in EMBEDDED else "finetune" if begins else "published")
+    of_model = {one.name: one.recipe for one in videos.published(flags.model)}
+    if name not in (*RECIPES[:-1], *of_model):
+        known = ", ".join((*RECIPES[:-1], *of_model))
+        raise console.UsageError(f"--recipe is one of {known} for classifiers. Received: {name}")
+    if name in of_model:
+        recipe = of_model[name]
+    elif name == "published":
         if published is None:
             raise ValueError(f"For {flags.model} no recipe is published: choose another with --recipe.")
         recipe = published
-    elif name == "digits":
-        recipe = recipes.digits()
+    elif name in EMBEDDED:
+        recipe = getattr(recipes, name)()
     else:
         recipe = recipes.finetune("paper" if name == "finetune_paper" else "adamw")
     return changed(flags, recipe)

@@ -1,13 +1,16 @@
 """The parts of training that --task decides: recipe, data and model."""
 
-from keras_mlp.cli import console, datasets, teacher
-from keras_mlp.cli.recipes import build, changed, for_classifiers, pairs
+from keras_mlp.cards import VIDEO_TRAININGS
+from keras_mlp.cli import console, datasets, models, teacher, videos
+from keras_mlp.cli.recipes import EMBEDDED, build, changed, for_classifiers, pairs
 
 SEGMENTERS = ("upernet", "semantic_fpn", "setr_naive", "setr_pup", "setr_mla")
 DETECTORS = {"retina_net": "RetinaNet", "mask_rcnn": "MaskRCNN", "cascade_mask_rcnn": "CascadeMaskRCNN"}
 """What builds the detectors that --detector names, in `keras_mlp.tasks`."""
 # What decides the result beside the recipe, with a teacher, of a segmenter and of a detector.
 TEACHING = ("teacher", "distillation", "temperature", "teacher_share")
+VIDEO = ("sampling", "frames", "inflate")
+"""Flags that go with models of videos."""
 SEGMENTING = ("task", "segmenter", "segmenter_config", "auxiliary")
 DETECTING = ("task", "detector", "detector_config", "skip_broken")
 
@@ -26,23 +29,51 @@ class Classification:
         self.settings = (TEACHING if flags.teacher else ()) + (("multi_label",) if flags.multi_label else ())
 
     def shape(self, shape):
-        """The shape of the images, where it is `shape` for the model."""
+        """The shape of the images or videos, where it is `shape` for the model."""
+        flags, (*self.frames, _, _, _) = self.flags, shape
+        if not self.frames:
+            videos.refuse_for_images(flags, *VIDEO)
+            return shape
+        for name in ("multi_label", "teacher"):
+            if flags[name].value:
+                raise console.UsageError(f"--{name} goes with a model of images")
+        stride = models.preprocessing(flags.model, flags.weights).stride
+        whole = stride is None or flags.dataset in EMBEDDED or flags.recipe in VIDEO_TRAININGS
+        sampling = flags.sampling or (videos.SEGMENTS if whole else f"{stride:g}")
+        self.preprocessing = videos.sampled(sampling)
+        self.decided = {"sampling": sampling, "frames": self.frames[0], "inflate": flags.inflate}
         return shape
 
     def check_data(self, splits):
         flags = self.flags
+        if self.frames:
+            return datasets.check_videos(flags.dataset, splits, flags.data_dir, flags.max_pixels)
         return datasets.check(flags.dataset, splits, flags.data_dir, flags.multi_label, flags.max_pixels)
 
     def refuse(self, reports):
         """Broken images are left out, as far as --broken_share allows."""
 
     def load(self, split, **options):
+        if self.frames:
+            options |= dict(frames=self.frames[0], preprocessing=self.preprocessing)
+            return datasets.load_videos(self.flags.dataset, split, **options)
         return datasets.load(self.flags.dataset, split, multi_label=self.flags.multi_label, **options)
 
     def build(self, shape, classes):
         ends = dict(classes=len(classes), classifier_activation=self.objective.activation(self.recipe))
         model = build(self.flags, self.recipe, shape, new_head=self.flags.new_head, **ends)
+        if self.flags.inflate:
+            begin_with_image(self.flags, model)
         return teacher.beside(self.flags, model, classes)
+
+
+def begin_with_image(flags, model):
+    """Give a video model the weights of the image model that `--inflate` names."""
+    import keras_mlp
+
+    size = [str(side) for side in model.input_shape[-3:-1]]
+    left = keras_mlp.inflate(models.open_model(flags.inflate, None, size), model)
+    print(f"begun with {flags.inflate}: {len(left)} variables are new", flush=True)
 
 
 class Segmentation:
@@ -180,7 +211,7 @@ def _chosen(flags, own, published, known, head):
 
 
 def _refuse_for_classifiers(flags):
-    for name in ("teacher", "multi_label"):
+    for name in ("teacher", "multi_label", *VIDEO):
         if flags[name].value:
             raise console.UsageError(f"--{name} is for classifiers, not for --task={flags.task}")
 

@@ -9,6 +9,7 @@ import keras
 import loopback
 import numpy as np
 import pytest
+from clips import brightening, write_frames, write_video
 
 import keras_mlp
 from keras_mlp.cards import VideoPreprocessing
@@ -28,36 +29,6 @@ def mover(tmp_path_factory):
     path = tmp_path_factory.mktemp("mover") / "mover.keras"
     model.save(path)
     return path
-
-
-def brightening(length, height=48, width=64):
-    """A video that goes from black to white, red at the left and green at the right: `(frames, height, width, 3)`."""
-    frames = np.zeros((length, height, width, 3), "uint8")
-    frames += np.linspace(0, 200, length).astype("uint8")[:, None, None, None]
-    frames[:, :, : width // 2, 0] += 50
-    frames[:, :, width // 2 :, 1] += 50
-    return frames
-
-
-def write_video(path, frames, rate=30, codec="mpeg4", pixels="yuv420p"):
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.pix_fmt = pixels
-        stream.height, stream.width = frames.shape[1:3]
-        stream.bit_rate = 4_000_000
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_frames(folder, frames):
-    """Numbered without leading zeros, as many tools do."""
-    folder.mkdir(parents=True)
-    for i, pixels in enumerate(frames):
-        keras.utils.save_img(folder / f"frame_{i}.png", pixels.astype("float32"), scale=False)
-    return folder
 
 
 def test_a_video_is_one_prediction_whether_a_file_or_a_folder_of_frames(command, mover, tmp_path):
@@ -268,14 +239,51 @@ def test_without_pyav_the_error_names_the_extra_and_frames_still_work(command, m
     "words",
     [
         ["evaluate", "--dataset=digits"],
-        ["export", "--output=clip.tflite", "--representative=digits"],
+        ["export", "--output=clip.tflite", "--precision=int8", "--representative=digits"],
+        ["train", "--dataset=digits", "--output=run"],
     ],
 )
-def test_commands_that_read_images_refuse_a_video_model(command, mover, words):
-    result = command(*words, f"--model={mover}")
-    assert result.code == 1 and "mover.keras takes videos, and this command reads data sets" in result.err
+def test_a_video_model_is_given_no_data_set_of_images(command, mover, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = "morph_mlp_video" if words[0] == "train" else mover
+    result = command(*words, f"--model={model}")
+    assert result.code == 1 and "'digits' cannot be used here: its examples are not videos" in result.err
+    assert not [*tmp_path.glob("clip*"), *tmp_path.glob("run*")]
 
 
-def test_training_from_the_command_line_is_of_images(command, tmp_path):
-    result = command("train", "--model=morph_mlp_video", "--dataset=digits", f"--output={tmp_path / 'run'}")
-    assert result.code == 1 and "morph_mlp_video takes videos" in result.err and not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["predict", "--views=4x1"], "--views goes with a model of videos"),
+        (["predict", "--window=2"], "--window goes with a model of videos"),
+        (["evaluate", "--dataset=digits", "--sampling=4"], "--sampling goes with a model of videos"),
+    ],
+)
+def test_flags_of_videos_are_refused_for_an_image_model(command, tiny, picture, words, said):
+    result = command(*words, f"--model={tiny}", *([picture] if words[0] == "predict" else []))
+    assert result.code == 2 and said in result.err
+
+
+@pytest.mark.parametrize(
+    "flag, said",
+    [
+        ("--views=4", '--views is clips x crops, as "4x1" or "1x3". Received: 4'),
+        ("--sampling=often", '--sampling is "segments" or a positive number. Received: often'),
+        ("--step=1", "--step goes with --window"),
+        ("--annotate=out", "--annotate goes with --window"),
+    ],
+)
+def test_flags_of_videos_that_mean_nothing_are_refused(command, mover, tmp_path, flag, said):
+    result = command("predict", f"--model={mover}", flag, write_frames(tmp_path / "clip", brightening(8)))
+    assert result.code == 2 and said in result.err
+
+
+def test_views_are_as_many_as_are_asked_for(command, mover, tmp_path):
+    """Averaged by logits, as those of a model of which nothing else is known."""
+    folder = write_frames(tmp_path / "clip", brightening(40))
+    (row,) = command("predict", f"--model={mover}", "--views=2x3", "--sampling=4", folder).rows
+    looks = VideoPreprocessing(stride=4, clips=2, crops=3)
+    each = keras.models.load_model(mover).predict(videos.views(folder, (4, SIZE, SIZE, 3), looks), verbose=0)
+    expected = np.exp(np.log(each).mean(axis=0))
+    scores = {int(prediction["id"]): prediction["score"] for prediction in row["predictions"]}
+    np.testing.assert_allclose([scores[i] for i in range(3)], expected / expected.sum(), atol=1e-4)

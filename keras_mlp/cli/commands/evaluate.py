@@ -7,6 +7,9 @@ output is not a terminal, one JSON object is written.
 
 A multi-label model can be measured on data of one class an image, too: by how often that class has the highest score.
 
+A model of videos is measured on videos (`keras-mlp train --help`), each looked at as often as --views says; scores are
+averaged as its authors do.
+
 A segmenter is measured on images with masks (`keras-mlp train --help`): by mean intersection over union, the mean
 accuracy of the classes, and the share of right pixels. Images are resized to the model's size. With --own_size, or a
 flag that needs it (--window, --stride, --scales, --flip, --resize), they are looked at as published segmenters are
@@ -21,7 +24,7 @@ some of them.
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, detectors, models, segmenters
+from keras_mlp.cli import classes, console, datasets, detectors, models, segmenters, videos
 
 ARGUMENTS = ""
 
@@ -40,6 +43,13 @@ def define_flags(flags):
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     models.define_decision_flags(flags)
     absl_flags.DEFINE_string("data_dir", None, datasets.DATA_DIR_HELP, flag_values=flags)
+    absl_flags.DEFINE_bool(
+        "by_class",
+        False,
+        "Show for each class, too, how many of its images or videos are recognised.",
+        flag_values=flags,
+    )
+    videos.define_views(flags)
     segmenters.define_views(flags)
     absl_flags.DEFINE_bool("own_size", False, "Measure a segmenter at the images' own sizes.", flag_values=flags)
     datasets.define_max_pixels(flags)
@@ -59,19 +69,7 @@ def run(flags, arguments):
         flags.model, flags.weights, flags.image_size, flags.batch_size, flags.multi_label
     )
     threshold = models.threshold(flags.threshold, classifier)
-    models.refuse_videos(flags.model, classifier.input_shape)
-    *size, channels = classifier.input_shape
-    data = datasets.load(
-        flags.dataset,
-        flags.split,
-        image_size=size,
-        channels=channels,
-        batch_size=flags.batch_size,
-        preprocessing=classifier.preprocessing,
-        data_dir=flags.data_dir,
-        multi_label=_multi_label(flags, classifier),
-        max_pixels=flags.max_pixels,
-    )
+    data, averaged = _data(flags, classifier)
     kind = "multi_label" if data.multi_label else "exclusive"
     if classifier.output.units == 1:
         kind = "binary"
@@ -87,7 +85,7 @@ def run(flags, arguments):
     measured = len(places if kind == "multi_label" else classifier.classes)
     measures, count = _measures(kind, measured, threshold), 0
     for images, labels in batches:
-        scores, count = classifier.scores(images), count + len(images)
+        scores, count = _scores(classifier, images, averaged), count + len(images)
         if kind == "multi_label":
             scores = scores[:, places]  # of the classes that the data have
         elif places:
@@ -100,13 +98,39 @@ def run(flags, arguments):
         data.broken.check()
         for line in (str(data.broken), *data.broken.reasons()):
             console.error(line)
-    result = {"images": count, **{measure.name: float(measure.result()) for measure in measures}}
+    result = {data.things: count, **{measure.name: float(measure.result()) for measure in measures}}
+    by_class = measures[0].by_class([name for _, name in classifier.classes]) if kind == "exclusive" else {}
     if flags.json or not console.for_a_person():
-        console.print_json(result)
+        console.print_json(result | ({"by_class": by_class} if flags.by_class else {}))
     else:
         called = {measure.key: measure.title for measure in Classification.measures} | {"top5": "top-5"}
         shares = ", ".join(f"{called.get(name, name)} {100 * result[name]:.2f} %" for name in list(result)[1:])
-        print(f"{shares} of {count} images of {flags.dataset} ({flags.split})")
+        print(f"{shares} of {count} {data.things} of {flags.dataset} ({flags.split})")
+        if flags.by_class:
+            rows = [(name, f"{100 * share:.1f} %") for name, share in by_class.items()]
+            print(console.table(rows, align="<>", indent="  "))
+
+
+def _data(flags, classifier):
+    """What to measure on, and what of the views of a video is averaged; `None` for images."""
+    *frames, height, width, channels = classifier.input_shape
+    options = dict(image_size=(height, width), channels=channels, data_dir=flags.data_dir, max_pixels=flags.max_pixels)
+    if not frames:
+        videos.refuse_for_images(flags, "views", "sampling")
+        options |= dict(multi_label=_multi_label(flags, classifier), preprocessing=classifier.preprocessing)
+        return datasets.load(flags.dataset, flags.split, batch_size=flags.batch_size, **options), None
+    looks = videos.asked(flags, classifier.preprocessing)
+    options |= dict(frames=frames[0], preprocessing=looks, views=True)
+    at_a_time = max(1, flags.batch_size // looks.views)
+    return datasets.load_videos(flags.dataset, flags.split, batch_size=at_a_time, **options), looks.averaged
+
+
+def _scores(classifier, images, averaged):
+    """Probabilities `(n, classes)` of images, or of videos `(n, views, …)`."""
+    if averaged is None:
+        return classifier.scores(images)
+    rows = classifier.scores(images.reshape(-1, *classifier.input_shape))
+    return np.stack([classifier.output.joint(views, averaged) for views in np.split(rows, len(images))])
 
 
 def _evaluate_segmenter(flags, model):
@@ -155,13 +179,19 @@ class _Top:
     """Share of the images whose true class is among the best; not Keras', for which a tie counts for the model."""
 
     def __init__(self, most):
-        self.name, self.most, self.ranks = f"top{most}", most, []
+        self.name, self.most, self.ranks, self.labels = f"top{most}", most, [], []
 
     def update_state(self, labels, scores):
         self.ranks.append(_ranks(scores, labels))
+        self.labels.append(labels.argmax(-1))
 
     def result(self):
         return np.mean(np.concatenate(self.ranks) < self.most)
+
+    def by_class(self, names) -> dict[str, float]:
+        """The same for each class, by its name; without those that no image is of."""
+        hits, labels = np.concatenate(self.ranks) < self.most, np.concatenate(self.labels)
+        return {names[label]: float(hits[labels == label].mean()) for label in np.unique(labels)}
 
 
 def _ranks(scores, labels) -> np.ndarray:

@@ -20,10 +20,12 @@ import os
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import classes, console, datasets, detectors, images, models, runs, segmenters
+from keras_mlp.cli import classes, console, datasets, detectors, images, models, runs, segmenters, videos
 from keras_mlp.precisions import CALIBRATED, INPUT_DTYPES, PRECISIONS
 
 ARGUMENTS = ""
+# Representative examples that are taken by default.
+IMAGES, VIDEOS = 200, 20
 # What is decided, and what share of it is right, by the kind of the output.
 _WORDS = {
     "exclusive": ("class", "top-1 accuracy"),
@@ -77,7 +79,11 @@ def define_flags(flags):
         flag_values=flags,
     )
     absl_flags.DEFINE_integer(
-        "samples", 200, "How many representative images to take.", lower_bound=1, flag_values=flags
+        "samples",
+        None,
+        f"How many representative images or videos to take; by default {IMAGES} and {VIDEOS}.",
+        lower_bound=1,
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer(
         "batch_size", 1, "Images in a call of a .tflite file; 0 for any number.", lower_bound=0, flag_values=flags
@@ -288,15 +294,21 @@ def _labelled(flags, model, shape, output):
         raise ValueError(f"--max_accuracy_drop needs a classifier. {flags.model} gives {model.output_shape}.")
     if output.kind == "segmentation":
         pixels, labels, data = segmenters.labelled_sample(
-            flags.representative, "evaluation", flags.samples, shape, flags.max_pixels
+            flags.representative, "evaluation", flags.samples or IMAGES, shape, flags.max_pixels
         )
         segmenters.check_classes(data, segmenters.class_names(flags.model, model), flags.representative, flags.model)
         return np.rint(pixels), labels
     preprocessing = models.preprocessing(flags.model, flags.weights)
     multi_label = output.kind == "multi_label" or (output.kind == "binary" and holds_labels(flags.representative))
-    pixels, labels, theirs = images.labelled_sample(
-        flags.representative, flags.samples, shape, preprocessing, multi_label, flags.max_pixels
-    )
+    if models.kind_of_input(shape) == "video":
+        count, split = flags.samples or VIDEOS, "evaluation"
+        pixels, labels, theirs = videos.labelled_sample(
+            flags.representative, split, count, shape, preprocessing, flags.max_pixels
+        )
+    else:
+        pixels, labels, theirs = images.labelled_sample(
+            flags.representative, flags.samples or IMAGES, shape, preprocessing, multi_label, flags.max_pixels
+        )
     if multi_label and len(theirs) not in (output.classes, output.units):
         raise ValueError(
             f"{flags.representative} has {len(theirs)} classes and {flags.model} tells {output.classes} apart."
@@ -312,13 +324,17 @@ def _pixels(flags, shape, output=None):
     """Images to compare on, and what kind they are."""
     if not flags.representative:
         return np.random.default_rng(0).integers(0, 256, (16, *shape)), "random"
-    models.refuse_videos(flags.model, shape)
+    if models.kind_of_input(shape) == "video":
+        preprocessing = models.preprocessing(flags.model, flags.weights)
+        found = videos.sample(flags.representative, flags.samples or VIDEOS, shape, preprocessing, flags.max_pixels)
+        return np.rint(found), "representative"
+    count = flags.samples or IMAGES
     if output is not None and output.kind in ("segmentation", "detection"):
         own, split = runs.data_of(flags.model)
         split = split if flags.representative == own else "train"
         task = segmenters if output.kind == "segmentation" else detectors
-        found = task.sample(flags.representative, split, flags.samples, shape, flags.max_pixels)
+        found = task.sample(flags.representative, split, count, shape, flags.max_pixels)
     else:
         preprocessing = models.preprocessing(flags.model, flags.weights)
-        found = images.sample(flags.representative, flags.samples, shape, preprocessing, flags.max_pixels)
+        found = images.sample(flags.representative, count, shape, preprocessing, flags.max_pixels)
     return np.rint(found), "representative"

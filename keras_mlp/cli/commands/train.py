@@ -10,6 +10,12 @@ table labels.csv in UTF-8. Its first line is "file,CLASS,CLASS,...", and the oth
 fifth image is for evaluation, unless the folder has the folders train and test with a table each. The best epoch is
 that of the highest mean average precision. The model ends in sigmoids.
 
+A model of videos is trained on videos. --dataset is then "moving_digits", for handwritten digits in motion; a folder of
+class folders, in which a video is a file or a folder of frames; a folder of lists, train.csv and val.csv, of lines
+"PATH NUMBER_OF_CLASS"; or a data set of tensorflow-datasets with videos, such as ucf101. --sampling says which frames
+are taken. Videos that cannot be read, and those of a single frame, are left out and named. --inflate=MODEL begins with
+an image model of the same architecture. Videos are not mirrored if the name of a class tells a direction.
+
 --task=segmentation trains a segmenter: a backbone, --model, with the head --segmenter. --dataset is then "scenes", for
 handwritten digits on textured ground, or a folder with images/, masks/ and classes.txt. A mask is a PNG of the numbers
 of the classes, 255 where there is none. The folders of ADE20K (ADEChallengeData2016) and Cityscapes (leftImg8bit and
@@ -34,7 +40,7 @@ that all see. The commands are in docs/scaling.md.
 
 from absl import flags as absl_flags
 
-from keras_mlp.cli import callbacks, console, datasets, models, tasks, teacher
+from keras_mlp.cli import callbacks, console, datasets, models, tasks, teacher, videos
 from keras_mlp.cli.recipes import RECIPES, described
 
 ARGUMENTS = ""
@@ -121,9 +127,9 @@ def define_flags(flags):
     absl_flags.DEFINE_string(
         "recipe",
         None,
-        f"Training recipe, one of {', '.join(RECIPES)}: published is the model's own, and segmenters have such with a "
-        "name, too (`keras-mlp info MODEL`). By default digits or scenes for that data set, else finetune with "
-        "--weights and for segmenters, and published without.",
+        f"Training recipe, one of {', '.join(RECIPES)}: published is the model's own, and segmenters and models of "
+        "videos have such with a name, too (`keras-mlp info MODEL`). By default the one of an embedded data set, else "
+        "finetune with --weights or --inflate and for segmenters, and published without.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -172,6 +178,17 @@ def define_flags(flags):
         upper_bound=1,
         flag_values=flags,
     )
+    absl_flags.DEFINE_integer(
+        "frames", None, "Frames of a clip, for a model of videos; the model's own by default.", 1, flag_values=flags
+    )
+    absl_flags.DEFINE_string(
+        "inflate",
+        None,
+        "Image model whose weights a model of videos begins with: a .keras file, or the name of one with published "
+        "weights.",
+        flag_values=flags,
+    )
+    videos.define_sampling(flags)
     absl_flags.DEFINE_multi_string("callback", [], callbacks.HELP, flag_values=flags)
     absl_flags.DEFINE_list("image_size", None, models.SIZE_HELP, flag_values=flags)
     absl_flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", flag_values=flags)
@@ -207,14 +224,14 @@ def run(flags, arguments):
         raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
     makers = callbacks.makers(flags.callback)
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
-    published, shape = described(flags)
+    published, shape = described(flags, takes_videos=flags.task == "classification")
     task = tasks.TASKS[flags.task](flags, published)
     recipe, objective = task.recipe, task.objective
     models.find_weights(flags.model, flags.weights)
     if flags.teacher:
         teacher.find(flags.teacher)
     shape = task.shape(shape)
-    size = shape[:2]
+    size = shape[-3:-1]
     splits = [flags.split, *([flags.validation] if flags.validation != "none" else [])]
     if flags.check_data:
         reports = task.check_data(splits)
@@ -255,6 +272,8 @@ def run(flags, arguments):
         return
     epoch, score = objective.best_epoch(history), objective.score(history)
     values = history[f"val_{score.key}" if validation else score.key]
-    data = f"{validation.examples} images of {flags.validation}" if validation else "the training images"
+    data = (
+        f"{validation.examples} {train.things} of {flags.validation}" if validation else f"the training {train.things}"
+    )
     measured = f"{score.title} {score.text(values[epoch])}"
     print(f"{flags.output}/best.keras: {measured} of {data}, in epoch {epoch + 1} of {len(values)}")

@@ -120,8 +120,8 @@ def windows(
             kept = {at: one for at, one in kept.items() if at >= first}
     if number < 0:
         raise ValueError("there are no frames in the video")
-    rest = number + 1 - first
-    if kept and (rest >= length / 2 or first == 0):
+    rest, covered = number + 1 - first, first - step + length
+    if first == 0 or (number >= covered and rest >= length / 2):
         there = np.array(sorted(kept))
         nearest = [there[np.abs(there - first - offset).argmin()] for offset in clips.sample(rest, count, rate)[0]]
         yield Window(begun[first], time + 1 / rate, np.stack([kept[at] for at in nearest]))

@@ -1,0 +1,146 @@
+"""`predict` on long videos and streams: a label for each window, in the memory of one."""
+
+import io
+import os
+import sys
+import threading
+import tracemalloc
+
+import av
+import keras
+import numpy as np
+import pytest
+from clips import brightening, write_frames, write_video
+
+import keras_mlp
+from keras_mlp.cards import VideoPreprocessing
+from keras_mlp.training.data.videos.windows import windows
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def mover(tmp_path_factory):
+    """A small classifier of videos of four frames in a `.keras` file, with names of its classes beside it."""
+    keras.utils.set_random_seed(0)
+    architecture = dict(dims=(12, 24), depths=(1, 1), chunks=(4, 4), mlp_ratios=(2, 2))
+    model = keras_mlp.MorphMLPVideo(**architecture, input_shape=(4, SIZE, SIZE, 3), classes=3)
+    random = np.random.default_rng(0)
+    model.get_layer("head").set_weights([random.normal(size=(24, 3)), random.normal(size=3)])
+    path = tmp_path_factory.mktemp("mover") / "mover.keras"
+    model.save(path)
+    (path.parent / "classes.txt").write_text("walks\nruns\nstands\n")
+    return path
+
+
+def spans(rows):
+    return [(row["start"], row["end"]) for row in rows]
+
+
+def test_each_window_has_the_prediction_of_a_video_of_its_own(command, mover, tmp_path):
+    frames = brightening(60)
+    result = command("predict", f"--model={mover}", "--window=0.5", "--step=0.25", write_frames(tmp_path / "a", frames))
+    assert result.code == 0 and not result.err
+    starts = [0, 8, 16, 24, 32, 40]  # a quarter of a second is eight frames
+    assert spans(result.rows) == [(round(i / 30, 3), round((i + 15) / 30, 3)) for i in starts] + [(1.6, 2.0)]
+    parts = [write_frames(tmp_path / f"part{i}", frames[i : i + 15]) for i in starts]
+    alone = command("predict", f"--model={mover}", *parts).rows
+    for one, other in zip(result.rows, alone, strict=False):
+        for row, same in zip(one["predictions"], other["predictions"], strict=True):
+            assert row["class"] == same["class"] and row["score"] == pytest.approx(same["score"], abs=1e-4)
+
+
+def test_a_video_shorter_than_a_window_has_one(command, mover, tmp_path):
+    file = write_video(tmp_path / "clip.mp4", brightening(12), rate=10)
+    (row,) = command("predict", f"--model={mover}", "--window=5", file).rows
+    assert (row["start"], row["end"]) == (0.0, 1.2)
+
+
+def test_the_annotated_copy_shows_all_frames_with_labels(command, mover, tmp_path):
+    file, out = write_video(tmp_path / "clip.mp4", brightening(45, 96, 128)), tmp_path / "out"
+    result = command("predict", f"--model={mover}", "--window=0.5", f"--annotate={out}", file)
+    assert result.code == 0 and len(result.rows) == 3
+    assert os.listdir(out) == ["clip.mp4"]
+    with av.open(str(out / "clip.mp4")) as container:
+        copy = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert float(container.streams.video[0].average_rate) == 30
+    assert len(copy) == 45 and copy[0].shape == (96, 128, 3)
+    label = np.array(copy)[:, :12, :60].astype(float)
+    assert (label.max((1, 2, 3)) > 150).all() and (label.min((1, 2, 3)) < 60).all()  # white on black
+    names = {row["predictions"][0]["class"] for row in result.rows}
+    assert names <= {"walks", "runs", "stands"}
+    below = np.array(copy)[:, 40:].mean((1, 2, 3))
+    np.testing.assert_allclose(below, brightening(45)[:, 20:].mean((1, 2, 3)), atol=8)
+
+
+def test_what_cannot_be_read_is_named_and_the_next_is_read(command, mover, tmp_path):
+    (tmp_path / "no.mp4").write_text("no video")
+    file, out = write_video(tmp_path / "yes.mp4", brightening(20)), tmp_path / "out"
+    result = command("predict", f"--model={mover}", "--window=1", f"--annotate={out}", tmp_path / "no.mp4", file)
+    assert result.code == 1 and [row["file"] for row in result.rows] == [str(file)]
+    assert "no.mp4: not a video" in result.err and "1 of 2 files could not be read" in result.err
+    assert os.listdir(out) == ["yes.mp4"]
+
+
+def test_a_stream_is_decided_upon_as_it_comes(command, mover, tmp_path, monkeypatch, capsys):
+    """On the standard input, of which nothing more comes until the window before is answered."""
+    content = write_video(tmp_path / "clip.ts", brightening(90), codec="mpeg2video").read_bytes()
+    reading, writing = os.pipe()
+    answered = []
+
+    def feed():
+        with open(writing, "wb") as pipe:
+            for i in range(0, len(content), 4096):
+                pipe.write(content[i : i + 4096])
+                pipe.flush()
+                answered.append(i)
+
+    with open(reading, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
+        thread = threading.Thread(target=feed)
+        thread.start()
+        result = command("predict", f"--model={mover}", "--window=1", "-")
+        thread.join()
+    assert result.code == 0, result.err
+    assert [row["end"] - row["start"] for row in result.rows] == pytest.approx([1, 1, 1], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["-"], "- has no end: add --window=SECONDS"),
+        (["--window=1", "--annotate=out", "-"], "--annotate reads a video twice, and - can be read once only"),
+    ],
+)
+def test_what_cannot_be_done_with_a_stream_is_refused(command, mover, words, said):
+    result = command("predict", f"--model={mover}", *words)
+    assert result.code == 2 and said in result.err
+
+
+def test_an_hour_of_frames_needs_the_memory_of_a_window():
+    picture, seen = np.zeros((48, 64, 3), "uint8"), []
+
+    def frames(count):
+        for i in range(count):
+            yield i / 10, picture.copy
+
+    def peak(minutes):
+        tracemalloc.start()
+        taken = windows(frames(600 * minutes), 10.0, 2.0, 2.0, 4, VideoPreprocessing(), lambda one: one[:16])
+        seen.append(sum(1 for _ in taken))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    first, hour = peak(1), peak(60)
+    assert seen == [30, 1800]
+    assert hour < first + 100_000
+
+
+def test_windows_overlap_or_have_gaps_between_them():
+    looks = VideoPreprocessing()
+    for step, starts in ((5, range(0, 31, 5)), (15, [0, 15, 30])):
+        frames = ((i / 30, lambda i=i: np.full((1, 1, 3), i)) for i in range(40))
+        found = list(windows(frames, 30.0, 10 / 30, step / 30, 4, looks, lambda one: one[0, 0, 0]))
+        for window, start in zip(found, starts, strict=True):
+            np.testing.assert_array_equal(window.clip, start + looks.sample(10, 4)[0])

@@ -4,6 +4,7 @@ from keras_mlp import binary, tasks, zoo
 from keras_mlp.checkpoints.inflation import inflate
 from keras_mlp.checkpoints.load import load_checkpoint, save_checkpoint
 from keras_mlp.checkpoints.resample import resize
+from keras_mlp.export.freezing import fast
 from keras_mlp.families.active_mlp import *
 from keras_mlp.families.as_mlp import *
 from keras_mlp.families.bimlp import *
@@ -62,6 +63,7 @@ __all__ = [
     "create_model",
     "decode_predictions",
     "enable_lora",
+    "fast",
     "feature_pyramid",
     "features",
     "fuse",

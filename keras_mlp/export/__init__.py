@@ -2,6 +2,7 @@
 
 from keras_mlp.export.coreml import to_coreml
 from keras_mlp.export.errors import ExportError
+from keras_mlp.export.freezing import Fast, fast
 from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
@@ -19,6 +20,7 @@ __all__ = [
     "PRECISIONS",
     "ExportError",
     "Exported",
+    "Fast",
     "LayerError",
     "Limit",
     "OperatorTime",
@@ -26,6 +28,7 @@ __all__ = [
     "Timing",
     "Verification",
     "attach_metadata",
+    "fast",
     "float_operators",
     "operators",
     "profile_tflite",

@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import warnings
 
 import keras
 
-from keras_mlp import fusion
 from keras_mlp.export.detections import has_custom_operator
 from keras_mlp.export.errors import TFLITE, calls_of_a_library
 from keras_mlp.export.layer_errors import IMAGES, Quantised, exact_layers, tensors_of
 from keras_mlp.export.operators import slow_in_integers
-from keras_mlp.export.portable import portable
+from keras_mlp.export.portable import fused, portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.files import temporary_folder
 from keras_mlp.layers import products
@@ -27,11 +25,7 @@ def prepared(model: keras.Model, shape: tuple[int | None, ...], fuse: bool) -> k
         fuse: whether to fuse it.
     """
     network = portable(model, shape)
-    if not fuse:
-        return network
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Model .* is compiled")  # a file is for inference, and `model` stays
-        return fusion.fuse(network)  # before, a mixed policy would keep the preprocessing apart
+    return fused(network) if fuse else network  # before, a mixed policy would keep the preprocessing apart
 
 
 def labelled(network: keras.Model) -> keras.Model:

@@ -1,13 +1,15 @@
 """SavedModel: what TensorFlow's own loader and TensorFlow Serving read."""
 
+import functools
 import os
 
 import keras
 
 from keras_mlp.cards import Preprocessing
+from keras_mlp.export import freezing
 from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.conversion import prepared
 from keras_mlp.export.outputs import inference_part, names_of
-from keras_mlp.export.portable import portable
 from keras_mlp.export.quiet import quiet
 from keras_mlp.files import atomic_path
 from keras_mlp.labels import check_names
@@ -24,6 +26,7 @@ def to_saved_model(
     input_shape: tuple[int, ...] | None = None,
     max_pixels: int = MAX_PIXELS,
     classes: list[str] | None = None,
+    frozen: bool = False,
 ):
     """Write a model as a SavedModel that serves pixels and encoded images; whoever loads it does not need keras_mlp.
 
@@ -51,9 +54,12 @@ def to_saved_model(
         input_shape: `(height, width, channels)`, needed where the model leaves one of them open.
         max_pixels: how many pixels an encoded image may have, as its header says.
         classes: names of a classifier's classes, in the order of its scores.
+        frozen: whether the model is fused (`keras_mlp.fuse`) and its weights are constants of the graph. It then
+            computes faster (`keras_mlp.fast` tells why), and cannot be trained on.
 
     Raises:
-        ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
+        ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written;
+            or a frozen model has more than 2 GB of weights, which no graph holds.
     """
     path = checked_path(path, "")
     model = inference_part(model)
@@ -67,13 +73,16 @@ def to_saved_model(
                 f"`classes` must name the scores of a classifier. Received: {len(classes)} names for a model that "
                 f"gives {model.output_shape}"
             )
+    if frozen:
+        freezing.check_size(model)
     import tensorflow as tf
 
     from keras_mlp.training.data import decoding, images
 
     *size, channels = shape
     preprocessing = preprocessing or Preprocessing()
-    network = portable(model, (None, *shape))
+    network = prepared(model, (None, *shape), fuse=frozen)
+    compute = freezing.freeze(network, shape) if frozen else functools.partial(network, training=False)
 
     def read(encoded):
         image = images.with_channels(decoding.pixels_in_graph(encoded, max_pixels), channels)
@@ -81,7 +90,7 @@ def to_saved_model(
         return tf.ensure_shape(image, shape)
 
     def pixels(pixels):
-        outputs = network(pixels, training=False)
+        outputs = compute(pixels)
         return outputs if names_of(model) else {"outputs": outputs}
 
     def of_files(files):
@@ -95,7 +104,8 @@ def to_saved_model(
         return {"classes": tf.gather(tf.constant(classes), best.indices), "scores": best.values}
 
     archive = keras.export.ExportArchive()
-    archive.track(network)
+    if not frozen:
+        archive.track(network)
     archive.add_endpoint(
         "serving_default", pixels, input_signature=[tf.TensorSpec((None, *shape), tf.float32, name="pixels")]
     )

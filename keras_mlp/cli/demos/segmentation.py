@@ -5,7 +5,7 @@ import numpy as np
 from keras_mlp.cli.demos import report, scenes
 
 GOAL = 0.80
-BACKBONE = dict(patch_size=2, dim=24, depths=(1, 2, 4), shift_size=5)
+BACKBONE = dict(patch_size=2, dim=24, depths=(1, 2, 4), shift_size=5, activation="relu")
 HEAD = dict(neck_channels=32, channels=32)
 SHOWN = 8  # scenes in the picture
 WATCHED = 100  # test scenes that are measured after each epoch

@@ -13,7 +13,7 @@ def scenes() -> SegmentationRecipe:
         source="keras_mlp, tried out on the embedded scenes of digits",
         learning_rate=3e-3,
         batch_size=8,
-        epochs=9,
+        epochs=10,
         warmup_epochs=1,
         horizontal_flip=False,
         random_scale=(0.9, 1.1),

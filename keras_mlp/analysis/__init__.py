@@ -10,12 +10,14 @@ from keras_mlp.analysis.receptive_field import (
     plot_receptive_fields,
     receptive_field,
 )
+from keras_mlp.analysis.resolution import AtSize, plot_resolution, resolution
 from keras_mlp.analysis.robustness import Step, changed, plot_robustness, robustness
 from keras_mlp.analysis.sharing import Sharing, sharing
 from keras_mlp.analysis.similarity import Similarity, plot_similarity, similarity
 from keras_mlp.analysis.survey import Row, survey
 
 __all__ = [
+    "AtSize",
     "Complexity",
     "Cost",
     "Field",
@@ -34,10 +36,12 @@ __all__ = [
     "plot_complexity",
     "plot_costs",
     "plot_receptive_fields",
+    "plot_resolution",
     "plot_robustness",
     "plot_similarity",
     "published",
     "receptive_field",
+    "resolution",
     "robustness",
     "sharing",
     "similarity",

@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 
 from keras_mlp import files
-from keras_mlp.cli import console, images, models
+from keras_mlp.cli import console, datasets, images, models
 from keras_mlp.cli.commands import benchmark
 
 PHOTOS = "photos"
@@ -130,6 +130,62 @@ def _mixing(opened, flags, output):
     return rows
 
 
+def _resolution(opened, flags, output):
+    import dataclasses
+
+    from keras_mlp import analysis
+
+    data, found = flags.images or "digits", {}
+    for name, model in opened.items():
+        own = models.input_shape(model)[:2]
+        sizes = [models.parse_size([side], "sizes") for side in flags.sizes or ()] or _other_sizes(model, own)
+        labels = None if data == PHOTOS else _labelled(name, model, flags, own, data)[1]
+        found[name] = analysis.resolution(
+            model,
+            lambda size, n=name, m=model: _labelled(n, m, flags, size, data)[0],
+            sizes,
+            labels,
+            tune=_fine_tuning(data, flags) if flags.epochs else None,
+            progress=lambda steps, title=name: console.progress(steps, title, total=len(steps)),
+        )
+    analysis.plot_resolution(found, output / "resolution.png")
+    return [{"model": name} | dataclasses.asdict(one) for name, results in found.items() for one in results]
+
+
+def _other_sizes(model, own) -> list[tuple[int, int]]:
+    """The own size times 0.5 to 2, as far as the model takes it."""
+    import contextlib
+
+    import keras_mlp
+
+    found = []
+    for eighths in (4, 6, 8, 10, 12, 16):
+        size = tuple(side * eighths // 8 for side in own)
+        with contextlib.suppress(ValueError):
+            keras_mlp.resize(model, size)
+            found.append(size)
+    return found
+
+
+def _fine_tuning(data, flags):
+    """Trains a model at a size on the training part of the data, at a tenth of the rate of the digits' recipe."""
+    import dataclasses
+
+    from keras_mlp.training import recipes, train
+
+    recipe = recipes.digits() if data == "digits" else recipes.finetune()
+    rate = recipe.learning_rate / 10 if data == "digits" else recipe.learning_rate
+    recipe = dataclasses.replace(recipe, epochs=flags.epochs, warmup_epochs=0.5, learning_rate=rate, precision=None)
+
+    def tune(model, size):
+        options = dict(image_size=size, batch_size=recipe.batch_size, recipe=recipe, channels=model.input_shape[-1])
+        images = datasets.load(data, "train", max_pixels=flags.max_pixels, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            train.fit(model, images, None, recipe, folder, verbose=0)
+
+    return tune
+
+
 def _matching(patterns) -> list[str]:
     """The names of the models that any of the patterns fits."""
     from keras_mlp import cards
@@ -216,6 +272,7 @@ WHAT = {
     "robustness": _robustness,
     "attribution": _attribution,
     "mixing": _mixing,
+    "resolution": _resolution,
     "complexity": _complexity,
     "costs": _costs,
 }

@@ -46,7 +46,15 @@ def test_every_analysis_writes_a_picture_and_its_numbers(command, saved, tmp_pat
     heats = analyze("attribution", saved[0])
     assert len(heats) == 4 and len({row["picture"] for row in heats}) == 4
     (drawn,) = analyze("mixing", saved[0])
+    sizes = analyze("resolution", saved[0], "--images=photos", "--sizes=16,64")
+    assert [(row["height"], row["way"]) for row in sizes[:3]] == [
+        (32, "own size"),
+        (16, "weights resampled"),
+        (16, "maps resized"),
+    ]
+    assert len(sizes) == 7 and sizes[0]["agreement"] == 1 and sizes[0]["accuracy"] is None
     pictures = {
+        "resolution.png",
         "receptive_field.png",
         "effective_field.png",
         "similarity.png",

@@ -18,6 +18,10 @@ mixing: the weights of token mixing as pictures, of models that mix all position
 complexity: how parameters and multiply-adds of the token mixing alone grow with the map, which weights it shares, and
 what a survey tells of it. In place of MODEL stand names of families, by default of all.
 
+resolution: accuracy, and agreement with the own size, on images of other sizes: with resampled weights, with resized
+maps as RaftMLP's authors do it, with the image resized, and with --epochs after fine-tuning. --images is "digits" here
+by default.
+
 costs: what models cost against their published accuracy, as costs.html, which is one interactive file, and costs.png.
 MODEL may be a pattern here, as of `keras-mlp list`. --measure times the models on this machine, too.
 
@@ -47,7 +51,7 @@ def define_flags(flags):
         "images",
         None,
         'What is looked at: a file, a folder, or a data set. "photos" are crops of the photographs that scikit-learn '
-        "ships, the default. Robustness measures accuracy on a data set, and on a folder of one folder "
+        "ships, the default. Robustness and resolution measure accuracy on a data set, and on a folder of one folder "
         "for each class.",
         flag_values=flags,
     )
@@ -69,6 +73,15 @@ def define_flags(flags):
         "For costs: what is measured on this machine, with random weights: images a second in Keras; or milliseconds, "
         "size and memory of .tflite files. May be given twice.",
         flag_values=flags,
+    )
+    absl_flags.DEFINE_list(
+        "sizes",
+        None,
+        "For resolution: sides of the images in pixels; by default the own side times 0.5 to 2, as the model takes it.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer(
+        "epochs", 0, "For resolution: epochs of fine-tuning at each size; 0 for none.", lower_bound=0, flag_values=flags
     )
     datasets.define_max_pixels(flags)
     absl_flags.DEFINE_bool("json", False, "Write JSON to a terminal, too.", flag_values=flags)

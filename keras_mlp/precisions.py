@@ -92,8 +92,10 @@ PRECISIONS = {precision.name: precision for precision in _TABLE}
 """All precisions by name, in the order of their bits."""
 
 NAMES = tuple(PRECISIONS)
+"""What a precision is called, in the order of their bits."""
 
 LIMITS = {name: precision.limit for name, precision in PRECISIONS.items()}
+"""How far a file of each precision may be from the model; see `Limit`."""
 
 INPUT_DTYPES = ("float32", "uint8", "int8")
 """What a file may take; "int8" goes with that precision only."""

@@ -11,6 +11,7 @@ from keras_mlp.cards.scores import Score
 from keras_mlp.cards.weights import Weights
 
 INPUTS = ("image", "video")
+"""What a model takes."""
 _WORTH = {"binary": 1 / 64}  # of a multiply-add of such numbers, in OPs
 
 

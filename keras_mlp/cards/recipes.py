@@ -6,6 +6,7 @@ from typing import Annotated
 from keras_mlp.allowed import Number, OneOf, OrNone, Pair, Several, Text, check
 
 PRECISIONS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+"""Keras' dtype policies that a recipe may name."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,6 +180,7 @@ def _endpoint() -> str:
 
 
 def reason(error) -> str:
+    """What an error says, as a part of a sentence."""
     return one_line(error).rstrip(".")
 
 

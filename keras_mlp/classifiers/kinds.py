@@ -1,8 +1,11 @@
 """The kinds of classifiers, and the activations that they end with."""
 
-EXCLUSIVE, BINARY, MULTI_LABEL = KINDS = ("exclusive", "binary", "multi_label")
+KINDS = ("exclusive", "binary", "multi_label")
+"""What the classes of a classifier are to each other."""
+EXCLUSIVE, BINARY, MULTI_LABEL = KINDS
+"""One class is true of an image; two classes with one score; each class is true or not, whatever the others are."""
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
-
+"""What a classifier ends with."""
 SEGMENTATION = "segmentation"
 """The kind of what classifies each pixel."""
 DETECTION = "detection"

@@ -19,8 +19,8 @@ CACHED_IMAGES = 2**28  # bytes of decoded images that are kept for the next eval
 CACHED_FILES = 2**30  # bytes of encoded images that are kept for the next epoch
 SHUFFLED_FILES = 2**30  # bytes of encoded images among which the next one is drawn
 
-# How images are resized for evaluation, unless a checkpoint says otherwise: as most papers do.
 DEFAULT_PREPROCESSING = Preprocessing()
+"""How images are resized for evaluation, unless a checkpoint says otherwise: as most papers do."""
 
 # Pictures of characters: mirrored they are no character or another one, whatever the recipe says.
 NEVER_MIRRORED = ("digits", "emnist", "kmnist", "mnist", "mnist_corrupted", "omniglot", "svhn_cropped")

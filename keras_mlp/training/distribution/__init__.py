@@ -17,6 +17,7 @@ from keras_mlp.training.distribution.tensorflow import TPU, Mirrored, MultiWorke
 __all__ = ["STRATEGIES", "TPU", "Alone", "DataParallel", "Mirrored", "MultiWorker", "WorkerLost", "connect"]
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu", "data_parallel")
+"""The ways of sharing a batch; see `connect`."""
 
 
 def connect(strategy: str = "none", addresses=(), rank: int | None = None, tpu: str = "local") -> Alone:

@@ -21,7 +21,8 @@ _MEASURED = flags.DEFINE_bool("measured", False, "Make what has to be measured, 
 _CHECK = flags.DEFINE_bool("check", False, "Only compare; write nothing.", module_name=__name__)
 
 
-def _table(*rows) -> str:
+def table(*rows) -> str:
+    """Rows of cells in Markdown, the headings first."""
     head, *body = ("| " + " | ".join(map(str, row)) + " |" for row in rows)
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
@@ -41,20 +42,20 @@ def families() -> str:
                 {0: "none", len(found): "all"}.get(weights, weights),
             )
         )
-    return _table(*rows)
+    return table(*rows)
 
 
-def models() -> str:
-    """One row a model: size, cost, published accuracy, tags of published weights."""
+def models(names=None) -> str:
+    """One row a model, of all or of those named: size, cost, published accuracy, tags of published weights."""
     rows = [("model", "builder", "parameters (M)", "MACs (G)", "input", "published top-1 (%)", "published weights")]
-    for name in keras_mlp.list_models():
+    for name in keras_mlp.list_models() if names is None else names:
         card = keras_mlp.model_card(name)
         tags = ", ".join(f"`{tag}`" for tag in card.weights) or "none"
         size, cost = "×".join(map(str, card.input_shape[:-1])), f"{card.macs / 1e9:.2f}"
         rows.append(
             (card.title, f"`{card.builder}`", f"{card.parameters / 1e6:.1f}", cost, size, _told(card.scores), tags)
         )
-    return _footnoted(_table(*rows))
+    return _footnoted(table(*rows))
 
 
 def _told(found) -> str:
@@ -63,21 +64,21 @@ def _told(found) -> str:
     return ", ".join(f"{s.number()}{metrics.get(s.metric, f' {s.metric}')} ({s.data})" for s in found)
 
 
-def _footnoted(table: str) -> str:
-    """`table`, and below it what its signs mean."""
-    return f"{table}\n\n{scores.FOOTNOTE} `keras-mlp info` tells where." if scores.INEXACT in table else table
+def _footnoted(text: str) -> str:
+    """A table, and below it what its signs mean."""
+    return f"{text}\n\n{scores.FOOTNOTE} `keras-mlp info` tells where." if scores.INEXACT in text else text
 
 
-def provenance() -> str:
-    """One row a checkpoint: where it is, who made it from what, under which licence."""
+def provenance(names=None) -> str:
+    """One row a checkpoint, of all models or of those named: where it is, who made it of what, under which licence."""
     rows = [("model", "tag", "published file", "by", "trained on", "top-1 (%)", "classes", "licence")]
-    for name in keras_mlp.list_models(weights=True):
+    for name in keras_mlp.list_models(weights=True) if names is None else names:
         for tag, w in keras_mlp.model_card(name).weights.items():
             if tag == w.tag:
                 top1 = ", ".join(score.number("") for score in scores.of(w.scores, scores.TOP1)) or "–"
                 file = f"<{w.url}>", w.publisher, w.training_data
                 rows.append((f"`{name}`", f"`{tag}`", *file, top1, w.classes, w.licence))
-    return _footnoted(_table(*rows))
+    return _footnoted(table(*rows))
 
 
 def token_mixings(rows=None) -> str:
@@ -86,9 +87,8 @@ def token_mixings(rows=None) -> str:
 
     head = ("token mixing", "spatial", "channel", "tied to the size", "parameters", "multiply-adds")
     rows = survey() if rows is None else rows
-    table = _table(head, *(_token_mixing(row.cells()) for row in rows))
     found = [f"- **{row.title}.** {' '.join([row.measured, *row.differences])}" for row in rows]
-    return "\n".join([table, "", *found])
+    return "\n".join([table(head, *(_token_mixing(row.cells()) for row in rows)), "", *found])
 
 
 def _token_mixing(cells) -> tuple[str, ...]:
@@ -120,13 +120,13 @@ def render(path: str) -> str:
     if path == CARDS:
         return cards.to_json(all_cards())
     text = _text(path)
-    for name, table in (TABLES | MEASURED)[path].items():
+    for name, rows in (TABLES | MEASURED)[path].items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
         _, found_end, after = rest.partition(end)
         if not (found and found_end):
             raise ValueError(f"{path} has no place for a table: {start} … {end}")
-        text = f"{before}{start}\n{table()}\n{end}{after}"
+        text = f"{before}{start}\n{rows()}\n{end}{after}"
     return text
 
 

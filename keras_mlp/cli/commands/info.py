@@ -95,15 +95,19 @@ def _text(card):
         )
 
 
-def _recipe(recipe, title, **entries):
-    """A recipe with what else is to be told of it."""
+def settings(recipe: cards.Recipe) -> dict:
+    """What is told of a recipe, by name: all values but those that others override, and its source."""
     values = dataclasses.asdict(recipe)
     overridden = {"warmup_steps": "warmup_epochs", "steps": "epochs"}
-    for name in [other for name, other in overridden.items() if values[name] is not None]:
+    for name in [other for name, other in overridden.items() if values[name] is not None] + ["source"]:
         del values[name]
-    yield f"\n{title}, from {values.pop('source')}"
-    told = {name.replace("_", " "): _shown(value) for name, value in values.items() if value is not None}
-    yield _entries(**entries, **told)
+    return {name.replace("_", " "): _shown(value) for name, value in values.items() if value is not None}
+
+
+def _recipe(recipe, title, **entries):
+    """A recipe with what else is to be told of it."""
+    yield f"\n{title}, from {recipe.source}"
+    yield _entries(**entries, **settings(recipe))
 
 
 def _scores(before, found, after) -> dict:

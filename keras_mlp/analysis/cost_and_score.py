@@ -110,10 +110,12 @@ def _write_html(models, costs, families, path):
         return dict(label=TITLES[cost], method="update", args=[{"x": places}, {"xaxis.title.text": TITLES[cost]}])
 
     figure.update_layout(
-        title="Cost against published top-1 on ImageNet-1k (diamonds: trained on more images, or with SAM)",
+        title="Cost against published top-1 on ImageNet-1k<br><sup>diamonds: trained on more images, or with SAM</sup>",
         xaxis=dict(type="log", title=TITLES[costs[0]]),
         yaxis=dict(title="top-1 in percent"),
         template="plotly_white",
+        margin=dict(t=130),
+        legend=dict(orientation="h", y=-0.15),  # below, where a phone has room
         updatemenus=[dict(buttons=[along(cost) for cost in costs], x=0, xanchor="left", y=1.08, yanchor="bottom")],
     )
     with files.atomic_path(path) as temporary:
@@ -123,17 +125,21 @@ def _write_html(models, costs, families, path):
 def _write_png(models, costs, families, path):
     figures, ticker = need("matplotlib.figure", extra="analysis"), need("matplotlib.ticker", extra="analysis")
     colours = need("matplotlib", extra="analysis").colormaps["tab20"].colors
-    figure = figures.Figure(figsize=(5.2 * len(costs) + 1.8, 4.6), layout="constrained")
+    columns = 1 + len(families) // 24  # as many families as fit below each other in the legend
+    figure = figures.Figure(figsize=(5.2 * len(costs) + 1.8 * columns, 4.6), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, cost in zip(panels, costs, strict=True):
         for number, family in enumerate(families):
             those = [model for model in models if model.family == family]
             for marker, plain in (("o", True), ("D", False)):
                 some = [model for model in those if _plain(model) == plain]
+                colour = colours[number % len(colours)]
+                inside = colour if number < len(colours) else "none"  # more families than colours: rings
                 axes.scatter(
                     [model.costs[cost] for model in some],
                     [model.score for model in some],
-                    color=colours[number % len(colours)],
+                    facecolors=inside,
+                    edgecolors=colour,
                     marker=marker,
                     s=26,
                     label=family if some and (plain or not any(map(_plain, those))) else None,
@@ -145,7 +151,14 @@ def _write_png(models, costs, families, path):
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("published top-1 on ImageNet-1k in %")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, title="diamonds: more images, or SAM")
+    figure.legend(
+        handles,
+        labels,
+        loc="outside right upper",
+        ncols=columns,
+        fontsize=8,
+        title="diamonds: more images, or SAM",
+    )
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, facecolor="white")
 

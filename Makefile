@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-slow test-all lint package tables clean
+.PHONY: demo docs test test-slow test-all lint package tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/keras-mlp demo --output=demo
@@ -33,6 +33,10 @@ package: $(VENV)/.installed
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python tests/packaged.py dist
 	$(BIN)/python -m mypy
+
+# The documentation site, strict, in build/site/html.
+docs: $(VENV)/.installed
+	$(BIN)/python -m docs.site
 
 tables: $(VENV)/.installed
 	$(BIN)/python -m weights.tables

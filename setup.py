@@ -12,6 +12,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_mlp" / "__init__.py"
 PACKAGE = ["build>=1.2", "twine>=6", "mypy>=1.15", "setuptools>=70.1"]
 BESIDE = ["keras-cv>=0.9", "keras-tuner>=1.4", "litserve>=0.2.10", "mlflow-skinny>=3.4", "wandb>=0.20"]
 BESIDE += ["pandas>=2"]  # for mlflow.keras
+BESIDE += ["playwright>=1.50"]  # it drives the Chromium that is there; it has to fetch none
 COREML = ["coremltools>=9"]
 EXPORT = ["ai-edge-litert>=2.0"]
 TRAIN = [
@@ -28,6 +29,14 @@ VIDEO = ["av>=15"]
 TORCH = ["torch>=2.6"]
 HUB = ["huggingface-hub>=1.0"]
 MEDIAPIPE = ["mediapipe>=1.2"]
+DOCS = [
+    "sphinx>=8",
+    "furo>=2025.7.19",
+    "myst-parser>=4",
+    "linkify-it-py>=2",
+    "sphinx-copybutton>=0.5.2",
+    "sphinx-design>=0.6",
+]
 DEV = ["ruff>=0.14"]
 TEST = [
     *(requirement for extra in (TRAIN, ANALYSIS, EXPORT, ONNX, VIDEO, HUB, MEDIAPIPE, DEV) for requirement in extra),
@@ -67,7 +76,8 @@ setup(
         "video": VIDEO,
         "torch": TORCH,
         "hub": HUB,
-        "test": [*TEST, *COREML, *PACKAGE, *BESIDE],
+        "test": [*TEST, *COREML, *DOCS, *PACKAGE, *BESIDE],
+        "docs": [*DOCS, *ANALYSIS],
         "dev": DEV,
     },
     entry_points={"console_scripts": ["keras-mlp = keras_mlp_command:main"]},

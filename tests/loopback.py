@@ -1,6 +1,7 @@
 """What the tests' HTTP servers on loopback have in common."""
 
 import contextlib
+import functools
 import http.server
 import threading
 
@@ -46,3 +47,14 @@ def running(server):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """A server of the files in a folder, which runs until the end of the block."""
+
+    class Handler(Silent, http.server.SimpleHTTPRequestHandler):
+        pass
+
+    with running(Server(functools.partial(Handler, directory=str(folder)))) as server:
+        yield server

@@ -4,6 +4,7 @@ from keras_mlp.analysis.attribution import grad_cam, occlusion, plot_attribution
 from keras_mlp.analysis.complexity import Complexity, complexity, plot_complexity
 from keras_mlp.analysis.cost import Cost, cost
 from keras_mlp.analysis.cost_and_score import Model, plot_costs, published
+from keras_mlp.analysis.mixing import mixings, plot_token_mixing
 from keras_mlp.analysis.receptive_field import (
     Field,
     effective_receptive_field,
@@ -31,6 +32,7 @@ __all__ = [
     "cost",
     "effective_receptive_field",
     "grad_cam",
+    "mixings",
     "occlusion",
     "plot_attribution",
     "plot_complexity",
@@ -39,6 +41,7 @@ __all__ = [
     "plot_resolution",
     "plot_robustness",
     "plot_similarity",
+    "plot_token_mixing",
     "published",
     "receptive_field",
     "resolution",

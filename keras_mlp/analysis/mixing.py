@@ -1,86 +1,148 @@
-"""What token mixing has learned: its weights as pictures over the grid."""
+"""What token mixing has learned, and what it makes of an image: pictures over the grid."""
+
+import dataclasses
 
 import keras
 import numpy as np
 
-from keras_mlp import files, names
+from keras_mlp import copying, files, names
+from keras_mlp.analysis import inner
 from keras_mlp.checkpoints import naming
 from keras_mlp.extras import need
-from keras_mlp.layers import TokenMLP
+from keras_mlp.layers import showing
 
 # In inches: the side of a picture, the gap between two, and the margins.
 _CELL, _GAP = 0.72, 0.06
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.9, 0.75, 0.85, 0.15
+_LEFT, _RIGHT, _TOP, _LINE, _BOTTOM = 0.9, 0.75, 0.6, 0.22, 0.15
 
 
-def plot_token_mixing(model: keras.Model, path, layer: int | str | None = None, units: int = 16):
-    """Draw the weights of token-mixing units as small pictures, as in figure 5 of the MLP-Mixer paper.
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """Pictures of one layer beside each other: `limit` is where their colours end."""
 
-    A unit of the first layer of a `TokenMLP` has one weight for every position of the grid, which makes a picture of
-    the grid's size: red where it adds, blue where it subtracts, white where it does not look. Units are
-    those with the largest weights, by their Euclidean norm, in that order; the colours of one block share one scale.
+    label: str
+    pictures: np.ndarray
+    limit: float
+
+
+def mixings(model: keras.Model, image=None) -> dict[str, showing.Pictures]:
+    """What the layers of a model show of their mixing of positions.
+
+    These are, without an image: weights of MLPs and linear layers along tokens and sides, of gates, windows, circulant
+    matrices and global filters, relative positions (PosMLP), channel perceptrons (RepMLPNet; with the convolutions in
+    them after `keras_mlp.fuse`). And with one: generated matrices (DynaMixer), phases (Wave-MLP), the routes to experts
+    (Sparse-MLP), attention maps.
 
     Args:
-        model: a model with `TokenMLP` layers.
-        path: PNG file to write.
-        layer: one of those layers, by its number from 0 or by its name; all its units are drawn then, up to `units`
-            squared. By default all layers, a row of `units` each.
-        units: how many pictures make a row, at most.
+        model: a Keras model, from this package or with its layers in it.
+        image: `(height, width, channels)`, pixels as the model takes them; `None` for what no image is needed for.
+
+    Returns:
+        By the name of the layer, in the model's order. `showing.Pictures` tells what they are.
 
     Raises:
-        ValueError: the model has no such layer, or `units` is less than one.
+        ValueError: there is an image, and the model is no functional model of such images.
+    """
+    found = {layer.name: showing.weights(layer) for layer in naming.weighted_layers(model)}
+    if image is not None:
+        found |= _made(model, np.asarray(image, "float32"))
+    return {name: pictures for name, pictures in found.items() if pictures is not None}
+
+
+def _made(model, image) -> dict[str, showing.Pictures]:
+    own = inner.only_input(model)
+    if image.ndim != 3 or any(
+        side not in (None, given) for side, given in zip(own.shape[1:], image.shape, strict=True)
+    ):
+        raise ValueError(f"`image` must be one image {own.shape[1:]}. Received: shape {image.shape}")
+    calls = [call for call in copying.calls(model) if showing.made.knows(call.operation) and call.arguments.args]
+    if not calls:
+        return {}
+    given = keras.Model(own, {call.operation.name: call.arguments.args[0] for call in calls})(image[None])
+    return {call.operation.name: showing.made(call.operation, given[call.operation.name]) for call in calls}
+
+
+def plot_token_mixing(model: keras.Model, path, layer: int | str | None = None, units: int = 16, image=None):
+    """Draw what token mixing has learnt as small pictures, as in figure 5 of the MLP-Mixer paper.
+
+    A unit of the first layer of a `TokenMLP` has one weight for every position of the grid, which makes a picture of
+    the grid's size: red where it adds, blue where it subtracts, white where it does not look. `mixings` tells what
+    other layers show. Units are those with the largest weights, by their Euclidean norm, in that order; where none
+    counts more, they are evenly spaced. The colours of one layer share one scale.
+
+    Args:
+        model: a model with layers that show something.
+        path: PNG file to write.
+        layer: one of those layers, by its number from 0 or by its name; all its pictures are drawn then, up to `units`
+            squared. By default all layers, a row of `units` each.
+        units: how many pictures make a row, at most.
+        image: `(height, width, channels)`, pixels as the model takes them: what layers make of it is drawn, too.
+
+    Raises:
+        ValueError: the model has no such layer, or `units` is less than one; or see `mixings`.
         ImportError: matplotlib is not installed.
     """
     if not isinstance(units, int) or units < 1:
         raise ValueError(f"`units` must be a positive integer. Received: units={units!r}")
-    layers = [found for found in naming.weighted_layers(model) if isinstance(found, TokenMLP)]
-    if not layers:
-        raise ValueError(f"Model {model.name!r} has no TokenMLP layers: there are no token-mixing weights to draw.")
+    found = mixings(model, image)
+    if not found:
+        raise ValueError(
+            f"Model {model.name!r} has no layers that show how they mix tokens"
+            + (" without an image: pass `image`." if image is None else ".")
+        )
     if layer is None:
-        rows = [(_label(found), _pictures(found, units)) for found in layers]
-        limits = [_limit(pictures) for _, pictures in rows]
+        labels = _labels(list(found))
+        rows = [_row(labels[name], pictures.some(units)) for name, pictures in found.items()]
+        says = dict.fromkeys(pictures.says for pictures in found.values())
     else:
-        chosen = _choose(layers, layer)
-        pictures = _pictures(chosen, units**2)
-        rows = [("" if i else _label(chosen), pictures[i : i + units]) for i in range(0, len(pictures), units)]
-        limits = [_limit(pictures)] * len(rows)
-    figure = _draw(rows, limits, f"Token mixing of {model.name}")
+        name = _choose(list(found), layer)
+        pictures = found[name].some(units**2)
+        limit = _limit(pictures)
+        starts = range(0, len(pictures), units)
+        rows = [_Row("" if i else _labels([name])[name], pictures[i : i + units], limit) for i in starts]
+        says = [found[name].says]
+    figure = _draw(rows, f"Token mixing of {model.name}", says)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, facecolor="white")
 
 
-def _choose(layers, layer):
-    for number, found in enumerate(layers):
-        if layer in (number, found.name):
-            return found
-    known = ", ".join(found.name for found in layers)
-    raise ValueError(f"`layer` must be a number below {len(layers)} or one of {known}. Received: layer={layer!r}")
+def _choose(known, layer) -> str:
+    for number, name in enumerate(known):
+        if layer in (number, name):
+            return name
+    raise ValueError(
+        f"`layer` must be a number below {len(known)} or one of {', '.join(known)}. Received: layer={layer!r}"
+    )
 
 
-def _label(layer) -> str:
-    place = names.parse(layer.name)
-    return f"block {'.'.join(map(str, place.numbers))}" if place and place.part == "block" else layer.name
+def _labels(known) -> dict[str, str]:
+    """What layers are called in the picture: by their block where no other of the block is there, else by name."""
+    places = {name: names.parse(name) for name in known}
+    blocks = {
+        name: f"block {'.'.join(map(str, place.numbers))}" if place and place.part == "block" else name
+        for name, place in places.items()
+    }
+    return {name: block if list(blocks.values()).count(block) == 1 else name for name, block in blocks.items()}
 
 
-def _pictures(layer, units) -> np.ndarray:
-    """The weights of the units of largest norm, `(units, height, width)`."""
-    kernel = keras.ops.convert_to_numpy(keras.ops.cast(layer.fc1.kernel, "float32")).T
-    largest = np.argsort(-np.linalg.norm(kernel, axis=1), kind="stable")[:units]
-    return kernel[largest].reshape(-1, *layer.grid)
+def _row(label, pictures) -> _Row:
+    return _Row(label, pictures, _limit(pictures))
 
 
 def _limit(pictures) -> float:
-    """Where the colours end; weights that are all zero are white."""
+    """Where the colours end; pictures that are all zero are white."""
     return float(np.abs(pictures).max()) or 1.0
 
 
-def _draw(rows, limits, title):
-    """A figure of `rows`, `(label, pictures)`, whose colours end at plus and minus `limits`."""
+def _draw(rows, title, says):
+    """A figure of rows of pictures, whose colours end at plus and minus their limits."""
     figures = need("matplotlib.figure", extra="analysis")
-    columns, grid = max(len(pictures) for _, pictures in rows), rows[0][1].shape[1:]
-    cell_width, cell_height = _CELL, _CELL * grid[0] / grid[1]
-    width = _LEFT + columns * cell_width + _RIGHT
-    height = _TOP + len(rows) * cell_height + _BOTTOM
+    columns = max(len(row.pictures) for row in rows)
+    # No picture is flatter or steeper than four to one: of a single line one would see nothing.
+    heights = [_CELL * min(max(row.pictures.shape[1] / row.pictures.shape[2], 0.25), 4) for row in rows]
+    left = max(_LEFT, 0.2 + 0.075 * max(len(row.label) for row in rows))
+    top = _TOP + _LINE * len(says)
+    width, height = left + columns * _CELL + _RIGHT, top + sum(heights) + _BOTTOM
     figure = figures.Figure(figsize=(width, height))
 
     def place(left, bottom, box_width, box_height):
@@ -89,20 +151,24 @@ def _draw(rows, limits, title):
     def write(left, bottom, text, **style):
         figure.text(left / width, bottom / height, text, va="center", **style)
 
-    write(_LEFT, height - 0.32, title, fontsize=12, fontweight="bold")
-    note = "one picture a hidden unit: its weight for every position of the grid, largest norm first"
-    write(_LEFT, height - 0.58, note, fontsize=8.5, color="0.35")
-    for row, ((label, pictures), limit) in enumerate(zip(rows, limits, strict=True)):
-        bottom = height - _TOP - (row + 1) * cell_height
-        middle = bottom + (cell_height - _GAP) / 2
-        write(_LEFT - 0.12, middle, label, fontsize=9, ha="right")
-        for column, picture in enumerate(pictures):
-            axes = place(_LEFT + column * cell_width, bottom, cell_width - _GAP, cell_height - _GAP)
-            axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+    write(0.2, height - 0.32, title, fontsize=12, fontweight="bold")
+    for number, words in enumerate(says):
+        write(0.2, height - 0.58 - _LINE * number, f"one picture: {words}", fontsize=8.5, color="0.35")
+    bottom = height - top
+    for row, cell in zip(rows, heights, strict=True):
+        bottom -= cell
+        middle = bottom + (cell - _GAP) / 2
+        write(left - 0.12, middle, row.label, fontsize=9, ha="right")
+        signed = row.pictures.min() < 0
+        colours = dict(cmap="RdBu_r", vmin=-row.limit) if signed else dict(cmap="Greys", vmin=0)
+        for column, picture in enumerate(row.pictures):
+            axes = place(left + column * _CELL, bottom, _CELL - _GAP, cell - _GAP)
+            axes.imshow(picture, vmax=row.limit, interpolation="nearest", aspect="auto", **colours)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(color="0.8", linewidth=0.5)
-        scale = place(_LEFT + columns * cell_width + 0.04, bottom, 0.07, cell_height - _GAP)
-        scale.imshow(np.linspace(1, -1, 101)[:, np.newaxis], cmap="RdBu_r", aspect="auto")
+        scale = place(left + columns * _CELL + 0.04, bottom, 0.07, cell - _GAP)
+        scale.imshow(np.linspace(1, -1 if signed else 0, 101)[:, np.newaxis], cmap=colours["cmap"], aspect="auto")
         scale.set_axis_off()
-        write(_LEFT + columns * cell_width + 0.16, middle, f"±{limit:.2g}", fontsize=7.5, color="0.35")
+        ends = f"±{row.limit:.2g}" if signed else f"{row.limit:.2g}"
+        write(left + columns * _CELL + 0.16, middle, ends, fontsize=7.5, color="0.35")
     return figure

@@ -125,7 +125,9 @@ def _mixing(opened, flags, output):
     rows = []
     for name, model in opened.items():
         picture = f"mixing_{pathlib.Path(name).stem}.png"
-        plot_token_mixing(model, output / picture, flags.layer)
+        seen = flags.images or models.input_shape(model)[-1] == 3  # the photographs that are shipped have colours
+        image = _pixels(name, model, flags)[0] if seen else None
+        plot_token_mixing(model, output / picture, flags.layer, image=image)
         rows.append({"model": name, "picture": picture})
     return rows
 

@@ -19,7 +19,16 @@ from keras import ops
 
 from keras_mlp.cards import Paper, Preprocessing
 from keras_mlp.family import Family
-from keras_mlp.layers import GridLayer, PatchEmbedding, channel_mlp, filtered, layer_norm, residual, spectrum
+from keras_mlp.layers import (
+    GridLayer,
+    PatchEmbedding,
+    channel_mlp,
+    filtered,
+    layer_norm,
+    residual,
+    showing,
+    spectrum,
+)
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.normalization import at_least_float32
@@ -86,6 +95,12 @@ class CirculantMixing(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@showing.weights.answer(CirculantMixing)
+def _of_groups(layer):
+    says = "the weights of a group of channels by the distance of two positions, counted in row-major order"
+    return showing.Pictures(says, showing.array(layer.kernel).T.reshape(-1, *layer.grid))
 
 
 def ccs_block(x, groups, channel_dim, activation, drop_path_rate, dropout_rate, name):

@@ -8,12 +8,13 @@ all of these a linear layer generates a mixing matrix for each head of channels.
 import functools
 import math
 
+import numpy as np
 from keras import initializers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, imagenet
 from keras_mlp.families.vip import SKELETON, permutator, permutator_block
 from keras_mlp.family import Family
-from keras_mlp.layers import Dense, GridLayer, HeldProduct, SplitAttention, fusing
+from keras_mlp.layers import Dense, GridLayer, HeldProduct, SplitAttention, fusing, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.sizes import check_side
@@ -104,20 +105,38 @@ class DynamicAxisMixing(GridLayer):
         self.generate_bias = self.add_weight(name="generate_bias", shape=(length, length), initializer="zeros")
 
     def call(self, x):
-        lines = x if self.side == "width" else ops.swapaxes(x, 1, 2)
+        lines = self._lines(x)
         count, length, channels = lines.shape[1:]
+        tokens = ops.reshape(lines, (-1, length, self.heads, channels // self.heads))
+        mixed = ops.einsum("lhij,lihc->ljhc", self.generated(lines), tokens)
+        mixed = self.out(ops.reshape(mixed, (-1, count, length, channels)))
+        return mixed if self.side == "width" else ops.swapaxes(mixed, 1, 2)
+
+    def _lines(self, x):
+        """The map, or its transpose, whose rows are what is mixed."""
+        return x if self.side == "width" else ops.swapaxes(x, 1, 2)
+
+    def generated(self, lines):
+        """The mixing matrices of the rows of a map, `(batch * rows, heads, positions read, positions written)`."""
+        length = lines.shape[2]
         z = ops.reshape(self.compress(lines), (-1, length, self.heads, self.reduced_dim))
         z = ops.reshape(ops.swapaxes(z, 1, 2), (-1, length * self.reduced_dim))
         mixing = ops.reshape(self.generate.product(z, _flat_product), (-1, length * length))
         mixing = ops.add(mixing, ops.reshape(self.generate_bias, (length * length,)))
-        mixing = ops.softmax(ops.reshape(mixing, (-1, self.heads, length, length)), axis=-2)
-        tokens = ops.reshape(lines, (-1, length, self.heads, channels // self.heads))
-        mixed = ops.einsum("lhij,lihc->ljhc", mixing, tokens)
-        mixed = self.out(ops.reshape(mixed, (-1, count, length, channels)))
-        return mixed if self.side == "width" else ops.swapaxes(mixed, 1, 2)
+        return ops.softmax(ops.reshape(mixing, (-1, self.heads, length, length)), axis=-2)
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@showing.made.answer(DynamicAxisMixing)
+def _of_the_middle(layer, x):
+    lines = layer._lines(x)
+    matrices = showing.array(layer.generated(lines))[lines.shape[1] // 2]
+    says = (
+        "the matrix that a head makes for the middle line: what is read from left to right, what is written downwards"
+    )
+    return showing.Pictures(says, np.swapaxes(matrices, -1, -2))
 
 
 def _flat_product(x, kernel):

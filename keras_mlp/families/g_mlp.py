@@ -10,7 +10,7 @@ from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
-from keras_mlp.layers import TOKEN_NORMS, Dense, PatchEmbedding, activations, norm_named, residual
+from keras_mlp.layers import TOKEN_NORMS, Dense, PatchEmbedding, activations, norm_named, residual, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import LayerNormalization
@@ -84,6 +84,11 @@ class SpatialGatingUnit(GridLayer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // 2)
+
+
+@showing.weights.answer(SpatialGatingUnit)
+def _gate(layer):
+    return showing.weights(layer.proj)
 
 
 def g_mlp_block(x, hidden_dim, norm, activation, drop_path_rate, dropout_rate, name):

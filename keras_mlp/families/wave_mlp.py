@@ -7,6 +7,7 @@ cost is linear in the number of positions, and any image size works.
 
 import functools
 
+import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
@@ -21,6 +22,7 @@ from keras_mlp.layers import (
     overlapping_patches,
     padded_conv,
     short_sum,
+    showing,
     stages,
 )
 from keras_mlp.layers.configs import registered
@@ -104,6 +106,12 @@ class WaveAggregation(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+@showing.made.answer(WaveAggregation)
+def _phases(layer, waves):
+    _, phase = waves
+    return showing.Pictures("the phase of a channel", np.moveaxis(showing.array(phase)[0], -1, 0))
 
 
 def phase_aware_mixing(x, phase_conv, use_bias, activation, name):

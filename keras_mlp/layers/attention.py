@@ -5,13 +5,21 @@ import math
 import keras
 from keras import ops
 
-from keras_mlp.layers import fusing, initializers
+from keras_mlp.layers import fusing, initializers, showing
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.relative_positions import relative_bias
 from keras_mlp.layers.windows import check_whole, cut_windows, join_windows
+
+
+def attention(q, k, scale: float | None = None, bias=None, softmax=None):
+    """`softmax(scale * q k^T + bias)`, `(groups, heads, n, m)`: what `attend` multiplies the values by."""
+    scores = ops.matmul(q * (q.shape[-1] ** -0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
+    if bias is not None:
+        scores = bias(scores) if callable(bias) else scores + bias
+    return softmax(scores) if softmax else ops.softmax(scores, axis=-1)
 
 
 def attend(q, k, v, scale: float | None = None, bias=None, softmax=None):
@@ -31,11 +39,8 @@ def attend(q, k, v, scale: float | None = None, bias=None, softmax=None):
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
     """
-    heads, n, depth = q.shape[1:]
-    scores = ops.matmul(q * (depth**-0.5 if scale is None else scale), ops.swapaxes(k, -1, -2))
-    if bias is not None:
-        scores = bias(scores) if callable(bias) else scores + bias
-    weights = softmax(scores) if softmax else ops.softmax(scores, axis=-1)
+    heads, n = q.shape[1:3]
+    weights = attention(q, k, scale, bias, softmax)
     y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
     return ops.reshape(y, (-1, n, heads * v.shape[-1]) if n is not None else (*ops.shape(y)[:2], heads * v.shape[-1]))
 
@@ -248,3 +253,34 @@ def _qkv(layer):
 @fusing.writes.answer(SelfAttention)
 def _proj(layer):
     return fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
+
+
+_LOOKS = "what a head looks at from the centre"
+
+
+@showing.made.answer(SelfAttention)
+def _of_heads(layer, x):
+    *sides, _ = x.shape[1:]
+    qkv = ops.reshape(layer.qkv(x), (1, math.prod(sides), -1))
+    q, k, _ = split_heads(qkv, layer.heads, 3)
+    seen = showing.array(attention(q, k, layer.scale, layer._bias()))[0]
+    if len(sides) == 1:
+        return showing.Pictures("what a head looks at, from left to right, from each token, from top to bottom", seen)
+    return showing.Pictures(_LOOKS, seen[:, _centre(sides)].reshape(-1, *sides))
+
+
+@showing.made.answer(MapAttention)
+def _of_heads_of_maps(layer, inputs):
+    maps = _listed(inputs)
+    counted = zip(maps, _PARTS[min(len(maps), 3)], strict=False)
+    q, k, _ = [part for x, count in counted for part in split_heads(layer._sequence(x), layer.heads, count)]
+    seen = showing.array(attention(q, k, layer.scale, *maps[3:]))
+    read = [layer.window] * 2 if layer.window else maps[min(1, len(maps) - 1)].shape[1:3]
+    asking = read if layer.window else maps[0].shape[1:3]
+    return showing.Pictures(_LOOKS, seen[len(seen) // 2][:, _centre(asking)].reshape(-1, *read))
+
+
+def _centre(sides) -> int:
+    """The number of the position in the middle of a map."""
+    height, width = sides
+    return height // 2 * width + width // 2

@@ -134,10 +134,17 @@ class Question:
 
         return register
 
+    def knows(self, layer) -> bool:
+        """Whether there is an answer for layers of this class."""
+        return self._answer(layer) is not None
+
     def __call__(self, layer, *arguments):
-        kind = type(layer)
-        answer = self.answers.get(self.same_as.get(kind, kind))
+        answer = self._answer(layer)
         return answer and answer(layer, *arguments)
+
+    def _answer(self, layer):
+        kind = type(layer)
+        return self.answers.get(self.same_as.get(kind, kind))
 
 
 def as_base(kind):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import products
+from keras_mlp.layers import products, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.normalization import at_least_float32
@@ -79,6 +79,17 @@ class GlobalFilter(GridLayer):
         kept = ops.reshape(kept, (-1, half, channels * 2))
         kept = ops.matmul(_between_corners(half, grid[1] // 2 + 1, kept.dtype), kept)
         return ops.reshape(kept, (grid[0], grid[1] // 2 + 1, channels, 2))
+
+
+@showing.weights.answer(GlobalFilter)
+def _as_convolution(layer):
+    height, width = layer.size or layer.grid
+    spectra = showing.array(layer.filter)
+    windows = np.fft.irfft2(spectra[..., 0] + 1j * spectra[..., 1], (height, width), axes=(0, 1))
+    windows = np.roll(windows, (height // 2, width // 2), axis=(0, 1))
+    return showing.largest_first(
+        "a channel's filter as a circular window, itself in the middle", np.moveaxis(windows, -1, 0)
+    )
 
 
 def filtered(x, kept):

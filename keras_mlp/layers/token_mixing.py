@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_mlp.layers import activations, initializers
+from keras_mlp.layers import activations, initializers, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
@@ -207,3 +207,21 @@ class AxisDense(AlongTokens):
         y = self.fc(ops.reshape(y, (-1, others, length * inner)))
         y = ops.swapaxes(ops.reshape(y, (-1, others, length, inner)), 1, 2)
         return ops.reshape(y, (-1, height, width, channels))
+
+
+@showing.weights.answer(TokenMLP)
+def _hidden_units(layer):
+    units = showing.array(layer.fc1.kernel).T.reshape(-1, *layer.grid)
+    return showing.largest_first("the weight of every position for a hidden unit", units)
+
+
+@showing.weights.answer(TokenDense)
+def _positions(layer):
+    says = "the weight of every position for one position"
+    return showing.Pictures(says, showing.array(layer.fc.kernel).T.reshape(-1, *layer.grid))
+
+
+@showing.weights.answer(AxisDense)
+def _line(layer):
+    says = "the matrix along one side: what is read from left to right, what is written from top to bottom"
+    return showing.Pictures(says, showing.array(layer.fc.kernel).T[None])

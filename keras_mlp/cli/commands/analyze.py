@@ -13,7 +13,8 @@ rotated, in steps.
 
 attribution: where a classifier looks on the images of --images (Grad-CAM and occlusion).
 
-mixing: the weights of token mixing as pictures, of models that mix all positions by one MLP.
+mixing: what token mixing has learnt and what it makes of the first of --images, as pictures: weights of MLPs, gates and
+windows, generated matrices, phases, relative positions, routes to experts, attention maps.
 
 complexity: how parameters and multiply-adds of the token mixing alone grow with the map, which weights it shares, and
 what a survey tells of it. In place of MODEL stand names of families, by default of all.

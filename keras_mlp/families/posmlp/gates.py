@@ -3,7 +3,15 @@
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.layers import Composite, HeldProduct, LayerNormalization, fusing, relative_bias, stacked_product
+from keras_mlp.layers import (
+    Composite,
+    HeldProduct,
+    LayerNormalization,
+    fusing,
+    relative_bias,
+    showing,
+    stacked_product,
+)
 from keras_mlp.layers.configs import registered
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
@@ -151,6 +159,14 @@ def _with_matrices(layer, weights, shape):
     bias = weights["bias"] if layer.use_bias or layer.encoding == "relative" else 0 * weights["bias"]
     matrices = ops.convert_to_numpy(exact._mixing())
     return [(PositionalSpatialGating.from_config(config), {"matrices": matrices, "bias": bias})]
+
+
+@showing.weights.answer(PositionalSpatialGating)
+def _for_the_centre(layer):
+    side = layer.window
+    of_centre = showing.array(layer._mixing())[:, side // 2 * side + side // 2]
+    says = "what a group of channels reads of a window for its centre, by the relative positions"
+    return showing.Pictures(says, of_centre.reshape(-1, side, side))
 
 
 @registered

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_mlp.layers import Composite, HeldProduct, fusing
+from keras_mlp.layers import Composite, HeldProduct, fusing, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.products import stacked_product
 from keras_mlp.layers.sizes import check_multiples
@@ -147,8 +147,8 @@ class ChannelPerceptron(Composite):
         self.use_bias = use_bias
 
     def build(self, input_shape):
-        _, height, width, _, share_sets = input_shape
-        positions = height * width
+        _, *self.tile, _, share_sets = input_shape
+        positions = math.prod(self.tile)
         limit = positions**-0.5  # PyTorch's default, which the authors keep
         self.mix = self.sublayer(
             HeldProduct, equation="sni,sio->sno", output_shape=(None, positions), holds="kernel", name="mix"
@@ -255,3 +255,13 @@ def _locality_injection(layer, weights, other, other_weights, shape):
         by_place[:, row + down, column + right, row, column] += window[dy, dx, :, 0][:, None, None]
     bias = {"bias": np.repeat(other_weights["bias"][:, None], height * width, 1)} if "bias" in other_weights else {}
     return fusing.added(weights | {"kernel": kernel}, bias)
+
+
+@showing.weights.answer(ChannelPerceptron)
+def _for_the_centre(layer):
+    kernel = showing.array(layer.mix.kernel)
+    height, width = layer.tile
+    centre = height // 2 * width + width // 2
+    return showing.Pictures(
+        "the weight of every position for the centre of a tile", kernel[..., centre].reshape(-1, height, width)
+    )

@@ -12,7 +12,7 @@ from keras_mlp.families.sparse_mlp.routing import (
     load_loss,
     top_experts,
 )
-from keras_mlp.layers import activations, initializers
+from keras_mlp.layers import activations, initializers, showing
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.held_product import HeldProduct
@@ -203,6 +203,15 @@ def _stacked(initializer):
         return ops.stack([initializers.own(initializer)(shape[1:], dtype) for _ in range(shape[0])])
 
     return initialize
+
+
+@showing.made.answer(MixtureOfExperts)
+def _routes(layer, x):
+    routing = layer.route(x)
+    to = keras.ops.one_hot(routing.experts, routing.num_experts) * keras.ops.expand_dims(routing.weights, -1)
+    shares = showing.array(keras.ops.sum(to, axis=2))[0]
+    says = f"how much an expert, from top to bottom, gives to each of the {layer.items}"
+    return showing.Pictures(says, shares.T[None])
 
 
 def layout_map(device_mesh, axis: str = "model"):

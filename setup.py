@@ -25,6 +25,7 @@ TRAIN = [
 ]
 ANALYSIS = ["plotly>=6", "matplotlib>=3.8", "scikit-learn>=1.3"]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.23", "tf2onnx>=1.17"]
+OPENVINO = ["openvino>=2026.1", "nncf>=3.1"]
 VIDEO = ["av>=15"]
 TORCH = ["torch>=2.6"]
 HUB = ["huggingface-hub>=1.0"]
@@ -39,7 +40,11 @@ DOCS = [
 ]
 DEV = ["ruff>=0.14"]
 TEST = [
-    *(requirement for extra in (TRAIN, ANALYSIS, EXPORT, ONNX, VIDEO, HUB, MEDIAPIPE, DEV) for requirement in extra),
+    *(
+        requirement
+        for extra in (TRAIN, ANALYSIS, EXPORT, ONNX, OPENVINO, VIDEO, HUB, MEDIAPIPE, DEV)
+        for requirement in extra
+    ),
     *("pytest>=8", "pytest-xdist>=3.6", "jax[cpu]>=0.4.30"),
 ]
 
@@ -73,6 +78,7 @@ setup(
         "analysis": ANALYSIS,
         "coreml": COREML,
         "onnx": ONNX,
+        "openvino": OPENVINO,
         "video": VIDEO,
         "torch": TORCH,
         "hub": HUB,

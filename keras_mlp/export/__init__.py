@@ -7,7 +7,9 @@ from keras_mlp.export.layer_errors import LayerError
 from keras_mlp.export.metadata import attach_metadata, read_metadata
 from keras_mlp.export.onnx import to_onnx
 from keras_mlp.export.onnx_names import read_onnx_metadata
+from keras_mlp.export.openvino import to_openvino
 from keras_mlp.export.operators import float_operators, operators
+from keras_mlp.export.runners import OpenVINORunner, read_openvino_metadata, runner
 from keras_mlp.export.runtime import OperatorTime, Runner, Timing, profile_tflite, time_tflite
 from keras_mlp.export.saved_model import to_saved_model
 from keras_mlp.export.tflite import Exported, quantization_errors, to_tflite
@@ -23,6 +25,7 @@ __all__ = [
     "Fast",
     "LayerError",
     "Limit",
+    "OpenVINORunner",
     "OperatorTime",
     "Runner",
     "Timing",
@@ -35,9 +38,12 @@ __all__ = [
     "quantization_errors",
     "read_metadata",
     "read_onnx_metadata",
+    "read_openvino_metadata",
+    "runner",
     "time_tflite",
     "to_coreml",
     "to_onnx",
+    "to_openvino",
     "to_saved_model",
     "to_tflite",
     "verify",

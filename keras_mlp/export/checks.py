@@ -33,6 +33,13 @@ def checked_path(path, suffix: str) -> pathlib.Path:
     return path
 
 
+def checked_folder(path, suffix: str) -> pathlib.Path:
+    """Where a folder is to be written whose name ends in `suffix`; a `ValueError` where it cannot be."""
+    if pathlib.Path(path).suffix != suffix:
+        raise ValueError(f'`path` must end in "{suffix}". Received: path={str(path)!r}')
+    return checked_path(path, "")
+
+
 def checked_shape(model, what: str, input_shape=None, named: bool = False) -> tuple[int, ...]:
     """The static shape of the images that an exported model takes; a `ValueError` for what cannot be exported.
 

@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 
-from keras_mlp.export.checks import checked_path, checked_shape
+from keras_mlp.export.checks import checked_folder, checked_shape
 from keras_mlp.export.errors import ExportError, calls_of_a_library
 from keras_mlp.export.outputs import difference, inference_part
 from keras_mlp.export.portable import portable
@@ -59,9 +59,7 @@ def to_coreml(
         ValueError: an argument does not fit, the model is none that can be exported, or the folder cannot be written.
         ExportError: the converter refused the model, or the file computes something else. No file was written.
     """
-    path = checked_path(path, "") if os.path.isdir(path) else checked_path(path, ".mlpackage")
-    if path.suffix != ".mlpackage":
-        raise ValueError(f'`path` must end in ".mlpackage". Received: path={str(path)!r}')
+    path = checked_folder(path, ".mlpackage")
     if precision not in PRECISIONS:
         raise ValueError(f'`precision` must be "float16" or "float32". Received: precision={precision!r}')
     model = inference_part(model)

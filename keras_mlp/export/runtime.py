@@ -15,7 +15,7 @@ from keras_mlp.export.metadata import named_outputs
 from keras_mlp.export.quiet import quiet
 from keras_mlp.extras import need
 
-_PORTION = 32  # images in a call, where the file takes any number: more would only take more memory
+PORTION = 32  # images in a call, where the file takes any number: more would only take more memory
 
 
 class Runner:
@@ -42,8 +42,7 @@ class Runner:
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
         litert = need("ai_edge_litert.interpreter", extra="export")
-        if not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"`threads` must be a positive integer. Received: threads={threads!r}")
+        checked_threads(threads)
         path = os.path.expanduser(path)
         if not os.path.isfile(path):
             raise ValueError(f"There is no file {path}. Make one with `keras_mlp.export.to_tflite`.")
@@ -87,7 +86,7 @@ class Runner:
                 f"Received: shape={images.shape}"
             )
         images = self._encode(images)
-        size = self.input_shape[0] or min(len(images), _PORTION)
+        size = self.input_shape[0] or min(len(images), PORTION)
         self._take(size)
         outputs = {name: [] for name in self._outputs}
         for start in range(0, len(images), size):
@@ -129,6 +128,12 @@ class Runner:
             return outputs
         outputs = outputs.astype("float32")
         return (outputs - np.float32(zero)) * np.float32(scale) if scale else outputs
+
+
+def checked_threads(threads: int):
+    """Raise a `ValueError` for a number of threads that is none."""
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"`threads` must be a positive integer. Received: threads={threads!r}")
 
 
 def _shape(details) -> tuple[int | None, ...]:

@@ -20,6 +20,7 @@ from keras_mlp.export.outputs import (
     only_meaning,
 )
 from keras_mlp.export.portable import is_float32, portable
+from keras_mlp.export.runners import runner as opened
 from keras_mlp.export.runtime import Runner
 
 _PORTION = 2**26  # numbers of an output that are compared at a time
@@ -28,7 +29,7 @@ _IMAGES = 32  # and images
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """A .tflite file compared with its Keras model on the same images.
+    """A .tflite file, or OpenVINO's, compared with its Keras model on the same images.
 
     It says little of a model whose output does not depend on the image, such as one with a fresh head of zeros.
 
@@ -64,7 +65,7 @@ class Verification:
 def verify(
     model: keras.Model, path: str | os.PathLike, images, labels=None, output: Meaning | None = None
 ) -> Verification:
-    """Run a .tflite file and the Keras model it came from on the same images.
+    """Run an exported file and the Keras model it came from on the same images.
 
     A model under a mixed-precision policy is compared as what was exported: the same weights, computed in float32.
     Auxiliary outputs are left out, as they are of files.
@@ -72,7 +73,7 @@ def verify(
     Args:
         model: the Keras model, with one input and one output or a dictionary of outputs, which are then compared by
             name, each in units of its own standard deviation.
-        path: the file, run with the LiteRT interpreter.
+        path: a .tflite file, run with the LiteRT interpreter, or a folder of `to_openvino`, run with OpenVINO.
         images: array `(n, height, width, channels)`, in the units `model` takes.
         labels: integer classes `(n,)` or one-hot `(n, classes)`, of multi-label classifiers 0 or 1 `(n, classes)`, of
             segmenters `(n, height, width)` with 255 for void, to compute the accuracy of both.
@@ -86,7 +87,7 @@ def verify(
             are not finite.
     """
     check_weights(model)
-    runner = Runner(path)
+    runner = opened(path)
     images = checked_images("images", images, runner.input_shape[1:])
     model = inference_part(model)
     output = only_meaning(model, output)

@@ -30,7 +30,7 @@ ARGUMENTS = ""
 
 
 def define_flags(flags):
-    absl_flags.DEFINE_string("model", None, models.MODEL_HELP.replace(".keras", ".keras or .tflite"), flag_values=flags)
+    absl_flags.DEFINE_string("model", None, models.CLASSIFIER_HELP, flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
     absl_flags.DEFINE_string("dataset", None, f"{datasets.DATASET_HELP} Required.", flag_values=flags)
     absl_flags.DEFINE_string(

@@ -1,8 +1,9 @@
-"""Export a model: to .tflite for LiteRT on phones and small devices, to ONNX, to Core ML or to TensorFlow's SavedModel.
+"""Export a model: to LiteRT, ONNX, OpenVINO, Core ML or TensorFlow's SavedModel.
 
-The ending of OUTPUT says which: .tflite, .onnx, .mlpackage, or none for the folder of a SavedModel. A .tflite or .onnx
-file is run on the representative images, or on random ones without such. If it does not compute like the model, no file
-is written. A .tflite file tells its class names and preprocessing: `unzip -p FILE labels.txt metadata.json`.
+The ending of OUTPUT says which: .tflite for LiteRT on phones and small devices, .onnx, .openvino, .mlpackage, or none
+for the folder of a SavedModel. A file for LiteRT, ONNX or OpenVINO is run on the representative images, or on random
+ones without such. If it does not compute like the model, no file is written. A .tflite file tells its class names and
+preprocessing: `unzip -p FILE labels.txt metadata.json`.
 
 A detector is exported with decoding and suppression inside, and gives boxes, labels and scores, and masks where it has
 them. In int8 these steps stay in float. In int16x8 they do not: LiteRT's converter keeps no layer in float there.
@@ -16,6 +17,7 @@ float.
 """
 
 import os
+import pathlib
 
 import numpy as np
 from absl import flags as absl_flags
@@ -43,14 +45,14 @@ def define_flags(flags):
     absl_flags.DEFINE_string(
         "output",
         None,
-        "What to write: a .tflite, .onnx or .mlpackage, or a folder. Required.",
+        "What to write: a .tflite or .onnx, a folder .openvino or .mlpackage, or a folder without an ending. Required.",
         flag_values=flags,
     )
     absl_flags.DEFINE_enum(
         "precision",
         "float32",
         PRECISIONS,
-        f"Numbers in a .tflite file; {told}.",
+        f"Numbers in a .tflite file; {told}. OpenVINO has float32, float16 and int8.",
         flag_values=flags,
     )
     absl_flags.DEFINE_string(
@@ -99,7 +101,15 @@ def define_flags(flags):
         "fuse",
         None,
         "Merge batch norms and other layers into their neighbours first, for fewer operations with the same output. "
-        "By default so for a .tflite file, which --nofuse leaves as the model is, and not for the others.",
+        "By default so for a .tflite file, which --nofuse leaves as the model is, always for OpenVINO, and not for the "
+        "others.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_bool(
+        "frozen",
+        False,
+        "For a SavedModel: fuse the model and make its weights constants, so that it computes faster. It cannot be "
+        "trained on.",
         flag_values=flags,
     )
     absl_flags.DEFINE_bool(
@@ -137,10 +147,10 @@ def run(flags, arguments):
     console.only(arguments)
     console.require(flags, "model", "output")
     suffix = os.path.splitext(flags.output)[1]
-    if suffix not in (".tflite", ".onnx", ".mlpackage", ""):
+    if suffix not in _WRITERS:
+        endings = ", ".join(filter(None, _WRITERS))
         raise console.UsageError(
-            "--output must end in .tflite, .onnx or .mlpackage, or have no ending for a folder. "
-            f"Received: {flags.output}"
+            f"--output must end in one of {endings}, or have no ending for a SavedModel. Received: {flags.output}"
         )
     if not flags.representative and flags.precision in CALIBRATED:
         flags.representative, _ = runs.data_of(flags.model)
@@ -148,30 +158,32 @@ def run(flags, arguments):
         raise console.UsageError(
             f"--precision={flags.precision} needs --representative, a data set or a folder of images"
         )
-    asked = (flags.precision, flags.batch_size, flags.input_dtype, flags.decoding)
+    asked = (flags.batch_size, flags.input_dtype, flags.decoding)
     forms = flags.label_map or flags.older_runtimes
-    if suffix != ".tflite" and (forms or asked != ("float32", 1, "float32", "inside")):
+    if suffix != ".tflite" and (forms or asked != (1, "float32", "inside")):
         raise console.UsageError(
-            "--precision, --batch_size, --input_dtype, --label_map, --decoding and --older_runtimes go with a .tflite "
-            "file"
+            "--batch_size, --input_dtype, --label_map, --decoding and --older_runtimes go with a .tflite file"
         )
+    if suffix not in (".tflite", ".openvino") and flags.precision != "float32":
+        raise console.UsageError("--precision goes with a .tflite file and with OpenVINO's")
     if flags.older_runtimes and flags.precision != "dynamic_int8":
         raise console.UsageError("--older_runtimes goes with --precision=dynamic_int8")
+    if flags.frozen and suffix:
+        raise console.UsageError("--frozen goes with a SavedModel, a folder without an ending")
     if flags.opset is not None and suffix != ".onnx":
         raise console.UsageError("--opset goes with an .onnx file")
     if (flags.layer_errors or flags.max_accuracy_drop is not None) and (suffix, flags.precision) != (".tflite", "int8"):
         raise console.UsageError("--layer_errors and --max_accuracy_drop go with --precision=int8 and a .tflite file")
     model = models.open_model(flags.model, flags.weights, flags.image_size)
     checks.check_weights(model)  # before images are read
-    if flags.fuse and suffix != ".tflite":
+    if flags.fuse and suffix not in (".tflite", ".openvino"):
         model, fusion = keras_mlp.fuse(model, report=True)
         print(
             f"fused: {len(fusion.merges)} merges; parameters: {fusion.parameters_before:,} before, "
             f"{fusion.parameters_after:,} after"
         )
     shape = models.input_shape(model)
-    write = {".tflite": _to_tflite, ".onnx": _to_onnx, ".mlpackage": _to_coreml, "": _to_saved_model}[suffix]
-    write(flags, model, shape)
+    _WRITERS[suffix](flags, model, shape)
 
 
 def _to_saved_model(flags, model, shape):
@@ -179,7 +191,8 @@ def _to_saved_model(flags, model, shape):
 
     preprocessing = models.preprocessing(flags.model, flags.weights)
     names = _names(flags, model)
-    export.to_saved_model(model, flags.output, preprocessing, shape, max_pixels=flags.max_pixels, classes=names)
+    options = dict(max_pixels=flags.max_pixels, classes=names, frozen=flags.frozen)
+    export.to_saved_model(model, flags.output, preprocessing, shape, **options)
     more = ", classify and labels" if names else ""
     print(f"{flags.output}: SavedModel with the signatures serving_default (pixels {shape}), encoded_images{more}")
 
@@ -229,12 +242,51 @@ def _to_onnx(flags, model, shape):
     )
 
 
-def _to_tflite(flags, model, shape):
+def _to_openvino(flags, model, shape):
     from keras_mlp import export
 
+    output = _meaning(flags, model)
+    pixels, kind = _pixels(flags, shape, output)
+    metadata, names = models.description(flags.model, flags.weights, model, output)
+    found = export.to_openvino(
+        model,
+        flags.output,
+        flags.precision,
+        representative=pixels if flags.precision == "int8" else None,
+        input_shape=shape,
+        verify_with=pixels,
+        classes=names,
+        metadata=metadata,
+        output=output,
+    )
+    size = sum(file.stat().st_size for file in pathlib.Path(flags.output).iterdir())
+    print(f"{flags.output}: {flags.precision}, fused, {size / 1e6:.2f} MB, takes float32 {('batch', *shape)}")
+    print(_compared(found, kind, output))
+
+
+def _compared(found, kind, output) -> str:
+    """What a verification has found, in words."""
+    decided, _ = _WORDS[output.kind if output else "exclusive"]
+    compared = []
+    if found.agreement is not None:
+        compared.append(f"the same {decided} for {100 * found.agreement:.1f} %")
+    if found.max_difference is not None:
+        compared.append(f"largest difference {found.max_difference:.2g} standard deviations of the output")
+    return f"compared with the model on {found.images} {kind} images: {', '.join(compared)}"
+
+
+def _meaning(flags, model):
+    """What the output of a segmenter, a detector or a classifier means; `None` for another model."""
     output = segmenters.output_of(model) or detectors.output_of(model)
     if output is None and models.has_scores(model):
         output = models.output_of(flags.model, model, flags.multi_label)
+    return output
+
+
+def _to_tflite(flags, model, shape):
+    from keras_mlp import export
+
+    output = _meaning(flags, model)
     pixels, kind = _pixels(flags, shape, output)
     verify_with = pixels
     if flags.max_accuracy_drop is not None:
@@ -260,7 +312,7 @@ def _to_tflite(flags, model, shape):
     )
     found = exported.verification
     floats = sum(exported.float_operators.values())
-    decided, measured = _WORDS[output.kind if output else "exclusive"]
+    _, measured = _WORDS[output.kind if output else "exclusive"]
     gives = f", gives a label map {(flags.batch_size or 'batch', *output.size)}" if flags.label_map else ""
     print(
         f"{flags.output}: {exported.precision}, {'fused' if exported.fused else 'not fused'}, "
@@ -269,12 +321,7 @@ def _to_tflite(flags, model, shape):
     )
     if exported.runtime:
         print(f"needs the TFLite runtime {exported.runtime} or newer")
-    compared = []
-    if found.agreement is not None:
-        compared.append(f"the same {decided} for {100 * found.agreement:.1f} %")
-    if found.max_difference is not None:
-        compared.append(f"largest difference {found.max_difference:.2g} standard deviations of the output")
-    print(f"compared with the model on {found.images} {kind} images: {', '.join(compared)}")
+    print(_compared(found, kind, output))
     if flags.precision in CALIBRATED and floats:
         print(f"{floats} operators compute in floating point: {', '.join(exported.float_operators)}")
     if flags.max_accuracy_drop is not None:
@@ -338,3 +385,12 @@ def _pixels(flags, shape, output=None):
         preprocessing = models.preprocessing(flags.model, flags.weights)
         found = images.sample(flags.representative, count, shape, preprocessing, flags.max_pixels)
     return np.rint(found), "representative"
+
+
+_WRITERS = {
+    ".tflite": _to_tflite,
+    ".onnx": _to_onnx,
+    ".openvino": _to_openvino,
+    ".mlpackage": _to_coreml,
+    "": _to_saved_model,
+}

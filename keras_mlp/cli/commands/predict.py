@@ -31,7 +31,7 @@ ARGUMENTS = "IMAGE_OR_VIDEO_OR_FOLDER..."
 
 
 def define_flags(flags):
-    absl_flags.DEFINE_string("model", None, models.MODEL_HELP.replace(".keras", ".keras or .tflite"), flag_values=flags)
+    absl_flags.DEFINE_string("model", None, models.CLASSIFIER_HELP, flag_values=flags)
     absl_flags.DEFINE_string("weights", None, models.WEIGHTS_HELP, flag_values=flags)
     absl_flags.DEFINE_integer(
         "top",

@@ -17,8 +17,8 @@ class Contender:
         who: "keras_mlp", or "keras_mlp_segmenter" or "keras_mlp_detector" for one on that backbone; a peer: "timm",
             "kecam", "zeromodels", "keras_applications", "mmsegmentation", "mmdetection"; or a library whose matrix
             product is the measure: "tensorflow", "torch".
-        form: how it runs: "graph", "xla", "fused", "fused_xla", "jax", "eager", "compiled"; "matmul" for a matrix
-            product.
+        form: how it runs: one of `keras_mlp.export.forms`; of peers "graph", "xla", "eager", "compiled", or
+            "compiled_frozen" for `torch.compile` with weights as constants; "matmul" for a matrix product.
         precision: "float32" or "bfloat16".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.

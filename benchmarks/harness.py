@@ -25,7 +25,8 @@ _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Batch sizes.")
 _FORMS = flags.DEFINE_list(
     "forms",
     ["graph", "xla", "eager", "compiled"],
-    "Ways of running to measure: graph, xla, jax, eager, compiled; of ours also fused and fused_xla, after `fuse`.",
+    "Ways of running to measure, ours or theirs: "
+    + ", ".join(dict.fromkeys(form for fs in FORMS.values() for form in fs)),
 )
 _PRECISIONS = flags.DEFINE_list(
     "precisions", None, "float32, bfloat16. By default both where the processor computes in bfloat16, else float32."
@@ -52,7 +53,7 @@ def _main(task, argv):
         precisions = _checked_precisions()
         known_peers = [name for name in FORMS if name != "keras_mlp"]
         _check_known("peers", _PEERS.value, known_peers)
-        _check_known("forms", _FORMS.value, sorted({form for forms in FORMS.values() for form in forms}))
+        _check_known("forms", _FORMS.value, list(dict.fromkeys(sum(FORMS.values(), ()))))
         if _JSON.value and not pathlib.Path(_JSON.value).absolute().parent.is_dir():
             raise ValueError(f"--json: there is no folder to write {_JSON.value} into.")
         macs = {model: _macs(model) for model in named(_MODELS.value)}

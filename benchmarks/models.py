@@ -3,10 +3,16 @@
 All compute the same: logits, without preprocessing.
 """
 
+import atexit
 import importlib.util
 import operator
+import pathlib
+import shutil
+import tempfile
 
-from benchmarks import detectors, on_jax, on_tensorflow, on_torch, segmenters
+import numpy as np
+
+from benchmarks import detectors, on_tensorflow, on_torch, segmenters
 from benchmarks.contender import Unavailable
 
 # Where the peers have our models: timm's name, the builder in keras_cv_attention_models, the class in zeromodels whose
@@ -100,13 +106,16 @@ PEERS = {
     "conv_mixer_1536_20": {"timm": "convmixer_1536_20"},
 }
 
-FUSED = ("fused", "fused_xla")
-"""A graph of `keras_mlp.fuse(model)`, and that compiled by XLA."""
+OURS = ("graph", "xla", "fused", "fused_xla", "frozen", "frozen_xla")
+OURS += ("openvino", "onnxruntime", "litert", "jax", "torch_compile")
+"""The forms of `keras_mlp.export.forms`, by name, since Keras is imported late: each has a backend of its own."""
+PLAIN = ("graph", "xla")
+"""Those of a model as it was built. In the others it is fused, and can only be called."""
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
 FORMS = {
-    "keras_mlp": ("graph", "xla", *FUSED, "jax"),
-    "timm": ("eager", "compiled"),
+    "keras_mlp": OURS,
+    "timm": ("eager", "compiled", "compiled_frozen"),
     "kecam": ("graph",),
     "zeromodels": ("graph", "xla"),
     "keras_applications": ("graph", "xla"),
@@ -115,16 +124,14 @@ PRECISIONS = {who: ("float32",) if who == "kecam" else ("float32", "bfloat16") f
 
 
 def keras_mlp(contender):
-    if contender.form != "jax":
+    if contender.form not in ("jax", "torch_compile"):
         tf = on_tensorflow.setup(contender.threads)
 
     import keras_mlp
     from keras_mlp.training import remat
 
-    if contender.task == "training" and contender.form == "jax":
-        raise Unavailable("a training step is measured on TensorFlow only")
-    if contender.task == "training" and contender.form in FUSED:
-        raise Unavailable("a fused model is for inference only")
+    if contender.task == "training" and contender.form not in PLAIN:
+        raise Unavailable("a training step is measured on TensorFlow only, of a model that is not fused")
     size = contender.image_size
     model = keras_mlp.create_model(
         contender.model,
@@ -134,14 +141,32 @@ def keras_mlp(contender):
         include_preprocessing=False,
         dtype=_dtype(contender),
     )
-    if contender.form == "jax":
-        return on_jax.inference_step(model)
-    if contender.form in FUSED:
+    if contender.form not in PLAIN:
         on_tensorflow.as_if_trained(model)
-        model = keras_mlp.fuse(model)
+        return _in_its_form(model, contender)
     if contender.remat:
         remat.rematerialize(model)
     return _keras_step(tf, model, contender)
+
+
+def _in_its_form(model, contender):
+    """`batch size -> step` of one of the forms of `keras_mlp.export.forms`, from NumPy arrays to NumPy arrays."""
+    from keras_mlp.export import forms
+
+    try:
+        forms.check(contender.form, contender.precision)
+    except forms.UnavailableError as error:
+        raise Unavailable(str(error)) from error
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="keras_mlp-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    def prepare(batch):
+        request = forms.Request(batch, contender.precision, contender.threads, folder)
+        call = forms.ready(contender.form, model, request)
+        x = np.random.default_rng(0).uniform(-1, 1, (batch, *model.input_shape[1:])).astype("float32")
+        return lambda: call(x)
+
+    return prepare
 
 
 def zeromodels(contender):

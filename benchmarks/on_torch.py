@@ -38,8 +38,10 @@ def import_timm():
 
 
 def compiled(torch, contender, function):
-    """`function`, through `torch.compile` where the contender's form asks for it."""
-    return torch.compile(function) if contender.form == "compiled" else function
+    """`function`, through `torch.compile` where the contender's form asks for it, and with its weights as constants."""
+    if contender.form == "compiled_frozen":
+        importlib.import_module("torch._inductor.config").freezing = True
+    return torch.compile(function) if contender.form in ("compiled", "compiled_frozen") else function
 
 
 def inference_step(torch, model, contender):

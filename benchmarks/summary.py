@@ -45,12 +45,22 @@ def tell(rows) -> tables.Measured:
         if ours is None:
             continue
         cells = [keras_mlp.model_card(model).title, precision, batch, ours["images_per_second"]]
-        cells += [ours["form"].replace("_", " ").replace("xla", "XLA").replace("jax", "JAX"), ours["peak_share"]]
+        cells += [_words(ours["form"]), ours["peak_share"]]
         for who, form in forms:
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")
         table.row(*cells)
     return table.measured
+
+
+def _words(form: str) -> str:
+    """A form as prose calls it."""
+    for name, word in {
+        **{"_": " ", "xla": "XLA", "jax": "JAX", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"},
+        **{"litert": "LiteRT", "torch compile": "torch.compile"},
+    }.items():
+        form = form.replace(name, word)
+    return form
 
 
 def points(measured: tables.Measured) -> tuple[int, dict[str, dict[str, float]]]:

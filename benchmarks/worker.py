@@ -64,7 +64,7 @@ class Worker:
         threads = str(contender.threads)
         # kecam is written for Keras 2.
         environment = os.environ | {
-            "KERAS_BACKEND": "jax" if contender.form == "jax" else "tensorflow",
+            "KERAS_BACKEND": {"jax": "jax", "torch_compile": "torch"}.get(contender.form, "tensorflow"),
             "TF_USE_LEGACY_KERAS": str(int(contender.who == "kecam")),
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMP_NUM_THREADS": threads,

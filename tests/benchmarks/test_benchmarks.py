@@ -11,6 +11,8 @@ import pytest
 from benchmarks import detectors, models, segmenters, tables
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
+from keras_mlp.export import forms
+from keras_mlp.forms import FORMS
 
 KEYS = ["model", "who", "form", "precision", "batch", "images_per_second", "peak_share"]
 SMALL = [
@@ -33,18 +35,23 @@ def command(task, *arguments):
 )
 def test_rows(task, batches, tmp_path):
     """A fused model is no form of training."""
-    listed, words = ",".join(map(str, batches)), [*SMALL, "--forms=graph,fused", "--peers="]
+    listed, words = ",".join(map(str, batches)), [*SMALL, "--forms=graph,frozen", "--peers="]
     done = command(task, *words, f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())
-    forms = ["graph", "fused"] if task == "inference" else ["graph"]
-    assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches) * len(forms)
-    assert [(row["batch"], row["form"]) for row in rows] == [(batch, form) for batch in batches for form in forms]
+    kinds = ["graph", "frozen"] if task == "inference" else ["graph"]
+    assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches) * len(kinds)
+    assert [(row["batch"], row["form"]) for row in rows] == [(batch, form) for batch in batches for form in kinds]
     for row in rows:
         assert [row[key] for key in KEYS[:2]] == ["mlp_mixer_s32", "keras_mlp"] and row["precision"] == "float32"
         assert row["images_per_second"] > 0
         assert 0 < row["peak_share"] < 1
         assert f"{row['images_per_second']:.2f}" in done.stdout
+
+
+def test_our_forms_are_those_of_the_package():
+    """The benchmarks have them by name, as each may need another backend of Keras."""
+    assert set(models.OURS) == set(FORMS) == set(forms._MAKERS)
 
 
 def test_mistakes_are_told_before_anything_starts(tmp_path):

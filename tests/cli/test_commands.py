@@ -11,7 +11,7 @@ import pytest
 import keras_mlp
 from keras_mlp import export
 from keras_mlp.checkpoints import readers
-from keras_mlp.cli import console
+from keras_mlp.cli import console, forms, models
 
 
 @pytest.fixture
@@ -177,8 +177,31 @@ def test_export_to_onnx_and_to_a_saved_model(command, tiny, tmp_path):
     assert result.code == 0 and "on 16 random images: largest difference" in result.out
     assert "fused" not in result.out
     assert "fused: " in command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx", "--fuse").out
-    result = command("export", f"--model={tiny}", f"--output={tmp_path}/served")
+    result = command("export", f"--model={tiny}", f"--output={tmp_path}/served", "--frozen")
     assert result.code == 0 and (tmp_path / "served" / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_openvinos_files_take_the_place_of_the_model(command, tiny, tmp_path):
+    picture = tmp_path / "noise.png"
+    keras.utils.save_img(picture, np.random.default_rng(0).integers(0, 256, (32, 32, 3)), scale=False)
+    path = tmp_path / "tiny.openvino"
+    result = command("export", f"--model={tiny}", f"--output={path}", "--precision=float16")
+    assert result.code == 0 and "float16, fused" in result.out and "on 16 random images: the same class" in result.out
+    answers = [command("predict", f"--model={model}", picture).rows[0]["predictions"] for model in (tiny, path)]
+    kept, read = ({row["class"]: row["score"] for row in rows} for rows in answers)
+    assert read == pytest.approx(kept, abs=1e-2) and kept.keys() == read.keys()
+    result = command("export", f"--model={tiny}", f"--output={tmp_path}/tiny.onnx", "--precision=float16")
+    assert result.code == 2 and "--precision goes with a .tflite file and with OpenVINO's" in result.err
+
+
+def test_a_model_that_is_asked_often_is_frozen_and_answers_alike(tiny, monkeypatch):
+    monkeypatch.setattr(models, "_PAYS", 3)
+    ask = models._Network(keras.saving.load_model(tiny), batch_size=2)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    before, after = ask(images), ask(images)
+    assert ask._frozen is not None and before.shape == after.shape == (3, 3)
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 def test_export_of_the_fused_model_computes_alike(command, tiny, tmp_path):
@@ -198,6 +221,41 @@ def test_export_of_the_fused_model_computes_alike(command, tiny, tmp_path):
 def test_benchmark_of_a_keras_model(command, tiny):
     rows = command("benchmark", tiny, "--batch_size=1,4", "--runs=3", "--json").rows
     assert [row["batch_size"] for row in rows] == [1, 4] and all(row["images_per_second"] > 0 for row in rows)
+
+
+def test_benchmark_tells_the_fastest_form_for_each_batch(command, tiny):
+    result = command("benchmark", tiny, "--forms=graph,frozen", "--batch_size=1,2", "--seconds=6", "--json")
+    assert [row["batch_size"] for row in result.rows] == [1, 1, 2, 2]
+    for first, second in zip(result.rows[::2], result.rows[1::2], strict=True):
+        assert {first["form"], second["form"]} == {"graph", "frozen"}
+        assert first["images_per_second"] >= second["images_per_second"] > 0
+    told = forms.recommendation(result.rows).splitlines()
+    assert [line.partition(" in a call: ")[0] for line in told] == [
+        "fastest here with 1 image",
+        "fastest here with 2 images",
+    ]
+
+
+def test_benchmark_names_forms_that_it_leaves_out(command, tiny):
+    result = command("benchmark", tiny, "--forms=onnxruntime", "--precision=bfloat16")
+    assert result.code == 1 and "onnxruntime: left out, it computes in float32" in result.err
+    result = command("benchmark", tiny, "--forms=graph,litert", "--seconds=0")
+    assert result.code == 1 and "graph: left out, the 0 seconds are over; --seconds gives more" in result.err
+    result = command("benchmark", tiny, "--forms=fast")
+    assert result.code == 2 and "--forms: 'fast' is not known. It takes: all, graph, frozen" in result.err
+    assert command("benchmark", tiny, "--precision=int8").code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.huge
+@pytest.mark.parametrize(
+    ("precision", "fit"),
+    [("float32", ["openvino", "litert", "onnxruntime", "jax", "frozen_xla"]), ("int8", ["openvino", "litert"])],
+)
+def test_benchmark_times_the_forms_of_all_runtimes(command, tiny, precision, fit):
+    words = [f"--forms={','.join(fit)}", f"--precision={precision}", "--batch_size=2", "--seconds=200", "--json"]
+    result = command("benchmark", tiny, *words)
+    assert {row["form"] for row in result.rows} == set(fit), result.err
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,7 @@ print(keras.backend.backend())
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_other_backends_have_such_a_form_too(backend, model, images, tmp_path):
     model.save(tmp_path / "model.keras")

@@ -4,6 +4,10 @@ LiteRT times a .tflite file: milliseconds of one call for each number of threads
 of its own takes beyond LiteRT's. --profile shows where the time of a call goes, as LiteRT's own profiler measures it.
 XNNPACK's operators are listed as it runs them, some of them merged. A model by name (with random weights, which take
 the same time) or a .keras file is timed as Keras runs it in `predict`: images per second for each batch size.
+
+--forms=all finds the form that is fastest on this machine, at the batch sizes and the precision of the flags: Keras'
+own ways, `keras_mlp.fast`, and the runtimes that are installed (OpenVINO, ONNX Runtime, LiteRT, JAX, PyTorch). What
+does not fit into --seconds is left out, and named. A model by name has biases of zeros, which some forms leave out.
 """
 
 import time
@@ -11,7 +15,8 @@ import time
 import numpy as np
 from absl import flags as absl_flags
 
-from keras_mlp.cli import console, models
+from keras_mlp.cli import console, forms, models
+from keras_mlp.forms import FORMS, PRECISIONS
 
 ARGUMENTS = "MODEL_OR_FILE"
 
@@ -27,6 +32,22 @@ def define_flags(flags):
         "Show what each kind of operator in a .tflite file takes of its time, for each number of threads.",
         flag_values=flags,
     )
+    absl_flags.DEFINE_list(
+        "forms",
+        [],
+        f"Forms of a Keras model to time, and to recommend one of: all, or of {', '.join(FORMS)}.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_enum(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "What the forms of --forms compute in; int8 with ranges of random images.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_float(
+        "seconds", 60.0, "Time for all of --forms; the one at work is finished.", lower_bound=0, flag_values=flags
+    )
     absl_flags.DEFINE_bool("json", False, "Write one JSON object a line.", flag_values=flags)
 
 
@@ -37,15 +58,29 @@ def run(flags, arguments):
     (model,) = arguments
     if flags.profile and not model.endswith(".tflite"):
         raise console.UsageError("--profile goes with a .tflite file")
+    if flags.forms and model.endswith(".tflite"):
+        raise console.UsageError("--forms goes with a model or a .keras file")
+    if not flags.forms and flags.precision != "float32":
+        raise console.UsageError("--precision goes with --forms")
+    if flags.forms:
+        names, sizes = forms.chosen(flags.forms), _numbers("batch_size", flags.batch_size)
+        measured = forms.measure(model, names, sizes, flags)
+        _print(measured, flags.json)
+        if not flags.json:
+            print(forms.recommendation(measured))
+        return
     measure = _keras if not model.endswith(".tflite") else _profile if flags.profile else _tflite
-    measured = measure(model, flags)
-    if flags.json:
+    _print(measure(model, flags), flags.json)
+
+
+def _print(measured, as_json):
+    if as_json:
         for row in measured:
             console.print_json(row)
-    else:
-        rows = [[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()] for row in measured]
-        align = "".join("<" if isinstance(value, str) else ">" for value in measured[0].values())
-        print(console.table([[name.replace("_", " ") for name in measured[0]], *rows], align=align))
+        return
+    rows = [[f"{value:.2f}" if isinstance(value, float) else value for value in row.values()] for row in measured]
+    align = "".join("<" if isinstance(value, str) else ">" for value in measured[0].values())
+    print(console.table([[name.replace("_", " ") for name in measured[0]], *rows], align=align))
 
 
 def _tflite(path, flags):

@@ -86,6 +86,11 @@ def test_public_names_without_a_docstring_are_told():
     assert missing == ["module.Told.method"]
 
 
+def test_every_family_of_images_has_pictures_of_what_it_sees():
+    kept = {path.name for path in fields.FOLDER.iterdir()}
+    assert kept == {fields.path(name, part).name for name in fields.drawn() for part in fields.PARTS}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name == "as_mlp" else pytest.param(name, marks=pytest.mark.huge) for name in fields.drawn()]

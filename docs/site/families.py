@@ -71,12 +71,12 @@ def _idea(family) -> str:
     paper = family.paper
     text = inspect.getdoc(sys.modules[family.trunk.__module__])
     # Markdown would make what is indented below a colon part of the line above.
-    text = re.sub(r"(?<=:\n)((?: {4}.*(?:\n|$))+)", lambda found: "\n" + _quoted(found[1]), text)
+    text = re.sub(r"(?<=:\n)((?: {4}.*(?:\n|$))+)", _quoted, text)
     return f"{text}\n\n{paper.authors}, [{paper.title}]({paper.url}), {paper.year}."
 
 
-def _quoted(lines) -> str:
-    return "".join(f"> {line.strip()}\n" for line in lines.splitlines())
+def _quoted(found) -> str:
+    return "\n" + "".join(f"> {line.strip()}\n" for line in found[1].splitlines()) + "\n"
 
 
 def _fields(family, folder) -> str:
@@ -245,8 +245,12 @@ def _inferred(family, found) -> str:
         for note in dict.fromkeys(filter(None, [card.note, *of_weights])):
             notes.setdefault(note, []).append(card.title)
     text = [f"- {', '.join(titles)}: {note}" for note, titles in notes.items()]
-    for score in dict.fromkeys(score for card in found for score in card.scores if not score.exact):
-        text.append(f"- {score}: not exact. Source: {score.source}.")
+    remembered = {}
+    for card in found:
+        for score in card.scores:
+            if not score.exact:
+                remembered.setdefault(score.source, []).append(f"{card.title} {score}")
+    text += [f"- Not exact, from {source}: {'; '.join(scores)}." for source, scores in remembered.items()]
     if "nferred" in inspect.getdoc(sys.modules[family.trunk.__module__]):
         text.insert(0, "- The text at the top of this page says what is inferred of the architecture.")
     return "\n".join(text) or "No card of this family tells of anything that is inferred."

@@ -142,7 +142,9 @@ def _draw(rows, title, says):
     heights = [_CELL * min(max(row.pictures.shape[1] / row.pictures.shape[2], 0.25), 4) for row in rows]
     left = max(_LEFT, 0.2 + 0.075 * max(len(row.label) for row in rows))
     top = _TOP + _LINE * len(says)
-    width, height = left + columns * _CELL + _RIGHT, top + sum(heights) + _BOTTOM
+    notes = [f"one picture: {words}" for words in says]
+    width = max(left + columns * _CELL + _RIGHT, 0.4 + 0.068 * max(map(len, notes)))
+    height = top + sum(heights) + _BOTTOM
     figure = figures.Figure(figsize=(width, height))
 
     def place(left, bottom, box_width, box_height):
@@ -152,8 +154,8 @@ def _draw(rows, title, says):
         figure.text(left / width, bottom / height, text, va="center", **style)
 
     write(0.2, height - 0.32, title, fontsize=12, fontweight="bold")
-    for number, words in enumerate(says):
-        write(0.2, height - 0.58 - _LINE * number, f"one picture: {words}", fontsize=8.5, color="0.35")
+    for number, words in enumerate(notes):
+        write(0.2, height - 0.58 - _LINE * number, words, fontsize=8.5, color="0.35")
     bottom = height - top
     for row, cell in zip(rows, heights, strict=True):
         bottom -= cell

@@ -103,11 +103,7 @@ def _shared() -> str:
 
 def _module(module, missing) -> str:
     """The page of a module: its docstring, and all its public names."""
-    parts = [
-        f"# `{module.__name__}`",
-        markdown(inspect.getdoc(module)),
-        f"```{{py:currentmodule}} {module.__name__}\n```",
-    ]
+    parts = [f"# `{module.__name__}`", markdown(inspect.getdoc(module))]
     for name in _public(module):
         value = getattr(module, name)
         if isinstance(value, types.ModuleType):

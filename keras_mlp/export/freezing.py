@@ -154,7 +154,8 @@ def _on_torch(network, shape, jit_compile):
     compute = torch.compile(network) if jit_compile else network
 
     def call(images):
-        with torch.inference_mode():
+        images = keras.ops.convert_to_tensor(images)
+        with torch.no_grad():  # not `inference_mode`, under which `torch.compile` takes its own guards for broken
             return compute(images, training=False)
 
     return call

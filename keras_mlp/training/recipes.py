@@ -44,10 +44,10 @@ def moving_digits() -> Recipe:
         source="keras_mlp, tried out on the embedded moving digits",
         learning_rate=3e-3,
         batch_size=32,
-        epochs=20,
+        epochs=18,
         warmup_epochs=2,
         horizontal_flip=False,
-        random_resized_crop=(0.7, 1.0),
+        random_resized_crop=(0.8, 1.0),
         gradient_clip_norm=1.0,
         precision="float32",
     )

@@ -10,6 +10,9 @@ from clips import REASONS, write_broken, write_frames
 import keras_mlp
 from keras_mlp.training import recipes, train
 from keras_mlp.training.data import videos
+from keras_mlp.training.data.videos import moving_digits
+
+CLASSES = len(moving_digits.CLASSES)
 
 
 class Crash(Exception):
@@ -44,7 +47,7 @@ def test_a_run_that_is_broken_off_three_times_ends_as_a_whole_one(plain, tmp_pat
 
     def run(name, *callbacks):
         data = videos.load("moving_digits", "test", recipe=recipe, **options)
-        model = linear((2, 8, 8, 3), 24)
+        model = linear((2, 8, 8, 3), CLASSES)
         given = dict(callbacks=callbacks, checkpoint_seconds=0, verbose=0)
         train.fit(model, data, None, recipe, tmp_path / name, **given)
         return model.get_weights()
@@ -74,11 +77,7 @@ def test_a_run_on_broken_files_ends_and_names_them(plain, tmp_path, capsys):
     assert " videos/s" in out and " frames/s" in out
 
 
-SMALL = {
-    "morph_mlp_video": dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3)),
-    "mvit_video": dict(dims=(32, 64), depths=(1, 2), heads=(1, 2), strides=(1, 2), key_stride=2),
-    "morph_mlp": dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3)),
-}
+SMALL = dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))
 
 
 def learnt(name, folder, frames=8):
@@ -96,17 +95,16 @@ def learnt(name, folder, frames=8):
         ]
         shape = shape[1:]
     keras.utils.set_random_seed(0)
-    model = keras_mlp.create_model(name, **SMALL[name], input_shape=shape, classes=24)
+    model = keras_mlp.create_model(name, **SMALL, input_shape=shape, classes=CLASSES)
     history = train.fit(model, *data, recipe, folder, verbose=0).history
     return model, history["val_top1"][-1]
 
 
 @pytest.mark.slow
 @pytest.mark.huge
-@pytest.mark.parametrize("name", ["morph_mlp_video", "mvit_video"])
-def test_small_models_learn_the_motion_of_digits(name, tmp_path):
-    """And three clips in time do not harm."""
-    model, accuracy = learnt(name, tmp_path / "run")
+def test_a_small_model_learns_the_motion_of_digits(tmp_path):
+    """And more clips in time do not harm."""
+    model, accuracy = learnt("morph_mlp_video", tmp_path / "run")
     assert accuracy >= 0.95
     looks = videos.VideoPreprocessing(clips=3)
     options = dict(frames=8, image_size=32, batch_size=32, preprocessing=looks)
@@ -115,7 +113,7 @@ def test_small_models_learn_the_motion_of_digits(name, tmp_path):
         data, right = videos.load("moving_digits", "test", views=views, **options), []
         for clips, labels in data.dataset.as_numpy_iterator():
             found = model.predict(clips.reshape(-1, 8, 32, 32, 3), verbose=0)
-            found = np.log(found).reshape(len(labels), -1, 24).mean(1)
+            found = np.log(found).reshape(len(labels), -1, CLASSES).mean(1)
             right += (found.argmax(-1) == labels.argmax(-1)).tolist()
         scores.append(np.mean(right))
     assert scores[1] >= scores[0] - 0.01
@@ -125,4 +123,4 @@ def test_small_models_learn_the_motion_of_digits(name, tmp_path):
 @pytest.mark.huge
 def test_a_model_of_single_frames_does_not(tmp_path):
     _, accuracy = learnt("morph_mlp", tmp_path / "run", frames=1)
-    assert 1 / 24 < accuracy < 0.6
+    assert 1 / CLASSES < accuracy < 0.6

@@ -352,7 +352,7 @@ def test_moving_digits_are_the_same_whenever_they_are_drawn():
     clips, labels = moving_digits.draw("test")
     moving_digits.draw.cache_clear()
     np.testing.assert_array_equal(moving_digits.draw("test")[0], clips)
-    assert clips.shape == (len(labels), 16, 32, 32) and np.bincount(labels).tolist() == [15] * 24
+    assert clips.shape == (len(labels), 16, 32, 32) and np.bincount(labels).tolist() == [30] * 12
 
 
 def test_moving_digits_move_as_their_class_says():

@@ -16,18 +16,18 @@ from keras_mlp.training.data.splits import held_out
 from keras_mlp.training.data.videos import reading
 
 NAME = "moving_digits"
-DIGITS = (0, 1, 2, 3)
+DIGITS = (3, 4)
 MOTIONS = ("slides left", "slides right", "turns left", "turns right", "shrinks", "grows")
 """Each is followed by its opposite."""
 CLASSES = tuple(f"{digit} {motion}" for digit in DIGITS for motion in MOTIONS)
-SPLITS = {"train": 60, "test": 15}
+SPLITS = {"train": 120, "test": 30}
 """Clips of each class."""
 FRAMES = 16
 SIDE = 32
 """Pixels a side."""
-_WIDTH = 16  # of a digit, in pixels
-_SHIFT, _ANGLE, _GROWTH = 5.0, 50.0, 0.35  # to either end: pixels, degrees, and the logarithm of the size
-_PLACE, _TILT, _SIZE = 3.0, 15.0, 0.12  # most in the middle of the clip, the same
+_WIDTH = 15  # of a digit, in pixels
+_SHIFT, _ANGLE, _GROWTH = 6.0, 60.0, 0.4  # to either end: pixels, degrees, and the logarithm of the size
+_PLACE, _TILT, _SIZE = 3.0, 12.0, 0.1  # most in the middle of the clip, the same
 
 
 @functools.lru_cache(maxsize=2)

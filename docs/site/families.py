@@ -22,7 +22,6 @@ from weights import tables
 MEASURED = {
     "inference": "Images a second in Keras, in float32:",
     "relatives_peers": "Images a second in Keras, in float32:",
-    "relatives": "Images a second in Keras, in float32:",
     "mobile": "As .tflite files:",
 }
 """The files of docs/measurements/ that tell of single models, and what stands above their rows."""

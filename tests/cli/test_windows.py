@@ -14,7 +14,7 @@ from clips import brightening, write_frames, write_video
 
 import keras_mlp
 from keras_mlp.cards import VideoPreprocessing
-from keras_mlp.training.data.videos.windows import windows
+from keras_mlp.training.data.videos.windows import running, windows
 
 SIZE = 32
 
@@ -144,3 +144,33 @@ def test_windows_overlap_or_have_gaps_between_them():
         found = list(windows(frames, 30.0, 10 / 30, step / 30, 4, looks, lambda one: one[0, 0, 0]))
         for window, start in zip(found, starts, strict=True):
             np.testing.assert_array_equal(window.clip, start + looks.sample(10, 4)[0])
+
+
+def numbered(length, **options):
+    """The numbers of the frames in the clips of a video of so many at 30 a second, by windows of five seconds."""
+    frames = ((i / 30, lambda i=i: i) for i in range(length))
+    looks = VideoPreprocessing(**options)
+    return [window.clip for window in windows(frames, 30.0, 5.0, 5.0, 8, looks, lambda number: number)]
+
+
+@pytest.mark.parametrize("stride", [None, 2, 4])
+@pytest.mark.parametrize("length", [1, 2, 5, 30, 80, 230, 290])
+def test_a_window_that_the_end_cuts_short_is_looked_at_all_over(length, stride):
+    """However short it is: where a whole window would be looked at, there may be no frame."""
+    last, begin = numbered(length, stride=stride)[-1], length // 150 * 150
+    whole = begin + VideoPreprocessing(stride=stride).sample(length - begin, 8)[0]
+    assert np.abs(last - whole).max() <= max(1, np.diff(whole).max() / 2)
+
+
+def test_times_are_counted_from_the_first_frame(tmp_path):
+    file = tmp_path / "cut.mkv"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = 48, 64
+        for number, pixels in enumerate(brightening(5), start=50):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with running(file) as (_, frames):
+        assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])

@@ -47,7 +47,8 @@ def running(path, max_pixels: int = MAX_PIXELS):
         max_pixels: how many pixels a frame may have.
 
     Yields:
-        Frames a second, and an iterator over the frames: of each its time in seconds and what gives its pixels.
+        Frames a second, and an iterator over the frames: of each its time in seconds after the first one, and what
+        gives its pixels.
 
     Raises:
         Exception: as `reading.opened` tells.
@@ -67,13 +68,16 @@ def running(path, max_pixels: int = MAX_PIXELS):
         rate = float(stream.average_rate or reading.RATE)
         if not is_stream(path):  # of which decoding in several threads would keep some frames back
             stream.thread_type = "AUTO"
-        frames = enumerate(container.decode(stream))
+        yield rate, _timed(container.decode(stream), rate)
 
-        def timed(number, frame):
-            time = number / rate if frame.time is None else frame.time
-            return time, functools.partial(reading.turned, frame)
 
-        yield rate, (timed(*one) for one in frames)
+def _timed(frames, rate):
+    """Frames as `running` gives them; the times of cameras and of cut files do not begin at 0."""
+    first = None
+    for number, frame in enumerate(frames):
+        time = number / rate if frame.time is None else frame.time
+        first = time if first is None else first
+        yield time - first, functools.partial(reading.turned, frame)
 
 
 def windows(
@@ -101,12 +105,15 @@ def windows(
 
     Yields:
         `Window`s, each as soon as its last frame is there. At the end of the video, a window that is at least half as
-        long follows, or one of any length where there was none.
+        long follows, or one of any length where there was none. Its clip is made of the nearest frames that were kept.
     """
     length, step = max(1, round(seconds * rate)), max(1, round(step * rate))
     clips = dataclasses.replace(preprocessing, clips=1)
     offsets = clips.sample(length, count, rate)[0]
-    wanted, kept, begun, first, number, time = set(offsets.tolist()), {}, {}, 0, -1, 0.0
+    # The video may end early, and then other frames are wanted: the fewer it has, the closer together.
+    gap = min(np.diff(offsets), default=length)
+    wanted = set(offsets.tolist()) | {i for i in range(length) if i % max(1, min(gap, i // count)) == 0}
+    kept, begun, first, number, time = {}, {}, 0, -1, 0.0
     for number, (time, picture) in enumerate(frames):
         if number % step == 0:
             begun[number] = time

@@ -1,6 +1,7 @@
 """Long videos and streams for `predict`: a label for each window, and a copy of the video with the labels in it."""
 
 import dataclasses
+import fractions
 import os
 import pathlib
 
@@ -15,6 +16,7 @@ from keras_mlp.walking import readable
 
 _LETTERS = 24  # in the height of a frame
 _BITS = 0.15  # of the annotated copy, for each pixel
+_LEAST = 20_000  # a second, of small and slow videos: encoders refuse less than 1000
 
 
 def define_flags(flags):
@@ -125,9 +127,10 @@ def annotated(file, labels: list[tuple[float, str]], path, max_pixels: int):
                 pixels = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]  # as the usual codecs want it
                 if stream is None:
                     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-                    stream = container.add_stream(codec, rate=round(rate))
+                    stream = container.add_stream(codec, rate=fractions.Fraction(rate).limit_denominator(1001))
                     stream.height, stream.width = pixels.shape[:2]
-                    stream.pix_fmt, stream.bit_rate = "yuv420p", int(_BITS * pixels[..., 0].size * rate)
+                    stream.pix_fmt = "yuv420p"
+                    stream.bit_rate = max(_LEAST, int(_BITS * pixels[..., 0].size * rate))
                 drawn = _with_text(pixels, labels[0][1] if labels else "")
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
             container.mux(stream.encode())

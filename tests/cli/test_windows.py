@@ -1,5 +1,6 @@
 """`predict` on long videos and streams: a label for each window, in the memory of one."""
 
+import fractions
 import io
 import os
 import sys
@@ -14,6 +15,7 @@ from clips import brightening, write_frames, write_video
 
 import keras_mlp
 from keras_mlp.cards import VideoPreprocessing
+from keras_mlp.cli import windows as cli_windows
 from keras_mlp.training.data.videos.windows import running, windows
 
 SIZE = 32
@@ -73,6 +75,14 @@ def test_the_annotated_copy_shows_all_frames_with_labels(command, mover, tmp_pat
     np.testing.assert_allclose(below, brightening(45)[:, 20:].mean((1, 2, 3)), atol=8)
 
 
+@pytest.mark.parametrize("rate", [fractions.Fraction(24000, 1001), fractions.Fraction(2, 5)])
+def test_the_annotated_copy_is_as_long_as_the_video(tmp_path, rate):
+    file, copy = write_video(tmp_path / "clip.mkv", brightening(4), rate=rate), tmp_path / "copy.mp4"
+    cli_windows.annotated(file, [(1.0, "walks")], copy, 10_000)
+    with av.open(str(copy)) as container:
+        assert container.streams.video[0].average_rate == rate
+
+
 def test_what_cannot_be_read_is_named_and_the_next_is_read(command, mover, tmp_path):
     (tmp_path / "no.mp4").write_text("no video")
     file, out = write_video(tmp_path / "yes.mp4", brightening(20)), tmp_path / "out"
@@ -82,27 +92,33 @@ def test_what_cannot_be_read_is_named_and_the_next_is_read(command, mover, tmp_p
     assert os.listdir(out) == ["yes.mp4"]
 
 
-def test_a_stream_is_decided_upon_as_it_comes(command, mover, tmp_path, monkeypatch, capsys):
-    """On the standard input, of which nothing more comes until the window before is answered."""
-    content = write_video(tmp_path / "clip.ts", brightening(90), codec="mpeg2video").read_bytes()
+def test_a_stream_is_decided_upon_as_it_comes(command, mover, tmp_path, monkeypatch):
+    """On the standard input, of which the second half comes when the first window is answered, and not before."""
+    content = write_video(tmp_path / "clip.ts", brightening(300), codec="mpeg2video").read_bytes()
     reading, writing = os.pipe()
-    answered = []
+    answered, in_time = threading.Event(), []
+    told = cli_windows._print
+
+    def tell(*arguments):
+        told(*arguments)
+        answered.set()
 
     def feed():
-        with open(writing, "wb") as pipe:
-            for i in range(0, len(content), 4096):
-                pipe.write(content[i : i + 4096])
-                pipe.flush()
-                answered.append(i)
+        with open(writing, "wb", buffering=0) as pipe:
+            pipe.write(content[: len(content) // 2])
+            in_time.append(answered.wait(120))
+            pipe.write(content[len(content) // 2 :])
 
+    monkeypatch.setattr(cli_windows, "_print", tell)
     with open(reading, "rb") as pipe:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
         thread = threading.Thread(target=feed)
         thread.start()
         result = command("predict", f"--model={mover}", "--window=1", "-")
-        thread.join()
+    thread.join()
     assert result.code == 0, result.err
-    assert [row["end"] - row["start"] for row in result.rows] == pytest.approx([1, 1, 1], abs=0.05)
+    assert in_time == [True]
+    assert [row["end"] - row["start"] for row in result.rows] == pytest.approx([1] * 10, abs=0.05)
 
 
 @pytest.mark.parametrize(

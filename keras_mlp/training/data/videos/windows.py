@@ -58,8 +58,9 @@ def running(path, max_pixels: int = MAX_PIXELS):
         yield video.rate, ((i / video.rate, functools.partial(video.picture, i)) for i in range(video.length))
         return
     with contextlib.ExitStack() as stack:
-        if str(path) == STANDARD_INPUT:
-            opened = reading.container_of(sys.stdin.buffer, max_pixels)
+        if str(path) == STANDARD_INPUT:  # unbuffered, since a buffer waits until it is full
+            bytes_in = stack.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
+            opened = reading.container_of(bytes_in, max_pixels)
         elif is_stream(path):
             opened = reading.container_of(str(path), max_pixels, format="v4l2", options={})
         else:

@@ -157,16 +157,19 @@ def plot_resolution(found: dict[str, list[AtSize]], path):
     known = all(one.accuracy is not None for results in found.values() for one in results)
     figure = figures.Figure(figsize=(3.6 * len(found) + 0.8, 3.4), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    ways = [*dict.fromkeys(one.way for results in found.values() for one in results if one.way != OWN)]
+    lines = {}
     for axes, (title, results) in zip(panels, found.items(), strict=True):
         for way in dict.fromkeys(one.way for one in results if one.way != OWN):
             chosen = sorted((one for one in results if one.way in (way, OWN)), key=lambda one: one.height)
             heights = [100 * (one.accuracy if known else one.agreement) for one in chosen]
-            axes.plot([one.height for one in chosen], heights, marker="o", markersize=3, label=way)
+            style = dict(marker="o", markersize=3, color=f"C{ways.index(way)}")  # a way has one colour in all panels
+            (lines[way],) = axes.plot([one.height for one in chosen], heights, **style)
         axes.set(title=title, xlabel="height of the images in pixels", ylim=(0, 102))
         axes.title.set_fontsize(9)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy in %" if known else "same class as at the own size, in %")
-    panels[-1].legend(fontsize=7)
+    panels[-1].legend([lines[way] for way in ways], ways, fontsize=7)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, facecolor="white")
 

@@ -122,9 +122,9 @@ def _attribution(opened, flags, output):
 def _mixing(opened, flags, output):
     from keras_mlp.analysis.mixing import plot_token_mixing
 
-    rows = []
+    rows, taken = [], set()
     for name, model in opened.items():
-        picture = f"mixing_{pathlib.Path(name).stem}.png"
+        picture = f"{images.free_name(f'mixing_{pathlib.Path(name).stem}', taken)}.png"
         seen = flags.images or models.input_shape(model)[-1] == 3  # the photographs that are shipped have colours
         image = _pixels(name, model, flags)[0] if seen else None
         plot_token_mixing(model, output / picture, flags.layer, image=image)
@@ -147,6 +147,7 @@ def _resolution(opened, flags, output):
             lambda size, n=name, m=model: _labelled(n, m, flags, size, data)[0],
             sizes,
             labels,
+            _ways(name, model, own),
             tune=_fine_tuning(data, flags) if flags.epochs else None,
             progress=lambda steps, title=name: console.progress(steps, title, total=len(steps)),
         )
@@ -167,6 +168,18 @@ def _other_sizes(model, own) -> list[tuple[int, int]]:
             keras_mlp.resize(model, size)
             found.append(size)
     return found
+
+
+def _ways(name, model, own) -> dict:
+    """The ways to other sizes that the model allows; one that it does not is told."""
+    from keras_mlp.analysis.resolution import WAYS, resize_maps
+
+    try:
+        resize_maps(model, own)
+    except ValueError as error:
+        console.error(f"{name}: no maps are resized. {error}")
+        return {title: way for title, way in WAYS.items() if way is not resize_maps}
+    return WAYS
 
 
 def _fine_tuning(data, flags):

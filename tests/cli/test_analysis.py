@@ -66,6 +66,23 @@ def test_every_analysis_writes_a_picture_and_its_numbers(command, saved, tmp_pat
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in written)
 
 
+def test_models_of_one_name_have_a_picture_each(command, saved, tmp_path):
+    other = tmp_path / "other" / "mixer.keras"
+    other.parent.mkdir()
+    keras.saving.load_model(saved[0]).save(other)
+    done = command("analyze", "mixing", saved[0], str(other), "--count=1", f"--output={tmp_path / 'out'}")
+    assert [row["picture"] for row in done.rows] == ["mixing_mixer.png", "mixing_mixer_2.png"]
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {row["picture"] for row in done.rows}
+
+
+def test_other_sizes_are_measured_of_models_that_mix_a_sequence(command, tmp_path):
+    path = str(tmp_path / "model.keras")
+    keras_mlp.FeedForward(patch_size=8, dim=8, depth=1, input_shape=(32, 32, 3), classes=3).save(path)
+    done = command("analyze", "resolution", path, "--images=photos", "--sizes=48", "--count=2", f"--output={tmp_path}")
+    assert [row["way"] for row in done.rows] == ["own size", "weights resampled", "image resized"]
+    assert "no maps are resized. Layer 'blocks_0_token_mixing' mixes the positions of a sequence" in done.err
+
+
 def test_costs_are_drawn_against_scores_in_one_file_that_needs_no_network(command, tmp_path):
     done = command("analyze", "costs", "mlp_mixer_b16", "conv*", f"--output={tmp_path}")
     assert done.code == 0, done.err

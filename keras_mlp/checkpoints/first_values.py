@@ -21,9 +21,13 @@ class _Given(keras.initializers.Initializer):
 
 
 def made(make: Callable[[], keras.Model]) -> keras.Model:
-    """What `make` makes, its new variables without values until `settle`."""
-    with keras.StatelessScope(initialize_variables=False):
-        return make()
+    """What `make` makes, its new variables without values until `settle`; none is left without where `make` raises."""
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return make()
+    except BaseException:
+        _draw()  # or Keras would, in the midst of what comes next in this thread
+        raise
 
 
 def is_missing(variable) -> bool:
@@ -38,8 +42,12 @@ def give(variable, array):
 
 def settle(model: keras.Model):
     """Give all variables of this thread that have no values yet their first ones; `model` is what `made` returned."""
-    with keras.StatelessScope():
-        pass  # it is at the end of one that Keras does so
+    _draw()
     if keras.backend.backend() == "torch":
         for layer in model._flatten_layers():
             layer._post_build()  # which tells PyTorch of a layer's variables, once these have values
+
+
+def _draw():
+    with keras.StatelessScope():
+        pass  # at the end of one, Keras gives all variables their values

@@ -85,6 +85,18 @@ def test_what_another_thread_makes_meanwhile_has_its_values_at_once():
     assert not any(map(first_values.is_missing, model.variables))
 
 
+def test_a_model_that_cannot_be_made_leaves_no_variable_without_a_value():
+    made = []
+
+    def fail():
+        made.append(two_layers())
+        raise ValueError("no model")
+
+    with pytest.raises(ValueError, match="no model"):
+        first_values.made(fail)
+    assert not any(map(first_values.is_missing, made[0].variables))
+
+
 def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
     keras_mlp.save_checkpoint(keras_mlp.MLPMixer(**SMALL), tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="Of another shape"):

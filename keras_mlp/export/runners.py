@@ -19,6 +19,9 @@ OPENVINO_FILE = "openvino_model.xml"
 DESCRIPTION, LABELS = ("keras_mlp", "metadata"), ("keras_mlp", "labels")
 """Where OpenVINO's runtime information has what a file tells of itself."""
 
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""What OpenVINO calls the precisions that it can compute in."""
+
 
 class OpenVINORunner:
     """A folder of OpenVINO's files, loaded and callable on NumPy batches as a `Runner` is.
@@ -33,13 +36,16 @@ class OpenVINORunner:
         input_shape, input_dtype, output_shape, output_names, output_step: as a `Runner` has them.
 
     Raises:
-        ValueError: there is no such folder, OpenVINO cannot run it, or `threads` is less than one.
+        ValueError: there is no such folder, OpenVINO cannot run it, `threads` is less than one, or there is no such
+            precision.
         ImportError: OpenVINO is not installed.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 1, precision: str = "float32"):
         openvino = need("openvino", extra="openvino")
         checked_threads(threads)
+        if precision not in _HINTS:
+            raise ValueError(f"`precision` must be one of {', '.join(_HINTS)}. Received: precision={precision!r}")
         model = read_openvino(path)
         if len(model.inputs) != 1:
             raise ValueError(f"Only one input is handled; {path} has {len(model.inputs)}.")
@@ -50,7 +56,7 @@ class OpenVINORunner:
         self.output_step = self._given(dict.fromkeys(self._names, 0.0))
         settings = {
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:

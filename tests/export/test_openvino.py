@@ -75,6 +75,8 @@ def test_what_does_not_fit_is_refused_and_leaves_no_files(model, images, tmp_pat
             export.to_openvino(**{"model": model, "path": path} | options)
     with pytest.raises(ValueError, match="There is no .*openvino_model.xml. Make one with"):
         export.runner(path)
+    with pytest.raises(ValueError, match="`precision` must be one of float32, bfloat16. Received: precision='int8'"):
+        export.OpenVINORunner(path, precision="int8")
     path.mkdir()
     (path / runners.OPENVINO_FILE).write_text("no model")
     with pytest.raises(ValueError, match="OpenVINO cannot read"):

@@ -62,7 +62,13 @@ def sharing(mixing: Callable, seed: int = 0) -> Sharing:
 
     Raises:
         ValueError: the answer is not a map of the same shape, or is the same for all maps.
+        RuntimeError: Keras' backend does not compute in float64, as JAX by default.
     """
+    if keras.backend.standardize_dtype(keras.ops.zeros(1, "float64").dtype) != "float64":
+        raise RuntimeError(
+            f"Answers are compared in float64, in which the backend {keras.backend.backend()!r} does not compute now. "
+            "On JAX, set JAX_ENABLE_X64=1 before Python starts."
+        )
     shape = (_SIDE, _SIDE, _CHANNELS)
     with precision.policy("float64"):
         x = keras.Input(shape, dtype="float64")
@@ -78,7 +84,8 @@ def sharing(mixing: Callable, seed: int = 0) -> Sharing:
             variable.assign(generator.normal(size=variable.shape) / np.sqrt(inputs))
 
     def answers(maps):
-        found = np.asarray(model(np.concatenate([np.zeros((1, *shape)), maps]), training=False))
+        found = model(np.concatenate([np.zeros((1, *shape)), maps]), training=False)
+        found = keras.ops.convert_to_numpy(found)
         if not np.any(found[1:] - found[:1]):
             raise ValueError(
                 "`mixing` must answer to its input. It gives the same for a map of zeros and a random one. Kernels "

@@ -152,12 +152,11 @@ class Row:
             if theirs != ours:
                 found.append(f"{what.capitalize()}: the survey says {theirs}, the code {self._found(what)}.")
         if self.told.resolution != self.resolution:
-            found.append(
-                f"resolution: the parameters {'' if self.resolution else 'do not '}change with the map's size."
-            )
+            theirs, ours = ("yes" if tied else "no" for tied in (self.told.resolution, self.resolution))
+            found.append(f"Tied to the size: the survey says {theirs}, the code {ours}.")
         # A weight of a position and a channel would be counted in a term with a side and C.
         mixed = any((height or width) and width_of for height, width, width_of in costs.parameters)
-        if self.told.channel == "specific" and self.resolution and not mixed:
+        if self.told.channel == self.sharing.channel == "specific" and self.resolution and not mixed:
             found.append("Channel: the weights along the sides are the same for all channels or heads.")
         for what, theirs, told, ours in (
             ("Parameters", self.told.parameter_terms, self.told.parameters, costs.parameters),

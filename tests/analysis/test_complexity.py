@@ -1,10 +1,15 @@
 """How token mixings grow with the map, which weights they share, and what the survey tells of them."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import pytest
+from backends import BACKENDS
 
 from keras_mlp import layers
-from keras_mlp.analysis import complexity, plot_complexity, sharing
+from keras_mlp.analysis import Complexity, Row, Sharing, complexity, plot_complexity, sharing
 from keras_mlp.analysis.complexity import leading, value, written
 from keras_mlp.analysis.survey import SURVEY, declared, survey
 from weights import tables
@@ -18,6 +23,18 @@ def test_exponents_are_those_of_the_layers_sizes():
     assert side.parameters == {(2, 0, 0): 1} and side.macs == {(2, 1, 1): 1}
     channels = complexity(lambda x: layers.Dense(x.shape[-1])(layers.CycleShift("width", 3)(x)))
     assert channels.parameters == {(0, 0, 2): 1, (0, 0, 1): 1} and channels.macs == {(1, 1, 2): 1}
+
+
+def test_a_row_tells_each_thing_in_which_the_survey_and_the_code_differ():
+    """Hire-MLP's row, had it been measured of ResMLP's mixing."""
+    row = Row("hire_mlp", "", "", Complexity({(2, 2, 0): 1.0}, {(2, 2, 1): 1.0}), Sharing(None, 1), SURVEY["hire_mlp"])
+    assert row.differences == [
+        "Spatial: the survey says agnostic, the code is specific.",
+        "Channel: the survey says specific, the code is agnostic.",
+        "Tied to the size: the survey says no, the code yes.",
+        "Parameters: the survey says C², the code has H²W².",
+        "Multiply-adds: the survey says HWC², the code has H²W²C.",
+    ]
 
 
 def test_what_grows_as_no_polynomial_is_told():
@@ -65,6 +82,31 @@ def test_a_mixing_that_answers_to_nothing_is_refused():
         sharing(lambda x: x * 0)
     with pytest.raises(ValueError, match="must give a map of the same shape"):
         sharing(lambda x: layers.Dense(2)(x))
+
+
+ON_ANOTHER_BACKEND = """
+import keras
+from keras_mlp import layers
+from keras_mlp.analysis import sharing
+mixings = layers.TokenDense(), keras.layers.DepthwiseConv2D(3, padding="same")
+print([(found.window, found.groups) for found in (sharing(lambda x: layer(x)) for layer in mixings)])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.huge
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sharing_is_seen_on_other_backends_if_these_compute_in_float64(backend):
+    def run(**settings):
+        environment = os.environ | {"KERAS_BACKEND": backend} | settings
+        return subprocess.run(
+            [sys.executable, "-c", ON_ANOTHER_BACKEND], capture_output=True, text=True, env=environment
+        )
+
+    done = run(JAX_ENABLE_X64="1")
+    assert done.stdout.strip() == "[(None, 1), (1, 24)]", done.stderr
+    if backend == "jax":
+        assert "set JAX_ENABLE_X64=1 before Python starts" in run(JAX_ENABLE_X64="0").stderr
 
 
 def test_families_of_other_names_are_refused_before_anything_is_measured():

@@ -21,7 +21,7 @@ def main(argv):
         sys.exit(f"error: Unknown argument: {argv[1]!r}. See --help.")
     try:
         index = build.build(_OUTPUT.value, _FAMILIES.value)
-    except (ValueError, ImportError, build.Broken) as error:
+    except (ValueError, OSError, ImportError, build.Broken) as error:
         sys.exit(f"error: {error}")
     print(f"The site is in {index}. Any static server shows it: python -m http.server --directory {index.parent}")
 

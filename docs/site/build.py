@@ -30,6 +30,7 @@ def build(output, names=None) -> pathlib.Path:
     Raises:
         ValueError: there is no such family.
         ImportError: what the extra "docs" installs is missing.
+        FileNotFoundError: a link leads to nothing in the repository.
         Broken: Sphinx warned of something, or a public name has no docstring.
     """
     unknown = set(names or ()) - set(zoo.FAMILIES)

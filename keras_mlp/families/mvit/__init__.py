@@ -336,13 +336,11 @@ MViTVideoV2B32x3 = video.variant(
     parameters=51_230_128, macs=224_472_840_192, scores=_kinetics(82.9, _V2_README),
 )  # fmt: skip
 
-
 family.layout("slowfast", convention="torch", names=SLOWFAST)
 family.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
 family.layout("timm", convention="torch", names=SLOWFAST, rename=as_slowfast)
 video.layout("slowfast", convention="torch", names=SLOWFAST)
 video.layout("pytorchvideo", convention="torch", names=PYTORCHVIDEO)
-
 
 _LICENCE = "Apache-2.0 (repository); weights not stated separately"
 _PUBLIC, _DRIVE = "https://dl.fbaipublicfiles.com", "https://drive.google.com/file/d"

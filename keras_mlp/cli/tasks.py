@@ -42,6 +42,8 @@ class Classification:
         sampling = flags.sampling or (videos.SEGMENTS if whole else f"{stride:g}")
         self.preprocessing = videos.sampled(sampling)
         self.decided = {"sampling": sampling, "frames": self.frames[0], "inflate": flags.inflate}
+        if flags.inflate:
+            teacher.find(flags.inflate)
         return shape
 
     def check_data(self, splits):

@@ -6,7 +6,7 @@ from keras_mlp.cli import models
 
 
 def find(teacher):
-    """Refuse a teacher that is not there, before any data are fetched."""
+    """Refuse a teacher, or a model to inflate, that is not there, before any data are fetched."""
     from keras_mlp import zoo
 
     if not models.is_file(teacher):

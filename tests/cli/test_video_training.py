@@ -120,3 +120,16 @@ def test_flags_of_videos_are_refused_for_models_of_images(command, tmp_path, fla
     words = ["train", "--model=mlp_mixer_s16", "--dataset=digits", f"--output={tmp_path / 'run'}", flag]
     result = command(*words)
     assert result.code == 2 and f"{flag.partition('=')[0]} goes with a model of videos" in result.err
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["--inflate=nowhere.keras"], 1, "There is no file nowhere.keras"),
+        (["--inflate=image.keras", "--weights=k400"], 2, "--inflate and --weights are both to begin with"),
+    ],
+)
+def test_what_a_run_cannot_begin_with_is_refused_before_data_are_sought(command, tmp_path, words, code, said):
+    train = ["train", "--model=morph_mlp_video", "--dataset=nowhere/", f"--output={tmp_path / 'run'}"]
+    result = command(*train, *words)
+    assert result.code == code and said in result.err

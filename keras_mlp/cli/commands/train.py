@@ -222,6 +222,8 @@ def run(flags, arguments):
     console.require(flags, "model", "dataset", "output")
     if flags.multi_label and flags.weights and not flags.new_head:
         raise console.UsageError("--multi_label begins with a classifier of its own: add --new_head to --weights")
+    if flags.inflate and flags.weights:
+        raise console.UsageError("--inflate and --weights are both to begin with: leave one out")
     makers = callbacks.makers(flags.callback)
     workers = distribution.connect(flags.strategy, flags.addresses, flags.rank, flags.tpu)
     published, shape = described(flags, takes_videos=flags.task == "classification")

@@ -169,6 +169,22 @@ def test_lists_give_paths_and_labels(folder, separator, tmp_path):
         lists.listed(folder, "train")
 
 
+def test_lists_of_paths_in_any_bytes_are_read_and_hidden_files_are_none(folder):
+    name = os.fsdecode(b"dark/caf\xe9 1.mp4")
+    (folder / "dark" / "0.mp4").rename(folder / name)
+    (folder / "train.csv").write_bytes(os.fsencode(f"{name} 0\nlight/1 1\n"))
+    (folder / "._train.csv").write_bytes(bytes(range(256)))
+    data = videos.load(folder, "train", batch_size=2, **CLIP)
+    ((clips, _),) = batches(data, 1)
+    assert clips[0].mean() < 50 < 150 < clips[1].mean() and not data.broken
+
+
+def test_a_list_in_a_folder_without_its_videos_is_refused_at_once(tmp_path):
+    (tmp_path / "train.csv").write_text("dark/0.mp4 0\nlight/1 1\n")
+    with pytest.raises(ValueError, match=r"None of the 2 videos in .*train.csv is there, such as .*/0.mp4"):
+        videos.load(tmp_path, "train", batch_size=2, **CLIP)
+
+
 class Filmed(tfds.core.GeneratorBasedBuilder):
     """Videos as tensorflow-datasets has them."""
 

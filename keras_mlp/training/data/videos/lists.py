@@ -9,7 +9,7 @@ import numpy as np
 from keras_mlp.training.data import folders, split_names
 from keras_mlp.training.data.source import Source, sizes
 from keras_mlp.training.data.videos import reading
-from keras_mlp.walking import readable
+from keras_mlp.walking import is_hidden, readable
 
 NAMES = "classes.txt"
 """Beside the lists, if classes have names: a name a line."""
@@ -23,8 +23,8 @@ def holds_lists(path) -> bool:
 
 def _lists(path) -> dict[str, pathlib.Path]:
     """The lists in a folder, by their names without their ends."""
-    files = (file for file in sorted(path.iterdir()) if file.suffix in (".csv", ".txt") and file.name != NAMES)
-    found = {file.stem: file for file in files}
+    files = (file for file in sorted(path.iterdir()) if file.suffix in (".csv", ".txt") and not is_hidden(file.name))
+    found = {file.stem: file for file in files if file.name != NAMES}
     parts = split_names.parts(list(found))
     return {name: file for name, file in found.items() if name in parts}
 
@@ -49,7 +49,7 @@ def listed(path, split: str) -> Source:
         The source; classes have the names in `classes.txt`, or without such their numbers.
 
     Raises:
-        ValueError: no such split, a line that is none, or a class that has no name.
+        ValueError: no such split, a line that is none, a class that has no name, or none of the videos is there.
     """
     path = pathlib.Path(path).expanduser()
     lists = _lists(path)
@@ -64,6 +64,11 @@ def listed(path, split: str) -> Source:
             raise ValueError(f"{path / NAMES} names {len(names)} classes, and the lists beside it have {count}.")
     files = np.array([os.path.join(path, file) for file in files])
     there = [file for file in files if os.path.exists(file)]
+    if not there:
+        raise ValueError(
+            f"None of the {len(files)} videos in {lists[chosen]} is there, such as {readable(files[0])}. A path is in "
+            f"{path} unless it is absolute: move the list or change its paths."
+        )
     return Source(
         folders.dataset_of(files, labels),
         None,
@@ -81,13 +86,14 @@ def listed(path, split: str) -> Source:
 def _rows(file) -> tuple[list[str], np.ndarray]:
     """Paths and labels of a list."""
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines()):
+    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")  # paths may be of any bytes
+    for number, line in enumerate(text.splitlines()):
         if match := _LINE.fullmatch(line):
             found.append((match[1].strip('"'), int(match[2])))
         elif line.strip() and number:
             raise ValueError(
                 f"{file}, line {number + 1}: expected the path of a video, a space or comma, and the number of its "
-                f"class from 0. Found: {line[:80]}"
+                f"class from 0. Found: {readable(line[:80])}"
             )
     if not found:
         raise ValueError(f"There is no video in {file}: expected lines as `archery/a.mp4 5`.")

@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import av
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -359,6 +360,15 @@ def test_a_file_that_ends_early_is_no_shorter_video(tmp_path):
     file.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(ValueError, match=r"the video breaks off: \d+ of its 30 frames are there|broken one"):
         reading.opened(file)
+
+
+def test_a_folder_of_frames_of_different_sizes_is_left_out_and_tells_why(folder):
+    write_frames(folder / "dark" / "mixed", brightening(4))
+    keras.utils.save_img(folder / "dark" / "mixed" / "frame_1.png", np.zeros((20, 30, 3)), scale=False)
+    data = videos.load(folder, "all", batch_size=21, **CLIP)
+    ((clips, _),) = batches(data, 1)
+    told = f"{folder / 'dark' / 'mixed'}: its frames have different sizes: 64×48 and 30×20 pixels"
+    assert len(clips) == 20 and data.broken.reasons() == [told]
 
 
 # The embedded data

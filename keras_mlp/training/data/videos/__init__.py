@@ -141,9 +141,7 @@ def _clips(opened, frames, preprocessing):
             numbers = preprocessing.draw(video.length, frames, random, video.rate)[np.newaxis]
         else:
             numbers = preprocessing.sample(video.length, frames, video.rate)
-        found = dict(reading.pictures(video, numbers.flat))
-        if len(sizes := {picture.shape for picture in found.values()}) > 1:
-            raise ValueError(f"its frames have different sizes: {sorted(sizes)}")
+        found = dict(reading.alike(video, numbers.flat))
         return np.stack([np.stack([found[number] for number in clip]) for clip in numbers])
 
     def clips(encoded, max_pixels, seed):

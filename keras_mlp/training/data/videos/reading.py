@@ -71,7 +71,7 @@ def why_not(path, max_pixels: int = MAX_PIXELS) -> str:
     """Why nothing is learnt of a video; empty if it can be read."""
     try:
         video = opened_to_learn(path, max_pixels)
-        for _ in pictures(video, range(video.length)):
+        for _ in alike(video, range(video.length)):
             pass
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
@@ -98,6 +98,21 @@ def pictures(video, wanted: Iterable[int]):
         yield number, picture
     if came < len(wanted):
         raise ValueError(f"the video breaks off: not all of its {video.length} frames can be decoded")
+
+
+def alike(video, wanted: Iterable[int]):
+    """The same as `pictures`, all of one size.
+
+    Raises:
+        ValueError: they are not, or not all of them can be decoded.
+    """
+    first = None
+    for number, picture in pictures(video, wanted):
+        first = first or picture.shape
+        if picture.shape != first:
+            sizes = [f"{width}×{height}" for height, width, _ in (first, picture.shape)]
+            raise ValueError(f"its frames have different sizes: {' and '.join(sizes)} pixels")
+        yield number, picture
 
 
 class Pictures:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_mlp import files
 from keras_mlp.analysis import inner
-from keras_mlp.checkpoints.resample import Resizer, resize
+from keras_mlp.checkpoints.resample import Resizer, checked_size, resize
 from keras_mlp.extras import need
 from keras_mlp.layers import BicubicResize, GridLayer
 
@@ -55,7 +55,7 @@ def resize_maps(model: keras.Model, size: tuple[int, int]) -> keras.Model:
         ValueError: see `keras_mlp.resize`; or a layer mixes the positions of a sequence and not of a map.
     """
     inner.only_input(model)
-    image = keras.Input((*size, model.inputs[0].shape[-1]), dtype=model.inputs[0].dtype)
+    image = keras.Input((*checked_size(size), model.inputs[0].shape[-1]), dtype=model.inputs[0].dtype)
     return _MapResizer()(model, image)
 
 
@@ -68,9 +68,12 @@ def resize_image(model: keras.Model, size: tuple[int, int]) -> keras.Model:
 
     Returns:
         A new model with the same layers.
+
+    Raises:
+        ValueError: `size` is no pair of positive integers, or the model has not one input of images.
     """
     own = inner.only_input(model).shape
-    image = keras.Input((*size, own[-1]))
+    image = keras.Input((*checked_size(size), own[-1]))
     last = dict(data_format="channels_last", antialias=True)
     return keras.Model(image, model(keras.layers.Resizing(*own[1:3], interpolation="bicubic", **last)(image)))
 
@@ -123,7 +126,8 @@ def resolution(
         )
     ways = (WAYS if ways is None else ways) | ({TUNED: resize} if tune else {})
     # All models first: a size that one of them refuses is told before anything is measured.
-    made = [(size, way, make(model, size)) for size in map(tuple, sizes) if size != own for way, make in ways.items()]
+    sizes = [size for size in map(checked_size, sizes) if size != own]
+    made = [(size, way, make(model, size)) for size in sizes for way, make in ways.items()]
 
     def classes(which, size):
         images = np.asarray(images_at(size))

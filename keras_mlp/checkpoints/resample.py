@@ -194,9 +194,7 @@ def resize(model: keras.Model, size: tuple[int, int]) -> keras.Model:
         ValueError: `size` is no pair of positive integers, the model has not one image input, a layer refuses the size
             (its message names sizes nearby that work), or a layer that is not grid-tied would change shape.
     """
-    size = tuple(size) if isinstance(size, list | tuple) else size
-    if not (isinstance(size, tuple) and len(size) == 2 and all(isinstance(s, int) and s > 0 for s in size)):
-        raise ValueError(f"`size` must be two positive integers, (height, width) in pixels. Received: size={size!r}")
+    size = checked_size(size)
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"`model` must be a functional Keras model with one input. Received: {model!r}")
     old_input = model.inputs[0]
@@ -205,6 +203,14 @@ def resize(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     batch, *frames, _, _, channels = old_input.shape
     image = keras.Input((*frames, *size, channels), batch_size=batch, dtype=old_input.dtype, name=old_input.name)
     return Resizer()(model, image)
+
+
+def checked_size(size) -> tuple[int, int]:
+    """The size of an input, `(height, width)`; a `ValueError` for what is no pair of positive integers."""
+    size = tuple(size) if isinstance(size, list | tuple) else size
+    if not (isinstance(size, tuple) and len(size) == 2 and all(isinstance(s, int) and s > 0 for s in size)):
+        raise ValueError(f"`size` must be two positive integers, (height, width) in pixels. Received: size={size!r}")
+    return size
 
 
 class Resizer(Copier):

@@ -79,3 +79,8 @@ def test_what_cannot_be_measured_is_told():
         resolution(mixer(include_top=False), enlarged, [])
     with pytest.raises(ValueError, match="must be a multiple of the patch size 4"):
         resolution(mixer(), enlarged, [(17, 24)])
+    for way in WAYS.values():
+        with pytest.raises(ValueError, match="`size` must be two positive integers, .* Received: size=32"):
+            way(mixer(), 32)
+    with pytest.raises(ValueError, match="Received: size=32"):
+        resolution(mixer(), enlarged, [32])

@@ -166,8 +166,8 @@ class Site:
             return f"{page.name}.md" + (f"#{anchor}" if len(page.sections) > 1 else "")
         if file in self._pages:
             return f"{self._pages[file]}.md" + (f"#{anchor}" if anchor else "")
-        if file == README and not anchor:
-            return "index.md"
+        if file == README and anchor in ("", None, slug(AT_HOME)):
+            return "index.md" + (f"#{anchor}" if anchor else "")
         if anchor or not (ROOT / file).exists():
             raise FileNotFoundError(
                 f"{source} leads to {path}{f'#{anchor}' if anchor else ''}, which is not on the site."

@@ -35,6 +35,7 @@ def test_every_section_of_readme_and_every_page_of_the_repository_is_on_the_site
         ("examples/mobile/README.md", "../../docs/mobile.md", "../mobile.md"),
         ("docs/speed.md", "../README.md#segmentation", "../segmentation.md"),
         ("README.md", "README.md#on-the-command-line", "../start.md#on-the-command-line"),
+        ("docs/analysis.md", "../README.md#looking-into-models", "../index.md#looking-into-models"),
         ("README.md", "docs/speed.md#growth-and-memory", "../speed.md#growth-and-memory"),
         ("README.md", "keras_mlp/family.py", "../files/keras_mlp/family.py.md"),
         ("docs/speed.md", "speed.png", "../pictures/docs_speed.png"),

@@ -107,6 +107,7 @@ def _timed(model, shape, form, batch_sizes, flags, folder):
 def _elsewhere(name, form, flags, seconds):
     """Rows of a form, timed in a process with the backend of Keras that it needs."""
     words = [sys.executable, "-m", "keras_mlp", "benchmark", name, f"--forms={form}", f"--precision={flags.precision}"]
+    words += [f"--seconds={flags.seconds}"]  # or it would be measured for another time than the forms of this process
     words += [f"--batch_size={','.join(map(str, flags.batch_size))}", "--json"]
     words += [f"--image_size={','.join(flags.image_size)}"] if flags.image_size else []
     environment = os.environ | {"KERAS_BACKEND": FORMS[form].backend}

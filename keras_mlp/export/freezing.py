@@ -100,7 +100,8 @@ def check_size(model: keras.Model):
     if not fits(model):
         raise ValueError(
             f"A graph of TensorFlow holds less than 2 GB, and the weights of {model.name!r} take "
-            f"{4e-9 * model.count_params():.1f} GB: they cannot be frozen into one."
+            f"{4e-9 * model.count_params():.1f} GB: they cannot be frozen into one. Run `keras_mlp.fuse(model)`, or a "
+            "SavedModel that is not frozen."
         )
 
 

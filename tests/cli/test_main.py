@@ -154,6 +154,11 @@ def test_info_tells_of_published_segmenters(command):
     assert row["segmenters"]["semantic_fpn_cycle_mlp_b1_ade20k"]["scores"][0]["exact"] is False
 
 
+def test_info_tells_of_trainings_on_other_videos(command):
+    (row,) = command("info", "morph_mlp_video_s16", "--json").rows
+    assert row["videos"]["morph_mlp_video_s16_ssv2"]["recipe"]["learning_rate"] == 4e-4
+
+
 def test_info_and_list_tell_of_published_detectors(command):
     out = command("info", "convnext_base").out
     for part in (

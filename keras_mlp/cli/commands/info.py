@@ -29,7 +29,7 @@ def run(flags, arguments):
 
 def _plain(card) -> dict:
     told = dataclasses.asdict(card) | {"top1": card.top1}
-    for task in (segmenters, detectors):
+    for task in (segmenters, detectors, videos):
         kind = task.__name__.rpartition(".")[2]
         told[kind] = {one.name: dataclasses.asdict(one) for one in task.published(card.name)}
     for tag, weights in card.weights.items():

@@ -150,6 +150,14 @@ WRONG = {
 }
 
 
+def test_recipes_of_videos_show_as_many_clips_as_published():
+    """SlowFast's batches and epochs count videos, with two clips of each; on Something-Something MViT has one."""
+    kinetics = keras_mlp.model_card("morph_mlp_video_s16").recipe
+    assert (kinetics.batch_size, kinetics.epochs, kinetics.warmup_epochs) == (2 * 64, 2 * 60, 2 * 10)
+    something = keras_mlp.cards.VIDEO_TRAININGS["mvit_video_v2_s16x4_ssv2"].recipe
+    assert (something.batch_size, something.epochs, something.warmup_epochs) == (16, 100, 3)
+
+
 def test_every_field_of_a_recipe_says_what_it_allows():
     assert set(WRONG) == {field.name for field in dataclasses.fields(Recipe)} == set(allowed._declared(Recipe))
 

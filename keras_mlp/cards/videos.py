@@ -4,6 +4,8 @@ import dataclasses
 
 from keras_mlp.cards.recipes import Recipe
 
+_OF_VIDEOS = ("batch_size", "epochs", "warmup_epochs")
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoTraining:
@@ -26,7 +28,12 @@ class VideoTraining:
 
 
 def video_recipe(**values) -> Recipe:
-    """A recipe for videos with what MorphMLP's and MViT's have in common, unless `values` say otherwise."""
+    """A recipe for videos with what MorphMLP's and MViT's have in common, unless `values` say otherwise.
+
+    Its `batch_size`, `epochs` and `warmup_epochs` are given as SlowFast has them, which counts videos: of each, a batch
+    and an epoch have as many clips as `repeated_augmentation` says. A `Recipe` counts clips, so it gets that many times
+    as many.
+    """
     shared = dict(
         final_learning_rate=1e-6,
         weight_decay=0.05,
@@ -36,7 +43,9 @@ def video_recipe(**values) -> Recipe:
         random_erasing=0.25,
         repeated_augmentation=2,
     )
-    return Recipe(**shared | values)
+    recipe = Recipe(**shared | values)
+    counts = {name: recipe.repeated_augmentation * getattr(recipe, name) for name in _OF_VIDEOS}
+    return dataclasses.replace(recipe, **counts)
 
 
 def _morph_mlp(size, dataset, drop_path_rate, epochs=60) -> VideoTraining:
@@ -56,7 +65,8 @@ def _morph_mlp(size, dataset, drop_path_rate, epochs=60) -> VideoTraining:
 
 def _mvit(size, learning_rate) -> VideoTraining:
     recipe = video_recipe(
-        source=f"facebookresearch/SlowFast, configs/SSv2/MVITv2_{size}.yaml, from the Kinetics model's weights",
+        source=f"facebookresearch/SlowFast, configs/SSv2/MVITv2_{size}.yaml, from the Kinetics model's weights (its "
+        "crops are 0.7 to 0.875 of a frame's short side; here these shares of a frame of 16:9)",
         optimizer="sgd",
         learning_rate=learning_rate,
         batch_size=16,
@@ -65,6 +75,7 @@ def _mvit(size, learning_rate) -> VideoTraining:
         weight_decay=1e-4,
         repeated_augmentation=1,
         horizontal_flip=False,
+        random_resized_crop=(0.28, 0.43),
         drop_path_rate=0.4,
         dropout_rate=0.5,
     )

@@ -72,7 +72,7 @@ video = Family(
     preprocessing=_KINETICS,
     recipe=video_recipe(
         source="MTLab/MorphMLP, configs/K400/K400_MLP_S16x4.yaml, from the image model's weights (stochastic depth: "
-        "B 0.3; warm-up of B with 32 frames 30 epochs)",
+        "B 0.3; warm-up of B with 32 frames three times as long)",
         learning_rate=2e-4,
         batch_size=64,
         epochs=60,

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import itertools
 import os
 
 from keras_mlp.training.data import videos
@@ -10,6 +11,7 @@ from keras_mlp.training.data.source import MAX_PIXELS
 from keras_mlp.walking import summary
 
 FRAMES = 8  # that are decoded of each, from all over it
+AT_A_TIME = 64  # those of tensorflow-datasets are in memory meanwhile, with all their frames
 FINDINGS = {"unreadable": "no video, a broken one, or one of a single frame: will be left out"}
 
 
@@ -27,7 +29,8 @@ def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Rep
     """
     import tensorflow as tf
 
-    def readable(source, encoded) -> bool:
+    def readable(source, example) -> bool:
+        _, (encoded, _) = example
         try:
             source.clips(encoded, max_pixels, None)
         except (tf.errors.OpError, ValueError):
@@ -37,10 +40,11 @@ def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Rep
     reports = []
     for split in splits:
         source = videos.find(name, split, FRAMES, videos.DEFAULT_PREPROCESSING, data_dir)
+        examples, broken = enumerate(source.dataset.as_numpy_iterator()), []
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            encoded = [encoded for encoded, _ in source.dataset]
-            sound = list(pool.map(functools.partial(readable, source), encoded))
-        broken = [source.name(number) for number, one in enumerate(sound) if not one]
+            while some := list(itertools.islice(examples, AT_A_TIME)):
+                sound = pool.map(functools.partial(readable, source), some)
+                broken += [source.name(number) for (number, _), one in zip(some, sound, strict=True) if not one]
         counts = dict(zip(source.classes, source.counts(), strict=True))
         title, found = f"{name} ({source.split})", {"unreadable": broken}
         left_out = summary(source.left_out)

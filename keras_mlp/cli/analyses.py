@@ -140,12 +140,12 @@ def _resolution(opened, flags, output):
     data, found = flags.images or "digits", {}
     for name, model in opened.items():
         own = models.input_shape(model)[:2]
-        sizes = [models.parse_size([side], "sizes") for side in flags.sizes or ()] or _other_sizes(model, own)
+        sizes = [models.parse_size([side], "sizes") for side in flags.sizes or ()]
         labels = None if data == PHOTOS else _labelled(name, model, flags, own, data)[1]
         found[name] = analysis.resolution(
             model,
             lambda size, n=name, m=model: _labelled(n, m, flags, size, data)[0],
-            sizes,
+            sizes or _other_sizes(model, own),
             labels,
             _ways(name, model, own),
             tune=_fine_tuning(data, flags) if flags.epochs else None,
@@ -335,5 +335,8 @@ def _labelled(name, model, flags, size=None, given=None):
     resizing, shape = models.preprocessing(name, flags.weights), (*(size or own), channels)
     pixels, labels, classes = images.labelled_sample(given, flags.count, shape, resizing, max_pixels=flags.max_pixels)
     if len(classes) != model.output_shape[-1]:
-        raise ValueError(f"{name} tells {model.output_shape[-1]} classes apart, and {given} has {len(classes)}.")
+        raise ValueError(
+            f"{name} tells {model.output_shape[-1]} classes apart, and {given} has {len(classes)}. Name images of its "
+            f"classes by --images, or {PHOTOS}, which need none."
+        )
     return pixels, labels.argmax(-1)

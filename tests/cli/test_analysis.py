@@ -75,6 +75,11 @@ def test_models_of_one_name_have_a_picture_each(command, saved, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {row["picture"] for row in done.rows}
 
 
+def test_images_of_other_classes_are_refused_with_what_to_do(command, saved, tmp_path):
+    done = command("analyze", "resolution", saved[0], f"--output={tmp_path}")
+    assert done.code == 1 and "tells 3 classes apart, and digits has 10. Name images of its classes" in done.err
+
+
 def test_other_sizes_are_measured_of_models_that_mix_a_sequence(command, tmp_path):
     path = str(tmp_path / "model.keras")
     keras_mlp.FeedForward(patch_size=8, dim=8, depth=1, input_shape=(32, 32, 3), classes=3).save(path)

@@ -15,7 +15,7 @@ from clips import REASONS, brightening, write_broken, write_frames, write_video
 
 from keras_mlp.cards import Recipe, VideoPreprocessing
 from keras_mlp.training.data import augment, videos
-from keras_mlp.training.data.videos import lists, moving_digits, reading
+from keras_mlp.training.data.videos import check, lists, moving_digits, reading
 
 PLAIN = Recipe(source="test", horizontal_flip=False, random_resized_crop=None)
 CLIP = dict(frames=4, image_size=16)
@@ -289,6 +289,12 @@ def test_nothing_is_mirrored_where_direction_is_the_label(tmp_path, name, mirror
     assert red_at_the_right.any() == mirrored
 
 
+def test_directions_are_found_in_names_of_any_spelling():
+    told = ["Pushing something from left to right", "turn_left", "swipeRight2", "LEFT", "CounterClockwise"]
+    names = [*told, "brightens", "Upright", "leftovers", "Bright_light"]
+    assert [name for name in names if videos.DIRECTIONS.search(name)] == told
+
+
 # Evaluation
 
 
@@ -339,8 +345,6 @@ def test_broken_and_short_files_are_left_out_counted_and_named(broken):
 
 
 def test_the_look_before_training_names_the_same(broken):
-    from keras_mlp.training.data.videos import check
-
     (report,) = check.check(broken, ["all"])
     names = {os.path.relpath(name, broken) for name in report.found["unreadable"]}
     assert names == {*BROKEN.values()} and report.broken == 4 and "20 videos of 2 classes" in str(report)

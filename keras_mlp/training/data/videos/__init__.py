@@ -17,7 +17,7 @@ from keras_mlp.training.data.videos import reading
 
 DEFAULT_PREPROCESSING = VideoPreprocessing()
 """A frame of each part of the whole video, unless a checkpoint says otherwise."""
-DIRECTIONS = re.compile(r"\b(left|right|(anti|counter-?)?clockwise)\b", re.IGNORECASE)
+DIRECTIONS = re.compile(r"(?i:clockwise|(?<![a-z])(left|right)(?![a-z]))|(Left|Right)(?![a-z])")
 """Words in names of classes that are no longer true of a mirrored video."""
 
 

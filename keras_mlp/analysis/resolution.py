@@ -119,10 +119,11 @@ def resolution(
             one label an image.
     """
     own = tuple(inner.only_input(model).shape[1:3])
-    if None in own or not isinstance(model.output_shape, tuple) or len(model.output_shape) != 2:
+    scores = model.output_shape
+    if None in own or not isinstance(scores, tuple) or len(scores) != 2 or scores[-1] < 2:
         raise ValueError(
-            "`model` must be a classifier of images of one size, with scores (n, classes). "
-            f"It takes {model.input_shape} and gives {model.output_shape}."
+            "`model` must be a classifier of images of one size, with scores (n, classes) of two classes or more. "
+            f"It takes {model.input_shape} and gives {scores}."
         )
     ways = (WAYS if ways is None else ways) | ({TUNED: resize} if tune else {})
     # All models first: a size that one of them refuses is told before anything is measured.

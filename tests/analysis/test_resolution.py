@@ -18,7 +18,7 @@ def mixer(**options):
     small = dict(patch_size=PATCH, dim=16, depth=2, input_shape=(*SIZE, 3), classes=3, classifier_activation=None)
     model = keras_mlp.MLPMixer(**small | options)
     if model.layers[-1].name == "head":  # which begins as zeros
-        model.layers[-1].kernel.assign(np.random.default_rng(0).normal(size=(16, 3)))
+        model.layers[-1].kernel.assign(np.random.default_rng(0).normal(size=model.layers[-1].kernel.shape))
     return model
 
 
@@ -75,8 +75,9 @@ def test_what_cannot_be_measured_is_told():
         resize_maps(golden.build(golden.small("feed_forward"), load=False), (48, 48))
     with pytest.raises(ValueError, match="`labels` must be one an image"):
         resolution(mixer(), enlarged, [], [0])
-    with pytest.raises(ValueError, match="must be a classifier of images of one size"):
-        resolution(mixer(include_top=False), enlarged, [])
+    for options in (dict(include_top=False), dict(classes=1)):
+        with pytest.raises(ValueError, match="must be a classifier of images of one size"):
+            resolution(mixer(**options), enlarged, [])
     with pytest.raises(ValueError, match="must be a multiple of the patch size 4"):
         resolution(mixer(), enlarged, [(17, 24)])
     for way in WAYS.values():

@@ -16,13 +16,21 @@ from keras import initializers, layers, ops
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.heads import classify_token
-from keras_mlp.layers import LayerNormalization, SequenceSplit, channel_mlp, drop_path_rates, layer_norm, residual
+from keras_mlp.layers import (
+    LayerNormalization,
+    SequenceSplit,
+    channel_mlp,
+    drop_path_rates,
+    layer_norm,
+    residual,
+    showing,
+)
 from keras_mlp.layers.activations import get
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.patch_embedding import sides
 from keras_mlp.layers.resizing import resized
 from keras_mlp.layers.stages import whole_patches
-from keras_mlp.layers.token_mixing import AlongTokens
+from keras_mlp.layers.token_mixing import AlongTokens, hidden_units
 
 __all__ = ["FeedForward", "FeedForwardTiny", "FeedForwardBase", "FeedForwardLarge"]
 
@@ -164,6 +172,9 @@ class NormedSequenceMLP(AlongTokens):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+
+showing.weights.answer(NormedSequenceMLP)(hidden_units)
 
 
 def feed_forward_block(x, patches, mlp_ratio, token_dim, epsilon, activation, drop_path_rate, dropout_rate, name):

@@ -210,8 +210,9 @@ class AxisDense(AlongTokens):
 
 
 @showing.weights.answer(TokenMLP)
-def _hidden_units(layer):
-    units = showing.array(layer.fc1.kernel).T.reshape(-1, *layer.grid)
+def hidden_units(layer):
+    """The weights of an MLP's hidden units for the positions of its map; those for tokens in front are left out."""
+    units = showing.array(layer.fc1.kernel)[layer.in_front :].T.reshape(-1, *layer.grid)
     return showing.largest_first("the weight of every position for a hidden unit", units)
 
 

@@ -157,6 +157,14 @@ def test_families_show_gates_relative_positions_phases_and_routes(family, needs_
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_mlp_along_a_sequence_is_drawn_without_its_class_token():
+    model = keras_mlp.FeedForward(patch_size=8, dim=8, depth=1, input_shape=(16, 32, 3), classes=2)
+    (drawn,) = mixings(model).values()
+    kernel = np.asarray(model.get_layer("blocks_0_token_mixing").fc1.kernel)
+    strongest = np.linalg.norm(kernel[1:], axis=0).argmax()
+    np.testing.assert_array_equal(drawn.values[0], kernel[1:, strongest].reshape(2, 4))
+
+
 def test_an_image_of_another_size_is_refused(model):
     with pytest.raises(ValueError, match=r"`image` must be one image \(16, 32, 3\)"):
         mixings(model, IMAGE)

@@ -5,11 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from clips import REASONS, write_broken, write_frames
 
 import keras_mlp
 from keras_mlp.training import recipes, train
+from keras_mlp.training.callbacks import Waiting
 from keras_mlp.training.data import videos
+from keras_mlp.training.data.source import Supply
 from keras_mlp.training.data.videos import moving_digits
 
 CLASSES = len(moving_digits.CLASSES)
@@ -37,6 +40,26 @@ def linear(shape, classes):
     keras.utils.set_random_seed(0)
     inner = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(classes, "softmax")]
     return keras.Sequential([keras.Input(shape), *inner])
+
+
+@pytest.mark.parametrize("late, told", [(3, True), (2, False)])
+def test_a_model_that_waits_for_more_than_half_of_its_batches_is_told_of(late, told):
+    """Of four batches so many are the last that is made; of the others the next one is there, too."""
+    supply, said = Supply(), []
+    waiting = Waiting(supply, said.append)
+    waiting.on_train_begin()
+    waiting.on_epoch_begin(0)
+    for step in range(4):
+        supply.made = step + 1 + (step >= late)
+        waiting.on_train_batch_end(step)
+    waiting.on_epoch_end(0)
+    assert bool(said) == told
+    assert not told or said[0].startswith("the model waited for data after 3 of 4 steps: ")
+
+
+def test_batches_that_are_made_are_counted():
+    supply = Supply()
+    assert len([*supply.counted(tf.data.Dataset.range(3))]) == supply.made == 3
 
 
 @pytest.mark.slow

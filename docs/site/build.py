@@ -11,6 +11,8 @@ from keras_mlp import analysis, zoo
 from keras_mlp.extras import need
 
 HERE = pathlib.Path(__file__).parent
+MARK = ".keras_mlp_site"
+"""File that tells a folder of the site from any other."""
 
 
 class Broken(Exception):
@@ -21,14 +23,14 @@ def build(output, names=None) -> pathlib.Path:
     """Build the site.
 
     Args:
-        output: folder to write to; an older site there is replaced.
+        output: folder to write to: a new one, an empty one, or one with an older site, which is replaced.
         names: of the families that get a page; all by default.
 
     Returns:
         The first page.
 
     Raises:
-        ValueError: there is no such family.
+        ValueError: there is no such family, or `output` holds something other than a site.
         ImportError: what the extra "docs" installs is missing.
         FileNotFoundError: a link leads to nothing in the repository.
         Broken: Sphinx warned of something, or a public name has no docstring.
@@ -40,6 +42,10 @@ def build(output, names=None) -> pathlib.Path:
         need(package, extra="docs")
     output = pathlib.Path(output).resolve()
     sources, html = output / "sources", output / "html"
+    if output.exists() and not (output / MARK).exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty, and is no site that can be replaced. Name another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARK).touch()
     for folder in (sources, html, output / "doctrees"):
         shutil.rmtree(folder, ignore_errors=True)
     write_sources(sources, names or list(zoo.FAMILIES))

@@ -60,6 +60,14 @@ def test_a_family_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_with_something_other_than_a_site_is_left_as_it_is(tmp_path):
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "mine.html").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty, and is no site that can be replaced"):
+        build.build(tmp_path, ["as_mlp"])
+    assert (tmp_path / "html" / "mine.html").read_text() == "mine"
+
+
 def test_docstrings_become_fields_and_keep_their_code():
     pytest.importorskip("sphinx", reason='needs the extra "docs"')
     text = api.markdown(

@@ -250,6 +250,5 @@ def _inferred(family, found) -> str:
             if not score.exact:
                 remembered.setdefault(score.source, []).append(f"{card.title} {score}")
     text += [f"- Not exact, from {source}: {'; '.join(scores)}." for source, scores in remembered.items()]
-    if "nferred" in inspect.getdoc(sys.modules[family.trunk.__module__]):
-        text.insert(0, "- The text at the top of this page says what is inferred of the architecture.")
-    return "\n".join(text) or "No card of this family tells of anything that is inferred."
+    text = text or ["No card of this family tells of anything that is inferred."]
+    return "\n".join([*text, "", "If a part of the architecture is inferred, the top of this page says so."])

@@ -104,13 +104,20 @@ PEERS = {
     "conv_mixer_768_32": {"timm": "convmixer_768_32", "zeromodels": "convmixer.ConvMixer"},
     "conv_mixer_1024_20": {"timm": "convmixer_1024_20_ks9_p14"},
     "conv_mixer_1536_20": {"timm": "convmixer_1536_20"},
+    "dynamic_vit_swin_t_r70": {"timm": "swin_tiny_patch4_window7_224"},
+    "dynamic_vit_swin_s_r70": {"timm": "swin_small_patch4_window7_224"},
+    "dynamic_vit_swin_b_r70": {"timm": "swin_base_patch4_window7_224"},
 }
+BACKBONE = {f"dynamic_vit_swin_{size}_r70": {"pruning": ()} for size in "tsb"}
+"""Arguments that make ours the network that peers have: Swin, of which DynamicViT drops tokens. `benchmarks.keep_rates`
+measures what dropping them saves."""
 
 OURS = ("graph", "xla", "fused", "fused_xla", "frozen", "frozen_xla")
 OURS += ("openvino", "onnxruntime", "litert", "jax", "torch_compile")
-"""The forms of `keras_mlp.export.forms`, by name, since Keras is imported late: each has a backend of its own."""
+"""The names in `keras_mlp.forms.FORMS`; a test compares them. They stand here again, because importing keras_mlp
+imports Keras, and the process of each form chooses its backend first."""
 PLAIN = ("graph", "xla")
-"""Those of a model as it was built. In the others it is fused, and can only be called."""
+"""The forms of a model that is not fused: only these can be trained."""
 
 # How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
 FORMS = {
@@ -140,6 +147,7 @@ def keras_mlp(contender):
         classifier_activation=None,
         include_preprocessing=False,
         dtype=_dtype(contender),
+        **BACKBONE.get(contender.model, {}),
     )
     if contender.form not in PLAIN:
         on_tensorflow.as_if_trained(model)

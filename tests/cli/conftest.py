@@ -59,3 +59,16 @@ def picture(tmp_path):
     path = tmp_path / "grey.png"
     keras.utils.save_img(path, np.full((40, 50, 3), 128.0), scale=False)
     return path
+
+
+@pytest.fixture(scope="module")
+def mover(tmp_path_factory):
+    """A small classifier of videos of four frames in a `.keras` file."""
+    keras.utils.set_random_seed(0)
+    architecture = dict(dims=(12, 24), depths=(1, 1), chunks=(4, 4), mlp_ratios=(2, 2))
+    model = keras_mlp.MorphMLPVideo(**architecture, input_shape=(4, 32, 32, 3), classes=3)
+    random = np.random.default_rng(0)
+    model.get_layer("head").set_weights([random.normal(size=(24, 3)), random.normal(size=3)])
+    path = tmp_path_factory.mktemp("mover") / "mover.keras"
+    model.save(path)
+    return path

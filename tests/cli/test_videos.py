@@ -15,20 +15,7 @@ import keras_mlp
 from keras_mlp.cards import VideoPreprocessing
 from keras_mlp.cli import models, videos
 
-SIZE = 32
-
-
-@pytest.fixture(scope="session")
-def mover(tmp_path_factory):
-    """A small classifier of videos of four frames in a `.keras` file."""
-    keras.utils.set_random_seed(0)
-    architecture = dict(dims=(12, 24), depths=(1, 1), chunks=(4, 4), mlp_ratios=(2, 2), transitions=(True, True))
-    model = keras_mlp.MorphMLPVideo(**architecture, input_shape=(4, SIZE, SIZE, 3), classes=3)
-    random = np.random.default_rng(0)
-    model.get_layer("head").set_weights([random.normal(size=(24, 3)), random.normal(size=3)])
-    path = tmp_path_factory.mktemp("mover") / "mover.keras"
-    model.save(path)
-    return path
+SIZE = 32  # of `mover`
 
 
 def test_a_video_is_one_prediction_whether_a_file_or_a_folder_of_frames(command, mover, tmp_path):

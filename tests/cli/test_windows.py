@@ -8,31 +8,22 @@ import threading
 import tracemalloc
 
 import av
-import keras
 import numpy as np
 import pytest
 from clips import brightening, write_frames, write_video
 
-import keras_mlp
 from keras_mlp.cards import VideoPreprocessing
 from keras_mlp.cli import windows as cli_windows
 from keras_mlp.training.data.videos.windows import running, windows
 
-SIZE = 32
+SIZE = 32  # of `mover`
 
 
 @pytest.fixture(scope="module")
-def mover(tmp_path_factory):
-    """A small classifier of videos of four frames in a `.keras` file, with names of its classes beside it."""
-    keras.utils.set_random_seed(0)
-    architecture = dict(dims=(12, 24), depths=(1, 1), chunks=(4, 4), mlp_ratios=(2, 2))
-    model = keras_mlp.MorphMLPVideo(**architecture, input_shape=(4, SIZE, SIZE, 3), classes=3)
-    random = np.random.default_rng(0)
-    model.get_layer("head").set_weights([random.normal(size=(24, 3)), random.normal(size=3)])
-    path = tmp_path_factory.mktemp("mover") / "mover.keras"
-    model.save(path)
-    (path.parent / "classes.txt").write_text("walks\nruns\nstands\n")
-    return path
+def mover(mover):
+    """The same with names of its classes beside it."""
+    (mover.parent / "classes.txt").write_text("walks\nruns\nstands\n")
+    return mover
 
 
 def spans(rows):

@@ -1,4 +1,4 @@
-"""What token mixing has learned, and what it makes of an image: pictures over the grid."""
+"""Pictures of token mixing over the grid of positions: its weights, and what it computes for an image."""
 
 import dataclasses
 
@@ -93,15 +93,15 @@ def plot_token_mixing(model: keras.Model, path, layer: int | str | None = None, 
     if layer is None:
         labels = _labels(list(found))
         rows = [_row(labels[name], pictures.some(units)) for name, pictures in found.items()]
-        says = dict.fromkeys(pictures.says for pictures in found.values())
+        captions = dict.fromkeys(pictures.caption for pictures in found.values())
     else:
         name = _choose(list(found), layer)
         pictures = found[name].some(units**2)
         limit = _limit(pictures)
         starts = range(0, len(pictures), units)
         rows = [_Row("" if i else _labels([name])[name], pictures[i : i + units], limit) for i in starts]
-        says = [found[name].says]
-    figure = _draw(rows, f"Token mixing of {model.name}", says)
+        captions = [found[name].caption]
+    figure = _draw(rows, f"Token mixing of {model.name}", captions)
     with files.atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, facecolor="white")
 
@@ -116,7 +116,7 @@ def _choose(known, layer) -> str:
 
 
 def _labels(known) -> dict[str, str]:
-    """What layers are called in the picture: by their block where no other of the block is there, else by name."""
+    """The labels of layers: the number of the block if no other layer of the block is drawn, else the name."""
     places = {name: names.parse(name) for name in known}
     blocks = {
         name: f"block {'.'.join(map(str, place.numbers))}" if place and place.part == "block" else name
@@ -134,15 +134,15 @@ def _limit(pictures) -> float:
     return float(np.abs(pictures).max()) or 1.0
 
 
-def _draw(rows, title, says):
+def _draw(rows, title, captions):
     """A figure of rows of pictures, whose colours end at plus and minus their limits."""
     figures = need("matplotlib.figure", extra="analysis")
     columns = max(len(row.pictures) for row in rows)
     # No picture is flatter or steeper than four to one: of a single line one would see nothing.
     heights = [_CELL * min(max(row.pictures.shape[1] / row.pictures.shape[2], 0.25), 4) for row in rows]
     left = max(_LEFT, 0.2 + 0.075 * max(len(row.label) for row in rows))
-    top = _TOP + _LINE * len(says)
-    notes = [f"one picture: {words}" for words in says]
+    top = _TOP + _LINE * len(captions)
+    notes = [f"one picture: {words}" for words in captions]
     width = max(left + columns * _CELL + _RIGHT, 0.4 + 0.068 * max(map(len, notes)))
     height = top + sum(heights) + _BOTTOM
     figure = figures.Figure(figsize=(width, height))

@@ -1,4 +1,4 @@
-"""Which weights a token mixing shares, between positions and between channels, as its answers tell."""
+"""Which weights a token mixing shares, between positions and between channels, as its outputs tell."""
 
 import dataclasses
 from collections.abc import Callable
@@ -44,12 +44,12 @@ class Sharing:
 def sharing(mixing: Callable, seed: int = 0) -> Sharing:
     """Try what a token mixing shares, in float64 and with random weights.
 
-    A square of random numbers is moved by one position, by two, and so on. Where the answer moves with it, positions
-    share the weights. For the channels, the same random map is put into one channel after another. Channels to
-    which all channels together answer with the same maps, up to one factor, share the weights. So the factors of gates
-    and scales do not count.
+    A square of random numbers is moved by one position, by two, and so on. Where the output moves with it, positions
+    share the weights. For the channels, the same random map is put into one channel after another. Two channels share
+    the weights if their outputs, over all channels, are the same maps up to one factor. So the factors of gates and
+    scales do not count.
 
-    Answers are differences from that to a map of zeros. Weights that begin random are drawn anew, larger. Those that
+    Of each output, that of a map of zeros is subtracted. Weights that begin random are drawn anew, larger. Those that
     begin as one number, as biases and the weights of norms do, stay.
 
     Args:
@@ -61,12 +61,12 @@ def sharing(mixing: Callable, seed: int = 0) -> Sharing:
         A `Sharing`.
 
     Raises:
-        ValueError: the answer is not a map of the same shape, or is the same for all maps.
+        ValueError: the output is not a map of the same shape, or is the same for all maps.
         RuntimeError: Keras' backend does not compute in float64, as JAX by default.
     """
     if keras.backend.standardize_dtype(keras.ops.zeros(1, "float64").dtype) != "float64":
         raise RuntimeError(
-            f"Answers are compared in float64, in which the backend {keras.backend.backend()!r} does not compute now. "
+            f"Outputs are compared in float64, in which the backend {keras.backend.backend()!r} does not compute now. "
             "On JAX, set JAX_ENABLE_X64=1 before Python starts."
         )
     shape = (_SIDE, _SIDE, _CHANNELS)
@@ -83,32 +83,32 @@ def sharing(mixing: Callable, seed: int = 0) -> Sharing:
             inputs = np.prod(variable.shape[:-1])
             variable.assign(generator.normal(size=variable.shape) / np.sqrt(inputs))
 
-    def answers(maps):
+    def outputs(maps):
         found = model(np.concatenate([np.zeros((1, *shape)), maps]), training=False)
         found = keras.ops.convert_to_numpy(found)
         if not np.any(found[1:] - found[:1]):
             raise ValueError(
-                "`mixing` must answer to its input. It gives the same for a map of zeros and a random one. Kernels "
+                "`mixing` must depend on its input. It gives the same for a map of zeros and a random one. Kernels "
                 "that begin as zeros need another initializer."
             )
         return found[1:] - found[:1]
 
-    return Sharing(_window(answers, generator), _groups(answers, generator))
+    return Sharing(_window(outputs, generator), _groups(outputs, generator))
 
 
-def _window(answers, generator) -> int | None:
+def _window(outputs, generator) -> int | None:
     still = np.zeros((_SIDE, _SIDE, _CHANNELS))
     start = (_SIDE - _SQUARE - _FURTHEST) // 2
     inside = slice(start, start + _SQUARE)
     still[inside, inside] = generator.normal(size=(_SQUARE, _SQUARE, _CHANNELS))
     steps = range(1, _FURTHEST + 1)
-    before, *after = answers(np.stack([still, *(np.roll(still, step, axis) for step in steps for axis in (0, 1))]))
+    before, *after = outputs(np.stack([still, *(np.roll(still, step, axis) for step in steps for axis in (0, 1))]))
 
-    def follows(answer, axis, step):
-        """Whether an answer is the one before, moved; away from the border, where zeros come in."""
+    def follows(output, axis, step):
+        """Whether an output is the first one, moved; away from the border, where zeros come in."""
         moved = np.roll(before, step, axis)
         seen = tuple(slice(_BORDER + (step if side == axis else 0), _SIDE - _BORDER) for side in (0, 1))
-        return _alike(answer[seen], moved[seen])
+        return _alike(output[seen], moved[seen])
 
     for step, (down, right) in zip(steps, zip(after[::2], after[1::2], strict=True), strict=True):
         if follows(down, 0, step) and follows(right, 1, step):
@@ -116,10 +116,10 @@ def _window(answers, generator) -> int | None:
     return None
 
 
-def _groups(answers, generator) -> int:
+def _groups(outputs, generator) -> int:
     pattern, kinds = generator.normal(size=(_SIDE, _SIDE)), []
-    for answer in answers(np.eye(_CHANNELS)[:, None, None] * pattern[..., None]):
-        strongest_first = answer[..., np.argsort(-np.linalg.norm(answer, axis=(0, 1)))]
+    for output in outputs(np.eye(_CHANNELS)[:, None, None] * pattern[..., None]):
+        strongest_first = output[..., np.argsort(-np.linalg.norm(output, axis=(0, 1)))]
         kind = strongest_first / strongest_first[..., 0].flat[np.abs(strongest_first[..., 0]).argmax()]
         if not any(_alike(kind, other) for other in kinds):
             kinds.append(kind)
@@ -127,5 +127,5 @@ def _groups(answers, generator) -> int:
 
 
 def _alike(one, other) -> bool:
-    """Whether two maps are the same but for the rounding of float64."""
+    """Whether two maps are equal up to the rounding of float64."""
     return bool(np.abs(one - other).max() <= 1e-7 * np.abs(other).max())

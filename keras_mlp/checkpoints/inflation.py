@@ -13,10 +13,11 @@ KERNELS = ("mean", "middle")
 def inflate(image_model: keras.Model, video_model: keras.Model, kernels: str = "mean") -> tuple[str, ...]:
     """Give a video model the weights of an image model.
 
-    What both have is copied. A kernel that reaches over frames gets the image's at each of them, divided by their
-    number. An embedding of positions is that of a place; all frames have that of the image's only one, or zeros.
-    Vectors for the offsets of frames are zeros. What only the video model has, such as MorphMLP's layers over frames,
-    stays as it is, and so does a classifier of other classes.
+    Weights that both models have are copied. A kernel over several frames becomes the image's kernel at each frame,
+    divided by the number of frames. Embeddings of places are the image's. The image has one embedding of a frame: each
+    frame of the video gets it. It is zero in a model with one embedding for each position. Vectors for the offsets of
+    frames become zeros. Layers that only the video model has, such as MorphMLP's over frames, stay as they are, and so
+    does a classifier of other classes.
 
     Source: Carreira and Zisserman 2017 (I3D), https://arxiv.org/abs/1705.07750, section 3; facebookresearch/SlowFast,
     `inflate_weight` in utils/checkpoint.py, with which MViT's video models begin.
@@ -25,7 +26,7 @@ def inflate(image_model: keras.Model, video_model: keras.Model, kernels: str = "
         image_model: a model of this package for images, such as `keras_mlp.MViTB16Separable(weights="imagenet")`.
         video_model: one for videos of the same architecture, height and width; its variables are set.
         kernels: "mean" for the above, or "middle" for the image's kernel at the middle frame and zeros at the others.
-            By then, a video that stands still is at first what the image is, at its first and last frames, too.
+            With "middle", all frames of a video that stands still begin with what the image model computes.
 
     Returns:
         Names of the variables that stay as they were.

@@ -1,7 +1,7 @@
 """The kinds of classifiers, and the activations that they end with."""
 
 KINDS = ("exclusive", "binary", "multi_label")
-"""What the classes of a classifier are to each other."""
+"""Kinds of classifiers, by how many of their classes can be true of an image."""
 EXCLUSIVE, BINARY, MULTI_LABEL = KINDS
 """One class is true of an image; two classes with one score; each class is true or not, whatever the others are."""
 ACTIVATIONS = ("softmax", "sigmoid", "linear")

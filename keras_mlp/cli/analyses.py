@@ -3,6 +3,10 @@
 Each is called with the models by name, the flags and the folder; `costs` and `complexity` with names alone.
 """
 
+import contextlib
+import csv
+import dataclasses
+import fnmatch
 import pathlib
 import tempfile
 
@@ -78,8 +82,6 @@ def _similarity(opened, flags, output):
 
 
 def _robustness(opened, flags, output):
-    import dataclasses
-
     from keras_mlp import analysis
 
     found = {}
@@ -133,8 +135,6 @@ def _mixing(opened, flags, output):
 
 
 def _resolution(opened, flags, output):
-    import dataclasses
-
     from keras_mlp import analysis
 
     data, found = flags.images or "digits", {}
@@ -157,8 +157,6 @@ def _resolution(opened, flags, output):
 
 def _other_sizes(model, own) -> list[tuple[int, int]]:
     """The own size times 0.5 to 2, as far as the model takes it."""
-    import contextlib
-
     import keras_mlp
 
     found = []
@@ -184,8 +182,6 @@ def _ways(name, model, own) -> dict:
 
 def _fine_tuning(data, flags):
     """Trains a model at a size on the training part of the data, at a tenth of the rate of the digits' recipe."""
-    import dataclasses
-
     from keras_mlp.training import recipes, train
 
     recipe = recipes.digits() if data == "digits" else recipes.finetune()
@@ -213,8 +209,6 @@ def _matching(patterns) -> list[str]:
 
 
 def _costs(names, flags, output):
-    import dataclasses
-
     from keras_mlp import analysis
 
     measured = {}
@@ -249,8 +243,6 @@ def _measured(name, what) -> dict[str, float]:
 
 def _families(patterns) -> list[str]:
     """The names of the families that declare their token mixing and that any of the patterns fits; without one, all."""
-    import fnmatch
-
     from keras_mlp.analysis.survey import declared
 
     known = declared()
@@ -263,8 +255,6 @@ def _families(patterns) -> list[str]:
 
 
 def _complexity(families, flags, output):
-    import csv
-
     from keras_mlp import analysis
 
     found = analysis.survey(families, lambda names: console.progress(names, "Measuring", total=len(names)))

@@ -145,8 +145,8 @@ def open_classifier(
 
 
 _PAYS = 1000
-"""Images after which a model is frozen: that takes about as long as it then spares with as many (Mixer-S/16, Hire-MLP-T
-and two cores: four seconds, and a tenth to a fifth of what `predict` takes)."""
+"""Images after which a model is frozen. By hand, on two busy cores: freezing Mixer-S/16 or Hire-MLP-T takes 3 to 5
+seconds, and spares a tenth to a fifth of what `predict` takes, so about as much in as many images again."""
 
 
 class _Network:

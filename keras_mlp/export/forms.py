@@ -26,7 +26,7 @@ class UnavailableError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a form is made ready for.
+    """The conditions under which a form is to run.
 
     Args:
         batch: images in a call.

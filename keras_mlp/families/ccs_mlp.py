@@ -99,8 +99,8 @@ class CirculantMixing(GridLayer):
 
 @showing.weights.answer(CirculantMixing)
 def _of_groups(layer):
-    says = "the weights of a group of channels by the distance of two positions, counted in row-major order"
-    return showing.Pictures(says, showing.array(layer.kernel).T.reshape(-1, *layer.grid))
+    caption = "the weights of a group of channels by the distance of two positions, counted in row-major order"
+    return showing.Pictures(caption, showing.array(layer.kernel).T.reshape(-1, *layer.grid))
 
 
 def ccs_block(x, groups, channel_dim, activation, drop_path_rate, dropout_rate, name):

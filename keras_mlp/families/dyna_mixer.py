@@ -133,10 +133,10 @@ class DynamicAxisMixing(GridLayer):
 def _of_the_middle(layer, x):
     lines = layer._lines(x)
     matrices = showing.array(layer.generated(lines))[lines.shape[1] // 2]
-    says = (
+    caption = (
         "the matrix that a head makes for the middle line: what is read from left to right, what is written downwards"
     )
-    return showing.Pictures(says, np.swapaxes(matrices, -1, -2))
+    return showing.Pictures(caption, np.swapaxes(matrices, -1, -2))
 
 
 def _flat_product(x, kernel):

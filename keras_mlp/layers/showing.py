@@ -30,12 +30,12 @@ class Pictures:
     """What a layer shows.
 
     Attributes:
-        says: what one of the pictures is, in a few words.
+        caption: what one of the pictures is, in a few words.
         values: `(n, rows, columns)`, at least one picture.
         ranked: whether they are sorted, the largest first; else each counts the same.
     """
 
-    says: str
+    caption: str
     values: np.ndarray
     ranked: bool = False
 
@@ -55,10 +55,10 @@ def array(tensor) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 
-def largest_first(says: str, values: np.ndarray) -> Pictures:
+def largest_first(caption: str, values: np.ndarray) -> Pictures:
     """Pictures sorted by their Euclidean norm."""
     norms = np.linalg.norm(values.reshape(len(values), -1), axis=1)
-    return Pictures(says, values[np.argsort(-norms, kind="stable")], ranked=True)
+    return Pictures(caption, values[np.argsort(-norms, kind="stable")], ranked=True)
 
 
 @weights.answer(keras.layers.DepthwiseConv2D)

@@ -218,11 +218,11 @@ def hidden_units(layer):
 
 @showing.weights.answer(TokenDense)
 def _positions(layer):
-    says = "the weight of every position for one position"
-    return showing.Pictures(says, showing.array(layer.fc.kernel).T.reshape(-1, *layer.grid))
+    caption = "the weight of every position for one position"
+    return showing.Pictures(caption, showing.array(layer.fc.kernel).T.reshape(-1, *layer.grid))
 
 
 @showing.weights.answer(AxisDense)
 def _line(layer):
-    says = "the matrix along one side: what is read from left to right, what is written from top to bottom"
-    return showing.Pictures(says, showing.array(layer.fc.kernel).T[None])
+    caption = "the matrix along one side: what is read from left to right, what is written from top to bottom"
+    return showing.Pictures(caption, showing.array(layer.fc.kernel).T[None])

@@ -70,15 +70,15 @@ def along_windows(windows):
         (lambda x: layers.WindowMerge(3)([along_windows(layers.WindowPartition(3)(x)), x]), 3, 1),
     ],
 )
-def test_what_positions_and_channels_share_is_seen_in_the_answers(mixing, window, groups):
+def test_what_positions_and_channels_share_is_seen_in_the_outputs(mixing, window, groups):
     found = sharing(mixing)
     assert (found.window, found.groups) == (window, groups)
     assert found.spatial == ("agnostic" if window == 1 else "specific")
     assert found.channel == {1: "agnostic", 24: "specific"}.get(groups, "group")
 
 
-def test_a_mixing_that_answers_to_nothing_is_refused():
-    with pytest.raises(ValueError, match="must answer to its input"):
+def test_a_mixing_that_does_not_depend_on_its_input_is_refused():
+    with pytest.raises(ValueError, match="must depend on its input"):
         sharing(lambda x: x * 0)
     with pytest.raises(ValueError, match="must give a map of the same shape"):
         sharing(lambda x: layers.Dense(2)(x))

@@ -195,7 +195,7 @@ def test_openvinos_files_take_the_place_of_the_model(command, tiny, tmp_path):
     assert result.code == 2 and "--precision goes with a .tflite file and with OpenVINO's" in result.err
 
 
-def test_a_model_that_is_asked_often_is_frozen_and_answers_alike(tiny, monkeypatch):
+def test_a_model_that_is_asked_often_is_frozen_and_computes_the_same(tiny, monkeypatch):
     monkeypatch.setattr(models, "_PAYS", 3)
     ask = models._Network(keras.saving.load_model(tiny), batch_size=2)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")

@@ -22,7 +22,7 @@ def error(found, expected):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_frozen_model_answers_as_the_model_does_for_any_batch(model, images, jit_compile):
+def test_a_frozen_model_computes_what_the_model_does_for_any_batch(model, images, jit_compile):
     serve = keras_mlp.fast(model, jit_compile=jit_compile)
     assert serve.input_shape == (32, 32, 3)
     for batch in (images[:1], images[:5]):
@@ -71,7 +71,7 @@ def test_images_and_models_that_do_not_fit_are_refused(model, monkeypatch):
     [pytest.param(golden.FEW, marks=golden.SLOW), pytest.param(sorted(FAMILIES), marks=golden.HUGE)],
     ids=["few", "all"],
 )
-def test_every_family_answers_alike_when_frozen(families):
+def test_every_family_computes_the_same_when_frozen(families):
     """All in one process, with the limit of `verify` for files in float32."""
     for family in families:
         case = golden.small(family)

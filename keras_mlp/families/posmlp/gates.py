@@ -165,8 +165,8 @@ def _with_matrices(layer, weights, shape):
 def _for_the_centre(layer):
     side = layer.window
     of_centre = showing.array(layer._mixing())[:, side // 2 * side + side // 2]
-    says = "what a group of channels reads of a window for its centre, by the relative positions"
-    return showing.Pictures(says, of_centre.reshape(-1, side, side))
+    caption = "what a group of channels reads of a window for its centre, by the relative positions"
+    return showing.Pictures(caption, of_centre.reshape(-1, side, side))
 
 
 @registered

@@ -210,8 +210,8 @@ def _routes(layer, x):
     routing = layer.route(x)
     to = keras.ops.one_hot(routing.experts, routing.num_experts) * keras.ops.expand_dims(routing.weights, -1)
     shares = showing.array(keras.ops.sum(to, axis=2))[0]
-    says = f"how much an expert, from top to bottom, gives to each of the {layer.items}"
-    return showing.Pictures(says, shares.T[None])
+    caption = f"how much an expert, from top to bottom, gives to each of the {layer.items}"
+    return showing.Pictures(caption, shares.T[None])
 
 
 def layout_map(device_mesh, axis: str = "model"):

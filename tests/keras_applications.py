@@ -48,8 +48,7 @@ def main(path, *families):
     families = families or [name for name, family in FAMILIES.items() if family.input == "image"]
     models = [_row(FAMILIES[name]) for name in families]
     suite = _suite(pathlib.Path(path).read_text(encoding="utf-8"), models)
-    result = unittest.TestResult()
-    suite.run(result)
+    result = unittest.TextTestRunner(verbosity=2, resultclass=_Result).run(suite)
     failed = {test.id().rpartition(".")[2]: text for test, text in result.failures + result.errors}
     wrong = {name: text for name, text in failed.items() if not _is_refusal(name, text)}
     for name, text in wrong.items():
@@ -109,6 +108,13 @@ class _Reconstructed(unittest.TestCase):
         model = self.build(weights=None)
         again = deserialize_keras_object(serialize_keras_object(model))
         self.assertEqual(len(model.weights), len(again.weights))
+
+
+class _Result(unittest.TextTestResult):
+    """Names each test as it runs. `main` prints what went wrong: a refusal did not."""
+
+    def printErrors(self):
+        pass
 
 
 def _is_refusal(name, text):

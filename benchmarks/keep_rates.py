@@ -20,6 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import on_tensorflow, tables
+from benchmarks.models import whole
 from benchmarks.turns import in_turns
 
 FAMILY, FORMS, BACKBONE = "dynamic_vit", ("graph", "xla", "tflite"), "backbone"
@@ -37,11 +38,10 @@ def networks(name: str, rates: list[float], size: int) -> dict:
     """The backbone of a model of the zoo, and the model at each keep rate, as `{"backbone" or rate: model}`."""
     from keras_mlp import zoo
 
-    family = zoo.FAMILIES[FAMILY]
     given = dict(input_shape=(size, size, 3), classifier_activation=None, include_preprocessing=False)
-    config = family.variants[name].config
-    models = {BACKBONE: family.builders[FAMILY](**config | given | {"pruning": (), "keep_rate": 0.5})}
-    models |= {rate: family.builders[name](**given, weights=None, keep_rate=rate) for rate in rates}
+    build = zoo.FAMILIES[FAMILY].builders[name]
+    models = {BACKBONE: whole(name, **given)}
+    models |= {rate: build(**given, weights=None, keep_rate=rate) for rate in rates}
     for model in models.values():
         on_tensorflow.as_if_trained(model)
     return models

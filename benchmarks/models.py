@@ -108,9 +108,9 @@ PEERS = {
     "dynamic_vit_swin_s_r70": {"timm": "swin_small_patch4_window7_224"},
     "dynamic_vit_swin_b_r70": {"timm": "swin_base_patch4_window7_224"},
 }
-BACKBONE = {f"dynamic_vit_swin_{size}_r70": {"pruning": ()} for size in "tsb"}
-"""Arguments that make ours the network that peers have: Swin, of which DynamicViT drops tokens. `benchmarks.keep_rates`
-measures what dropping them saves."""
+WHOLE = tuple(f"dynamic_vit_swin_{size}_r70" for size in "tsb")
+"""DynamicViTs that keep all tokens here, which makes them the Swin that peers have. `benchmarks.keep_rates` measures
+what dropping tokens saves."""
 
 OURS = ("graph", "xla", "fused", "fused_xla", "frozen", "frozen_xla")
 OURS += ("openvino", "onnxruntime", "litert", "jax", "torch_compile")
@@ -140,21 +140,27 @@ def keras_mlp(contender):
     if contender.task == "training" and contender.form not in PLAIN:
         raise Unavailable("a training step is measured on TensorFlow only, of a model that is not fused")
     size = contender.image_size
-    model = keras_mlp.create_model(
-        contender.model,
-        weights=None,
-        input_shape=size and (size, size, 3),
-        classifier_activation=None,
-        include_preprocessing=False,
-        dtype=_dtype(contender),
-        **BACKBONE.get(contender.model, {}),
-    )
+    given = dict(classifier_activation=None, include_preprocessing=False, dtype=_dtype(contender))
+    if contender.model in WHOLE:
+        model = whole(contender.model, input_shape=(size or 224, size or 224, 3), **given)
+    else:
+        model = keras_mlp.create_model(contender.model, weights=None, input_shape=size and (size, size, 3), **given)
     if contender.form not in PLAIN:
         on_tensorflow.as_if_trained(model)
         return _in_its_form(model, contender)
     if contender.remat:
         remat.rematerialize(model)
     return _keras_step(tf, model, contender)
+
+
+def whole(model: str, **given):
+    """The network of a DynamicViT of the zoo that keeps all tokens; `given` are more arguments of its builder."""
+    from keras_mlp import zoo
+
+    family = zoo.FAMILIES["dynamic_vit"]
+    # Nothing is dropped at any rate, but there has to be one.
+    config = family.variants[model].config | {"pruning": (), "keep_rate": 0.5}
+    return family.builders[family.name](**config, **given)
 
 
 def _in_its_form(model, contender):

@@ -108,7 +108,7 @@ PEERS = {
     "dynamic_vit_swin_s_r70": {"timm": "swin_small_patch4_window7_224"},
     "dynamic_vit_swin_b_r70": {"timm": "swin_base_patch4_window7_224"},
 }
-WHOLE = tuple(f"dynamic_vit_swin_{size}_r70" for size in "tsb")
+WHOLE = {f"dynamic_vit_swin_{size.lower()}_r70": f"Swin-{size}" for size in "TSB"}
 """DynamicViTs that keep all tokens here, which makes them the Swin that peers have. `benchmarks.keep_rates` measures
 what dropping tokens saves."""
 
@@ -151,6 +151,13 @@ def keras_mlp(contender):
     if contender.remat:
         remat.rematerialize(model)
     return _keras_step(tf, model, contender)
+
+
+def title(model: str) -> str:
+    """What tables call a model of the zoo."""
+    import keras_mlp
+
+    return WHOLE.get(model) or keras_mlp.model_card(model).title
 
 
 def whole(model: str, **given):

@@ -3,9 +3,11 @@
     python -m benchmarks.inference --models=smallest --json=build/inference.json
     python -m benchmarks.summary --json=build/inference.json --save=docs/measurements/inference.json
     python -m benchmarks.summary --table=docs/measurements/inference.json --picture=docs/speed.png
+    python -m benchmarks.summary --json=build/forms.json --over="timm compiled" --save=docs/measurements/forms.json
 
-The table has each library's fastest form of a model, and ours over theirs. The picture shows images per second over the
-parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
+The table has each library's fastest form of a model, and ours over theirs. With `--over` it has every form instead, as
+multiples of one of them. The picture shows images per second over the parameters, the multiply-adds and the published
+top-1 accuracy, at the largest batch, in float32.
 """
 
 import json
@@ -15,10 +17,11 @@ import sys
 from absl import app, flags
 
 from benchmarks import tables
-from benchmarks.models import FORMS
+from benchmarks.models import FORMS, title
 
 _JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.")
 _TABLE = flags.DEFINE_string("table", None, "File that --save of this command wrote, to draw it.")
+_OVER = flags.DEFINE_string("over", None, 'A library and its form, as "timm compiled": all forms as multiples of it.')
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the picture into.")
 
 
@@ -30,8 +33,6 @@ def fastest(rows, **wanted) -> dict | None:
 
 def tell(rows) -> tables.Measured:
     """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
-    import keras_mlp
-
     forms = [(who, form) for who in FORMS if who != "keras_mlp" for form in FORMS[who]]
     forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
     table = tables.Table(
@@ -44,12 +45,44 @@ def tell(rows) -> tables.Measured:
         ours = fastest(rows, who="keras_mlp", **asked)
         if ours is None:
             continue
-        cells = [keras_mlp.model_card(model).title, precision, batch, ours["images_per_second"]]
+        cells = [title(model), precision, batch, ours["images_per_second"]]
         cells += [_words(ours["form"]), ours["peak_share"]]
         for who, form in forms:
             theirs = fastest(rows, who=who, form=form, **asked)
             cells.append(f"{ours['images_per_second'] / theirs['images_per_second']:.2f}×" if theirs else "")
         table.row(*cells)
+    return table.measured
+
+
+def tell_forms(rows, over: str) -> tables.Measured:
+    """Print, and with `--save` keep, the images a second of one form, and all forms as multiples of it.
+
+    Args:
+        rows: of the benchmarks.
+        over: a library and one of its forms.
+
+    Raises:
+        ValueError: no row is of that form.
+    """
+    names = {(row["who"], row["form"]): f"{row['who']} {row['form']}" for row in rows}
+    if over not in names.values():
+        raise ValueError(f"no row is of {over!r}. There are: {', '.join(names.values())}")
+    forms = [(who, form) for who in FORMS for form in FORMS[who] if names.get((who, form), over) != over]
+    columns = [(_words(form) if who == "keras_mlp" else names[who, form], ">5") for who, form in forms]
+    table = tables.Table(
+        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), (f"{over}, images/s", ".1f"), *columns),
+        source=tables.sources(rows),
+    )
+    for model, precision, batch in dict.fromkeys((row["model"], row["precision"], row["batch"]) for row in rows):
+        here = {
+            (row["who"], row["form"]): row["images_per_second"]
+            for row in rows
+            if (row["model"], row["precision"], row["batch"]) == (model, precision, batch)
+        }
+        base = next((rate for form, rate in here.items() if names[form] == over), None)
+        if base is not None:
+            cells = [f"{here[form] / base:.2f}" if form in here else "" for form in forms]
+            table.row(title(model), precision, batch, base, *cells)
     return table.measured
 
 
@@ -158,7 +191,11 @@ def main(argv):
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: --{flag}: {error}")
     if _JSON.value:
-        measured = tell(sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"])))
+        rows = sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"]))
+        try:
+            measured = tell_forms(rows, _OVER.value) if _OVER.value else tell(rows)
+        except ValueError as error:
+            sys.exit(f"error: --over: {error}")
     if _PICTURE.value:
         draw(measured, _PICTURE.value)
 

@@ -343,8 +343,11 @@ def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
     assert (tmp_path / "speed.png").stat().st_size > 5_000
     done = command("summary", f"--table={kept}", f"--picture={tmp_path / 'again.png'}")
     assert done.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "speed.png").read_bytes()
-    for flag in ("json", "table"):
-        done = command("summary", f"--{flag}={tmp_path / 'none.json'}")
+    done = command("summary", f"--json={files[0]},{files[1]}", "--over=timm eager")
+    head, only = done.stdout.splitlines()[:2]
+    assert head.endswith("timm eager, images/s graph   XLA") and only.split()[-3:] == ["10.0", "3.00", "4.00"]
+    for flag, given in {"json": [], "table": [], "over": [f"--json={files[0]}"]}.items():
+        done = command("summary", f"--{flag}={tmp_path / 'none.json'}", *given)
         assert done.stderr.splitlines()[-1].startswith(f"error: --{flag}: ")
 
 

@@ -76,14 +76,15 @@ def on_the_way(model: keras.Model, layer: str | None) -> keras.KerasTensor:
     return list(every.values())[-1] if layer is None and every else _of_layer(model, layer, of_blocks)
 
 
-def only_input(model) -> keras.KerasTensor:
-    """The input of a model of images.
+def only_input(model, videos: bool = False) -> keras.KerasTensor:
+    """The input of a model of images, or with `videos` of one of either.
 
     Raises:
-        ValueError: `model` is no functional or sequential Keras model with one input of images.
+        ValueError: `model` is no functional or sequential Keras model with one such input.
     """
     inputs = getattr(model, "inputs", None) or ()
-    if not isinstance(model, keras.Model) or len(inputs) != 1 or len(inputs[0].shape) != 4:
+    ranks = (4, 5) if videos else (4,)
+    if not isinstance(model, keras.Model) or len(inputs) != 1 or len(inputs[0].shape) not in ranks:
         raise ValueError(
             "`model` must be a functional Keras model with one input of images (batch, height, width, channels). "
             f"Received: {model!r} with the inputs {[tuple(one.shape) for one in inputs]}"

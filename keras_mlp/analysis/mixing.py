@@ -1,6 +1,7 @@
 """Pictures of token mixing over the grid of positions: its weights, and what it computes for an image."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -29,32 +30,36 @@ def mixings(model: keras.Model, image=None) -> dict[str, showing.Pictures]:
     """What the layers of a model show of their mixing of positions.
 
     These are, without an image: weights of MLPs and linear layers along tokens and sides, of gates, windows, circulant
-    matrices and global filters, relative positions (PosMLP), channel perceptrons (RepMLPNet; with the convolutions in
-    them after `keras_mlp.fuse`). And with one: generated matrices (DynaMixer), phases (Wave-MLP), the routes to experts
-    (Sparse-MLP), attention maps.
+    matrices and global filters, relative positions (PosMLP and the tables of attention), channel perceptrons
+    (RepMLPNet; with the convolutions in them after `keras_mlp.fuse`). And with one: generated matrices (DynaMixer),
+    phases (Wave-MLP), distances (ActiveMLP), the routes to experts (Sparse-MLP), attention maps.
 
     Args:
         model: a Keras model, from this package or with its layers in it.
-        image: `(height, width, channels)`, pixels as the model takes them; `None` for what no image is needed for.
+        image: `(height, width, channels)`, pixels as the model takes them, or of a model of videos a clip `(frames,
+            height, width, channels)`; `None` for what no image is needed for.
 
     Returns:
-        By the name of the layer, in the model's order. `showing.Pictures` tells what they are.
+        By the name of the layer, in the model's order; where a layer has weights to show and makes something of the
+        image, the latter by its name and "of the image". `showing.Pictures` tells what they are.
 
     Raises:
         ValueError: there is an image, and the model is no functional model of such images.
     """
-    found = {layer.name: showing.weights(layer) for layer in naming.weighted_layers(model)}
-    if image is not None:
-        found |= _made(model, np.asarray(image, "float32"))
-    return {name: pictures for name, pictures in found.items() if pictures is not None}
+    found, made = {}, {} if image is None else _made(model, np.asarray(image, "float32"))
+    for layer in naming.weighted_layers(model):
+        found[layer.name] = showing.weights(layer)
+        if layer.name in made and found[layer.name] is not None:
+            found[f"{layer.name} of the image"] = made.pop(layer.name)
+    return {name: pictures for name, pictures in (found | made).items() if pictures is not None}
 
 
 def _made(model, image) -> dict[str, showing.Pictures]:
-    own = inner.only_input(model)
-    if image.ndim != 3 or any(
-        side not in (None, given) for side, given in zip(own.shape[1:], image.shape, strict=True)
-    ):
-        raise ValueError(f"`image` must be one image {own.shape[1:]}. Received: shape {image.shape}")
+    own = inner.only_input(model, videos=True)
+    sides = itertools.zip_longest(own.shape[1:], image.shape, fillvalue=0)
+    if any(side not in (None, given) for side, given in sides):
+        what = "image" if len(own.shape) == 4 else "clip"
+        raise ValueError(f"`image` must be one {what} {own.shape[1:]}. Received: shape {image.shape}")
     calls = [call for call in copying.calls(model) if showing.made.knows(call.operation) and call.arguments.args]
     if not calls:
         return {}
@@ -76,7 +81,7 @@ def plot_token_mixing(model: keras.Model, path, layer: int | str | None = None, 
         layer: one of those layers, by its number from 0 or by its name; all its pictures are drawn then, up to `units`
             squared. By default all layers, a row of `units` each.
         units: how many pictures make a row, at most.
-        image: `(height, width, channels)`, pixels as the model takes them: what layers make of it is drawn, too.
+        image: an image or a clip, as of `mixings`: what layers make of it is drawn, too.
 
     Raises:
         ValueError: the model has no such layer, or `units` is less than one; or see `mixings`.

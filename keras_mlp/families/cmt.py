@@ -29,6 +29,7 @@ from keras_mlp.layers import (
     layer_norm,
     padded_conv,
     residual,
+    showing,
 )
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.sizes import check_known, check_multiples
@@ -129,6 +130,14 @@ class PairPositions(GridLayer):
     def compute_output_shape(self, input_shape):
         positions = input_shape[1] * input_shape[2]
         return (self.heads, positions, positions // self.reduction**2)
+
+
+@showing.weights.answer(PairPositions)
+def _of_the_centre(layer):
+    height, width = layer.grid
+    of_centre = showing.array(layer.positions)[:, height // 2 * width + width // 2]
+    reduced = [side // layer.reduction for side in layer.grid]
+    return showing.Pictures("what a head adds for each key, seen from the centre", of_centre.reshape(-1, *reduced))
 
 
 @fusing.sizes.answer(PairPositions)

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_mlp.layers import fusing, initializers, showing
@@ -10,7 +11,7 @@ from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.dense import Dense
 from keras_mlp.layers.grid import GridLayer
-from keras_mlp.layers.relative_positions import relative_bias
+from keras_mlp.layers.relative_positions import around, relative_bias
 from keras_mlp.layers.windows import check_whole, cut_windows, join_windows
 
 
@@ -43,6 +44,30 @@ def attend(q, k, v, scale: float | None = None, bias=None, softmax=None):
     weights = attention(q, k, scale, bias, softmax)
     y = ops.swapaxes(ops.matmul(weights, v), 1, 2)
     return ops.reshape(y, (-1, n, heads * v.shape[-1]) if n is not None else (*ops.shape(y)[:2], heads * v.shape[-1]))
+
+
+def looks(arguments, asking, read=None, windows=(1,), in_front: int = 0) -> showing.Pictures:
+    """What each head of an attention looks at from the position in the middle, as an answer to `showing.made`.
+
+    Args:
+        arguments: what a layer calls `attend` with for one image.
+        asking: sides of the grid of queries, such as `(height, width)`; where there are windows, those of a window.
+        read: sides of the grid of keys; by default those of the queries. The frames of a video are drawn beside each
+            other.
+        windows: how many windows there are along each side. The picture is of the one in the middle.
+        in_front: how many tokens stand before the positions. They are left out.
+    """
+    q, k, _, *rest = arguments
+    *frames, height, width = asking if read is None else read
+    seen = showing.array(attention(q, k, *rest))[_centre(windows), :, in_front + _centre(asking), in_front:]
+    seen = np.moveaxis(seen.reshape(len(seen), -1, height, width), 1, 2)
+    caption = "what a head looks at from the centre" + (", the frames beside each other" if frames else "")
+    return showing.Pictures(caption, seen.reshape(len(seen), height, -1))
+
+
+def _centre(sides) -> int:
+    """The number of the place in the middle of a grid."""
+    return int(np.ravel_multi_index([side // 2 for side in sides], tuple(sides)))
 
 
 def split_heads(x, heads: int, parts: int = 1):
@@ -104,12 +129,15 @@ class SelfAttention(Composite):
         return self._attended(x)
 
     def _attended(self, x, softmax=None):
+        y = attend(*self._arguments(x), softmax)
+        return self.proj(ops.reshape(y, (-1, *x.shape[1:]) if None not in x.shape[1:] else ops.shape(x)))
+
+    def _arguments(self, x):
+        """What `attend` is called with: queries, keys, values, scale and bias."""
         *sides, channels = x.shape[1:]
-        known = None not in sides
-        positions = (-1, math.prod(sides)) if known else (ops.shape(x)[0], -1)
+        positions = (-1, math.prod(sides)) if None not in sides else (ops.shape(x)[0], -1)
         qkv = ops.reshape(self.qkv(x), (*positions, 3 * channels))
-        y = attend(*split_heads(qkv, self.heads, 3), self.scale, self._bias(), softmax)
-        return self.proj(ops.reshape(y, (-1, *sides, channels) if known else ops.shape(x)))
+        return (*split_heads(qkv, self.heads, 3), self.scale, self._bias())
 
     def _bias(self):
         """What is added to the products of queries and keys; `None` for nothing."""
@@ -209,16 +237,20 @@ class MapAttention(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        maps = _listed(inputs)
-        parts = _PARTS[min(len(maps), 3)]
-        counted = zip(maps, parts, strict=False)
-        q, k, v = [part for x, count in counted for part in split_heads(self._sequence(x), self.heads, count)]
-        y = attend(q, k, v, self.scale, *maps[3:])
-        _, height, width, _ = ops.shape(maps[0])
+        queries = _listed(inputs)[0]
+        y = attend(*self._arguments(inputs))
+        _, height, width, _ = ops.shape(queries)
         if self.window:
             return join_windows(y, self.window, height, width)
-        known = None not in maps[0].shape[1:3]
+        known = None not in queries.shape[1:3]
         return ops.reshape(y, (-1 if known else ops.shape(y)[0], height, width, y.shape[-1]))
+
+    def _arguments(self, inputs):
+        """What `attend` is called with: queries, keys, values, scale and, where one is given, bias."""
+        maps = _listed(inputs)
+        counted = zip(maps, _PARTS[min(len(maps), 3)], strict=False)
+        heads = [part for x, count in counted for part in split_heads(self._sequence(x), self.heads, count)]
+        return (*heads, self.scale, *maps[3:])
 
     def _sequence(self, x):
         """`(groups, positions, channels)` of a map: a group for each window, or for each image."""
@@ -255,32 +287,26 @@ def _proj(layer):
     return fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
 
 
-_LOOKS = "what a head looks at from the centre"
-
-
 @showing.made.answer(SelfAttention)
-def _of_heads(layer, x):
+def of_heads(layer, x):
+    """What each head looks at: in a map from its centre, in a sequence from each token."""
     *sides, _ = x.shape[1:]
-    qkv = ops.reshape(layer.qkv(x), (1, math.prod(sides), -1))
-    q, k, _ = split_heads(qkv, layer.heads, 3)
-    seen = showing.array(attention(q, k, layer.scale, layer._bias()))[0]
-    if len(sides) == 1:
-        return showing.Pictures("what a head looks at, from left to right, from each token, from top to bottom", seen)
-    return showing.Pictures(_LOOKS, seen[:, _centre(sides)].reshape(-1, *sides))
+    if len(sides) > 1:
+        return looks(layer._arguments(x), sides)
+    q, k, _, *rest = layer._arguments(x)
+    caption = "what a head looks at, from left to right, from each token, from top to bottom"
+    return showing.Pictures(caption, showing.array(attention(q, k, *rest))[0])
 
 
 @showing.made.answer(MapAttention)
 def _of_heads_of_maps(layer, inputs):
-    maps = _listed(inputs)
-    counted = zip(maps, _PARTS[min(len(maps), 3)], strict=False)
-    q, k, _ = [part for x, count in counted for part in split_heads(layer._sequence(x), layer.heads, count)]
-    seen = showing.array(attention(q, k, layer.scale, *maps[3:]))
-    read = [layer.window] * 2 if layer.window else maps[min(1, len(maps) - 1)].shape[1:3]
-    asking = read if layer.window else maps[0].shape[1:3]
-    return showing.Pictures(_LOOKS, seen[len(seen) // 2][:, _centre(asking)].reshape(-1, *read))
+    maps, side = _listed(inputs), layer.window
+    asking, read = (maps[i].shape[1:3] for i in (0, min(1, len(maps) - 1)))
+    if side:
+        return looks(layer._arguments(inputs), (side, side), windows=[length // side for length in asking])
+    return looks(layer._arguments(inputs), asking, read)
 
 
-def _centre(sides) -> int:
-    """The number of the position in the middle of a map."""
-    height, width = sides
-    return height // 2 * width + width // 2
+@showing.weights.answer(RelativeAttention)
+def _offsets(layer):
+    return around(layer.relative_bias, layer.grid)

@@ -30,8 +30,8 @@ answer is left as it is, which is never wrong.
 - A layer that scales and shifts channels answers `affine`. A layer with a cheaper form answers `simpler`.
 
 An answer holds for exactly the class that it was registered for, because a subclass may compute something else. A
-subclass that computes what its base does says so with the decorator `as_base`. The test of a new answer is a line in
-`tests/fusion/test_fuse.py`, where the fused model is compared with the original.
+subclass that computes what its base does says so with the decorator `as_base`; an answer of its own comes first. The
+test of a new answer is a line in `tests/fusion/test_fuse.py`, where the fused model is compared with the original.
 """
 
 import dataclasses
@@ -144,7 +144,7 @@ class Question:
 
     def _answer(self, layer):
         kind = type(layer)
-        return self.answers.get(self.same_as.get(kind, kind))
+        return self.answers.get(kind) or self.answers.get(self.same_as.get(kind))
 
 
 def as_base(kind):

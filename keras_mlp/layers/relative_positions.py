@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_mlp.layers import showing
+
 
 def by_pair(table, rows, columns):
     """Expand a table of offsets to all pairs of positions of two grids.
@@ -40,3 +42,14 @@ def relative_bias(table, window: tuple[int, int], dtype):
     rows, columns = (np.arange(side)[:, None] - np.arange(side) + side - 1 for side in window)
     by_offset = ops.reshape(ops.transpose(table), (-1, *(2 * side - 1 for side in window)))
     return ops.cast(by_pair(by_offset, rows, columns), dtype)
+
+
+def around(table, window: tuple[int, int]) -> showing.Pictures:
+    """What a table of offsets adds, as an answer to `showing.weights`: the query in the middle, the keys around it.
+
+    Args:
+        table, window: as of `relative_bias`.
+    """
+    by_offset = showing.array(table).T.reshape(-1, *(2 * side - 1 for side in window))
+    # The table counts from the key to the query, the picture from the query to the key.
+    return showing.Pictures("what a head adds for a key, by where it is around the query", by_offset[:, ::-1, ::-1])

@@ -165,6 +165,7 @@ def test_an_mlp_along_a_sequence_is_drawn_without_its_class_token():
     np.testing.assert_array_equal(drawn.values[0], kernel[1:, strongest].reshape(2, 4))
 
 
-def test_an_image_of_another_size_is_refused(model):
-    with pytest.raises(ValueError, match=r"`image` must be one image \(16, 32, 3\)"):
-        mixings(model, IMAGE)
+def test_images_and_clips_of_another_size_are_refused(model):
+    for image in (IMAGE, IMAGE[0], IMAGE[None]):
+        with pytest.raises(ValueError, match=r"`image` must be one image \(16, 32, 3\)"):
+            mixings(model, image)

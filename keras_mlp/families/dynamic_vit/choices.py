@@ -10,7 +10,8 @@ import math
 import keras
 from keras import ops
 
-from keras_mlp.layers import SelfAttention, fusing
+from keras_mlp.layers import SelfAttention, fusing, showing
+from keras_mlp.layers.attention import of_heads
 from keras_mlp.layers.configs import registered
 
 
@@ -216,6 +217,7 @@ class InPlace(keras.layers.Layer):
         return [(*grid[:3], x[-1]), (x[0], x[-1]), (x[0], kept[1] - 1, x[-1])]
 
 
+@fusing.as_base
 @registered
 class PolicyAttention(SelfAttention):
     """`SelfAttention` that in training leaves out tokens by a mask.
@@ -386,11 +388,6 @@ def _mask(layer):
     return (1,)
 
 
-@fusing.reads.answer(PolicyAttention)
-def _qkv(layer):
-    return (fusing.Linear("qkv/kernel", "io", "i", "o", bias="qkv/bias", switch="qkv_bias"),)
-
-
-@fusing.writes.answer(PolicyAttention)
-def _proj(layer):
-    return fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
+@showing.made.answer(PolicyAttention)
+def _looks(layer, inputs):
+    return of_heads(layer, inputs[0])

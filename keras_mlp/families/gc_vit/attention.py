@@ -2,10 +2,12 @@
 
 from keras import initializers, ops
 
-from keras_mlp.layers import Composite, Dense, GridLayer, activations, attend, fusing, relative_bias, split_heads
+from keras_mlp.layers import Composite, Dense, GridLayer, activations, fusing, showing
+from keras_mlp.layers.attention import attend, looks, split_heads
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.parts import part
+from keras_mlp.layers.relative_positions import around, relative_bias
 from keras_mlp.layers.sizes import check_known, check_multiples
 from keras_mlp.layers.windows import cut_windows, join_windows
 
@@ -107,23 +109,36 @@ class WindowAttention(GridLayer):
         self.table = self.add_weight(name="table", shape=(offsets, self.heads), initializer=own(NORMAL))
 
     def call(self, x):
-        return self._attended(x, lambda qkv, count: split_heads(qkv, self.heads, 3))
+        return self._attended(x)
 
-    def _attended(self, x, split):
-        """Attention of what `split` makes of the windows' linear parts and of the number of windows in a map."""
-        size, channels = ops.shape(x)[1:3], x.shape[-1]
-        missing = [0 if self.parts else -length % side for length, side in zip(size, self.grid, strict=True)]
-        whole = all(isinstance(amount, int) and amount == 0 for amount in missing)
-        if not whole:
-            x = ops.pad(x, ((0, 0), *((0, amount) for amount in missing), (0, 0)))
-        height, width = ops.shape(x)[1:3]
-        windows = cut_windows(x, self.grid)
-        count = (height // self.grid[0]) * (width // self.grid[1])
-        windows = ops.reshape(windows, (-1, self.grid[0] * self.grid[1], channels))
+    def _attended(self, x, *query):
+        whole, (height, width) = self._whole(x), ops.shape(x)[1:3]
+        y = self.proj(attend(*self._arguments(whole, *query)))
+        y = join_windows(y, self.grid, *ops.shape(whole)[1:3])
+        return y if whole is x else part(y, {1: (0, height), 2: (0, width)})
+
+    def _whole(self, x):
+        """The map, continued with zeros where it fills no whole windows."""
+        sides = zip(ops.shape(x)[1:3], self.grid, strict=True)
+        missing = [0 if self.parts else -length % side for length, side in sides]
+        if all(isinstance(amount, int) and amount == 0 for amount in missing):
+            return x
+        return ops.pad(x, ((0, 0), *((0, amount) for amount in missing), (0, 0)))
+
+    def _arguments(self, x, *query):
+        """What `attend` is called with for a map of whole windows: queries, keys, values, scale and bias."""
+        rows, columns = self._counts(x)
+        windows = ops.reshape(cut_windows(x, self.grid), (-1, self.grid[0] * self.grid[1], self.proj.units))
         bias = relative_bias(self.table, self.grid, self.compute_dtype)
-        y = self.proj(attend(*split(self.qkv(windows), count), self.scale, bias))
-        y = join_windows(y, self.grid, height, width)
-        return y if whole else part(y, {1: (0, size[0]), 2: (0, size[1])})
+        return (*self._heads(self.qkv(windows), rows * columns, *query), self.scale, bias)
+
+    def _counts(self, x):
+        """How many windows there are along the height and the width of a map of whole windows."""
+        return [length // side for length, side in zip(ops.shape(x)[1:3], self.grid, strict=True)]
+
+    def _heads(self, qkv, count):
+        """Queries, keys and values of the windows, of which there are `count` in each map."""
+        return split_heads(qkv, self.heads, 3)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -159,16 +174,14 @@ class GlobalQueryAttention(WindowAttention):
             )
 
     def call(self, inputs):
-        x, query = inputs
-        query = ops.reshape(query, (-1, self.grid[0] * self.grid[1], x.shape[-1]))
+        return self._attended(*inputs)
+
+    def _heads(self, kv, count, query):
+        query = ops.reshape(query, (-1, self.grid[0] * self.grid[1], self.proj.units))
         (q,) = split_heads(query, self.heads)
-
-        def split(kv, count):
-            # All windows of the first image, then all of the second one.
-            of_windows = q if isinstance(count, int) and count == 1 else ops.repeat(q, count, axis=0)
-            return (of_windows, *split_heads(kv, self.heads, 2))
-
-        return self._attended(x, split)
+        # All windows of the first image, then all of the second one.
+        q = q if isinstance(count, int) and count == 1 else ops.repeat(q, count, axis=0)
+        return (q, *split_heads(kv, self.heads, 2))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
@@ -188,3 +201,15 @@ def _query(layer):
 @fusing.writes.answer(WindowAttention, GlobalQueryAttention)
 def _proj(layer):
     return fusing.Linear("proj/kernel", "io", "i", "o", bias="proj/bias")
+
+
+@showing.made.answer(WindowAttention, GlobalQueryAttention)
+def _of_a_window(layer, inputs):
+    x, *query = inputs if isinstance(inputs, list | tuple) else [inputs]
+    whole = layer._whole(x)
+    return looks(layer._arguments(whole, *query), layer.grid, windows=layer._counts(whole))
+
+
+@showing.weights.answer(WindowAttention, GlobalQueryAttention)
+def _offsets(layer):
+    return around(layer.table, layer.grid)

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import initializers, ops
 
-from keras_mlp.layers import Dense, GridLayer, LayerNormalization, TokenSequence, attend, fusing
+from keras_mlp.layers import Dense, GridLayer, LayerNormalization, TokenSequence, fusing, showing
+from keras_mlp.layers.attention import attend, looks
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
 from keras_mlp.layers.products import SUM_BY_PRODUCT
@@ -257,22 +258,31 @@ class PoolingAttention(GridLayer):
         self.proj = self.sublayer(Dense, self.dim, **linear, name="proj", input_shape=(None, self.dim))
 
     def call(self, inputs):
-        x, _ = inputs
-        count = x.shape[1]
-        in_front = count - math.prod(self.positions)
-        qkv = self.qkv(x)
-        norms = list(self.norms)
-        (q,) = self._pooled(qkv[..., : self.dim], "q", self.query_stride, in_front, norms)
-        k, v = self._pooled(qkv[..., self.dim :], "kv", self.key_stride, in_front, norms)
-        by_head = [ops.transpose(part, (0, 2, 1, 3)) for part in (q, k, v)]
-        y = attend(*by_head, bias=self._bias(by_head[0], in_front) if self.relative else None)
+        q, k, v = self._tokens(inputs[0])
+        y = attend(*self._arguments(q, k, v))
         if self.residual:
             q = ops.reshape(q, (-1, *y.shape[1:]))
-            if in_front:
+            if in_front := self._in_front(q):
                 of_positions = (np.arange(y.shape[1]) >= in_front)[:, None]
                 q = q * ops.cast(of_positions, q.dtype)
             y = y + q
         return self.proj(y)
+
+    def _tokens(self, x):
+        """Queries, keys and values, pooled: of each `(batch, tokens, heads, depth)`."""
+        in_front = x.shape[1] - math.prod(self.positions)
+        qkv, norms = self.qkv(x), list(self.norms)
+        queries = self._pooled(qkv[..., : self.dim], "q", self.query_stride, in_front, norms)
+        return [*queries, *self._pooled(qkv[..., self.dim :], "kv", self.key_stride, in_front, norms)]
+
+    def _arguments(self, *tokens):
+        """What `attend` is called with: queries, keys, values, scale and bias."""
+        q, k, v = (ops.transpose(part, (0, 2, 1, 3)) for part in tokens)
+        return q, k, v, None, self._bias(q, self._in_front(tokens[0])) if self.relative else None
+
+    def _in_front(self, queries) -> int:
+        """How many tokens stand before the positions of the queries."""
+        return queries.shape[1] - math.prod(self.queries)
 
     def _pooled(self, x, parts, stride, in_front, norms):
         """Tensors that lie beside each other, pooled and normalised: of each `(batch, tokens, heads, depth)`."""
@@ -313,6 +323,12 @@ class PoolingAttention(GridLayer):
         grid = tuple(like[1:-1])
         queries = pooled_grid(grid, self.query_window or [1] * len(grid), self.query_stride)
         return (batch, count - math.prod(grid) + math.prod(queries), self.dim)
+
+
+@showing.made.answer(PoolingAttention)
+def _looks(layer, inputs):
+    q, k, v = layer._tokens(inputs[0])
+    return looks(layer._arguments(q, k, v), layer.queries, layer.keys, in_front=layer._in_front(q))
 
 
 @fusing.sizes.answer(PoolingAttention)

@@ -3,11 +3,12 @@
 import numpy as np
 from keras import initializers, layers, ops
 
-from keras_mlp.layers import Composite, Dense, GridLayer, activations, fusing
-from keras_mlp.layers.attention import attend, split_heads
+from keras_mlp.layers import Composite, Dense, GridLayer, activations, fusing, showing
+from keras_mlp.layers.attention import attend, looks, split_heads
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
-from keras_mlp.layers.relative_positions import relative_bias
+from keras_mlp.layers.relative_positions import around, relative_bias
+from keras_mlp.layers.token_mixing import hidden_units
 from keras_mlp.layers.windows import cut_windows, join_windows
 
 _NORMAL = initializers.TruncatedNormal(stddev=0.02)
@@ -132,6 +133,9 @@ class StructuredTokenMixing(GridLayer):
         return input_shape
 
 
+showing.weights.answer(StructuredTokenMixing)(hidden_units)
+
+
 def _rolled(x, shift):
     """`x` moved up and left by `shift` positions, what falls off coming back at the other side."""
     for axis in (1, 2):
@@ -197,16 +201,21 @@ class StructuredAttention(Composite):
         return 0.5 * (y + ops.reshape(inside, (-1, height, width, y.shape[-1])))
 
     def call(self, x):
-        (height, width, channels), w = x.shape[1:], self.window
-        qkv = self._project(x, "qkv")
-        if not w:
-            y = attend(*split_heads(ops.reshape(qkv, (-1, height * width, 3 * channels)), self.heads, 3))
+        height, width, channels = x.shape[1:]
+        y = attend(*self._arguments(x))
+        if not self.window:
             return self._project(ops.reshape(y, (-1, height, width, channels)), "proj")
-        windows = cut_windows(_rolled(qkv, self.shift) if self.shift else qkv, w)
-        windows = ops.reshape(windows, (-1, w * w, 3 * channels))
-        y = attend(*split_heads(windows, self.heads, 3), bias=self._bias((height, width)))
-        y = join_windows(y, w, height, width)
+        y = join_windows(y, self.window, height, width)
         return self._project(_rolled(y, -self.shift) if self.shift else y, "proj")
+
+    def _arguments(self, x):
+        """What `attend` is called with: queries, keys, values, scale and bias, of all positions or of each window."""
+        (height, width, channels), w = x.shape[1:], self.window
+        qkv, n, bias = self._project(x, "qkv"), height * width, None
+        if w:
+            qkv = cut_windows(_rolled(qkv, self.shift) if self.shift else qkv, w)
+            n, bias = w * w, self._bias((height, width))
+        return (*split_heads(ops.reshape(qkv, (-1, n, 3 * channels)), self.heads, 3), None, bias)
 
     def _bias(self, grid):
         n, w = self.window**2, self.window
@@ -231,6 +240,19 @@ class StructuredAttention(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@showing.made.answer(StructuredAttention)
+def _looks(layer, x):
+    sides, w = x.shape[1:3], layer.window
+    if w:
+        return looks(layer._arguments(x), (w, w), windows=[side // w for side in sides])
+    return looks(layer._arguments(x), sides)
+
+
+@showing.weights.answer(StructuredAttention)
+def _offsets(layer):
+    return around(layer.relative_bias, (layer.window, layer.window)) if layer.window else None
 
 
 @fusing.simpler.answer(StructuredAttention)

@@ -12,6 +12,7 @@ import functools
 import math
 
 import keras
+import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Score, Weights, imagenet
@@ -26,6 +27,7 @@ from keras_mlp.layers import (
     padded_conv,
     precision,
     residual,
+    showing,
 )
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.normalization import at_least_float32
@@ -140,6 +142,12 @@ class ActiveShift(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return [input_shape[0], input_shape[0]]
+
+
+@showing.made.answer(ActiveShift)
+def _distances(layer, inputs):
+    caption = "how many positions further channels are read: along the width, then along the height"
+    return showing.Pictures(caption, np.moveaxis(showing.array(inputs[1])[0], -1, 0))
 
 
 def new_distances(x, share, name):

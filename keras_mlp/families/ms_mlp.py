@@ -12,6 +12,7 @@ round.
 import functools
 import math
 
+import numpy as np
 from keras import initializers, layers, ops
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
@@ -24,6 +25,7 @@ from keras_mlp.layers import (
     drop_path_rates,
     layer_norm,
     residual,
+    showing,
     whole_patches,
 )
 from keras_mlp.layers.configs import registered
@@ -142,6 +144,16 @@ class MixShift(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@showing.weights.answer(MixShift)
+def _windows(layer):
+    """All as large as the largest of them, with zeros around."""
+    kernels = [showing.array(convolution.kernel)[..., 0] for convolution in (*layer.width, *layer.height)]
+    borders = [(max(layer.kernel_sizes) - len(kernel)) // 2 for kernel in kernels]
+    kernels = [np.pad(kernel, [(n, n), (n, n), (0, 0)]) for kernel, n in zip(kernels, borders, strict=True)]
+    caption = "the window of one channel, on a map that was moved before"
+    return showing.largest_first(caption, np.moveaxis(np.concatenate(kernels, axis=-1), -1, 0))
 
 
 def mix_shift_block(x, shifts, kernel_sizes, mlp_ratio, layer_scale, activation, drop_path_rate, name):

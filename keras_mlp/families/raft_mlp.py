@@ -22,6 +22,7 @@ from keras_mlp.layers import (
     channel_mlp,
     fusing,
     residual,
+    showing,
 )
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
@@ -140,6 +141,13 @@ class RaftMixing(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@showing.weights.answer(RaftMixing)
+def _hidden_units(layer):
+    units = showing.array(layer.fc1.kernel).T.reshape(-1, layer.raft_size, layer.fc1.kernel.shape[0] // layer.raft_size)
+    caption = "the weight of every position, from left to right, of each channel of a raft for a hidden unit"
+    return showing.largest_first(caption, units)
 
 
 @registered

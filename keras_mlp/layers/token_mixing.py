@@ -223,6 +223,9 @@ def _positions(layer):
 
 
 @showing.weights.answer(AxisDense)
-def _line(layer):
-    caption = "the matrix along one side: what is read from left to right, what is written from top to bottom"
+def matrix(layer):
+    """The matrix of a linear layer whose vectors have several positions, and perhaps several channels of each."""
+    caption = (
+        "the matrix along a line of positions: what is read from left to right, what is written from top to bottom"
+    )
     return showing.Pictures(caption, showing.array(layer.fc.kernel).T[None])

@@ -1,9 +1,10 @@
 """Binary layers: weights of one bit, activations of two or three levels, and what lets gradients through both."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_mlp.layers import initializers
+from keras_mlp.layers import initializers, showing
 from keras_mlp.layers.configs import registered, with_config
 from keras_mlp.layers.dense import leading
 from keras_mlp.layers.gradients import passed_on, with_slope
@@ -236,9 +237,7 @@ class BinaryAggregation(BinaryLayer):
         super().build(input_shape)
 
     def call(self, x):
-        signs, scale = self.signs_and_scale()
-        kernel = signs if scale is None else signs * scale
-        kernel = ops.reshape(kernel, (*kernel.shape[:2], x.shape[-1], 1))
+        kernel = ops.expand_dims(self._windows(), -1)
         x = self._quantized(x)
         with self._scope():
             y = ops.depthwise_conv(x, kernel, padding="same", data_format="channels_last")
@@ -246,8 +245,19 @@ class BinaryAggregation(BinaryLayer):
             return y
         return short_sum(ops.reshape(y, (*ops.shape(x)[:-1], x.shape[-1] // self.inputs, self.inputs)))
 
+    def _windows(self):
+        """The weights of each channel of the input, `(height, width, channels)` of a window."""
+        signs, scale = self.signs_and_scale()
+        kernel = signs if scale is None else signs * scale
+        return ops.reshape(kernel, (*kernel.shape[:2], -1))
+
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] // self.inputs)
+
+
+@showing.weights.answer(BinaryAggregation)
+def _windows(layer):
+    return showing.largest_first("the window of one channel", np.moveaxis(showing.array(layer._windows()), -1, 0))
 
 
 @registered

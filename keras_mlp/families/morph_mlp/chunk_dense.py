@@ -4,9 +4,10 @@ import math
 
 from keras import ops
 
-from keras_mlp.layers import Composite, Dense
+from keras_mlp.layers import Composite, Dense, showing
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.initializers import own
+from keras_mlp.layers.token_mixing import matrix
 
 
 @registered
@@ -105,3 +106,6 @@ class ChunkDense(Composite):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+showing.weights.answer(ChunkDense)(matrix)

@@ -217,6 +217,12 @@ def phase_aware_mixing(x, products, name):
     return unit(layers.Add(name=f"{name}_add")([y, x]), products.dense(dim), f"{name}_proj")
 
 
+@family.token_mixing
+def _mixing(x):
+    """Activations of three levels, weights of two, and sums of seven positions, as in all published models."""
+    return phase_aware_mixing(x, Products(kernel_constraint=ClipWeights()), "mixing")
+
+
 def block(x, products, norm, drop_path_rate, dropout_rate, name):
     """Token mixing, then channel mixing beside two aggregations along the sides, each added to the input."""
     y = phase_aware_mixing(norm(f"{name}_norm1")(x), products, f"{name}_token_mixing")

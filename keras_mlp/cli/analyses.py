@@ -13,11 +13,11 @@ import tempfile
 import numpy as np
 
 from keras_mlp import files
-from keras_mlp.cli import console, datasets, images, models
+from keras_mlp.cli import console, datasets, images, models, videos
 from keras_mlp.cli.commands import benchmark
 
-PHOTOS = "photos"
-"""What `--images` calls the photographs that scikit-learn ships."""
+PHOTOS, CLIPS = "photos", "moving_digits"
+"""What `--images` calls the photographs that scikit-learn ships, and clips of the embedded digits."""
 
 
 def _receptive_field(opened, flags, output):
@@ -127,11 +127,18 @@ def _mixing(opened, flags, output):
     rows, taken = [], set()
     for name, model in opened.items():
         picture = f"{images.free_name(f'mixing_{pathlib.Path(name).stem}', taken)}.png"
-        seen = flags.images or models.input_shape(model)[-1] == 3  # the photographs that are shipped have colours
-        image = _pixels(name, model, flags)[0] if seen else None
-        plot_token_mixing(model, output / picture, flags.layer, image=image)
+        plot_token_mixing(model, output / picture, flags.layer, image=_first(name, model, flags))
         rows.append({"model": name, "picture": picture})
     return rows
+
+
+def _first(name, model, flags):
+    """The first image or clip to look at; `None` where no photograph is shipped, as those have colours."""
+    shape = models.input_shape(model)
+    if models.kind_of_input(shape) == "video":
+        resizing = models.preprocessing(name, flags.weights)
+        return videos.sample(flags.images or CLIPS, 1, shape, resizing, flags.max_pixels)[0]
+    return _pixels(name, model, flags)[0] if flags.images or shape[-1] == 3 else None
 
 
 def _resolution(opened, flags, output):

@@ -79,10 +79,10 @@ def of_videos(preprocessing: Preprocessing) -> VideoPreprocessing:
 
 
 def sample(name: str, count: int, shape, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Some clips of the videos in a folder, evenly spaced, or of the training part of a data set.
+    """Some clips of the videos in a folder, evenly spaced, or of the training part of a data set; or one of a file.
 
     Args:
-        name: the folder, or the data set's name.
+        name: the folder, the data set's name, or the file.
         count: how many, at most.
         shape, preprocessing, max_pixels: see `views`; of each video one clip is taken.
 
@@ -93,6 +93,8 @@ def sample(name: str, count: int, shape, preprocessing: Preprocessing, max_pixel
         ValueError: there is no such data set, or no video in the folder.
     """
     looks = dataclasses.replace(of_videos(preprocessing), clips=1, crops=1)
+    if pathlib.Path(name).is_file():
+        return views(pathlib.Path(name), shape, looks, max_pixels)
     if not pathlib.Path(name).is_dir():
         return labelled_sample(name, "train", count, shape, looks, max_pixels)[0]
 

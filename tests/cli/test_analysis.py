@@ -75,6 +75,17 @@ def test_models_of_one_name_have_a_picture_each(command, saved, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {row["picture"] for row in done.rows}
 
 
+def test_models_of_videos_look_at_a_clip_to_draw_their_attention(command, tmp_path):
+    path = str(tmp_path / "clips.keras")
+    options = dict(dims=(8, 16), depths=(1, 1), heads=(1, 2), strides=(1, 2), key_stride=2, classes=3)
+    keras_mlp.MViTVideo(**options, input_shape=(4, 32, 32, 3)).save(path)
+    done = command("analyze", "mixing", path, f"--output={tmp_path}")
+    assert done.code == 0, done.err
+    assert (tmp_path / done.rows[0]["picture"]).read_bytes().startswith(b"\x89PNG")
+    refused = command("analyze", "attribution", path, f"--output={tmp_path}")
+    assert refused.code == 1 and "takes videos, and this command reads data sets and folders of images" in refused.err
+
+
 def test_images_of_other_classes_are_refused_with_what_to_do(command, saved, tmp_path):
     done = command("analyze", "resolution", saved[0], f"--output={tmp_path}")
     assert done.code == 1 and "tells 3 classes apart, and digits has 10. Name images of its classes" in done.err

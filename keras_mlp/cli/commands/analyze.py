@@ -14,7 +14,8 @@ rotated, in steps.
 attribution: where a classifier looks on the images of --images (Grad-CAM and occlusion).
 
 mixing: what token mixing has learnt and what it makes of the first of --images, as pictures: weights of MLPs, gates and
-windows, generated matrices, phases, relative positions, routes to experts, attention maps.
+windows, generated matrices, phases, relative positions, routes to experts, attention maps. Models of videos look at a
+clip, "moving_digits" by default.
 
 complexity: how parameters and multiply-adds of the token mixing alone grow with the map, which weights it shares, and
 what a survey tells of it. In place of MODEL stand names of families, by default of all.
@@ -106,7 +107,8 @@ def run(flags, arguments):
     else:
         opened = {name: models.open_model(name, flags.weights, flags.image_size) for name in names}
         for name, model in opened.items():
-            models.refuse_videos(name, models.input_shape(model))
+            if what != "mixing":
+                models.refuse_videos(name, models.input_shape(model))
     output = pathlib.Path(flags.output)
     output.mkdir(parents=True, exist_ok=True)
     rows = WHAT[what](opened, flags, output)

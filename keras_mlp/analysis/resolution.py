@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_mlp import files
 from keras_mlp.analysis import inner
+from keras_mlp.checkpoints import naming
 from keras_mlp.checkpoints.resample import Resizer, checked_size, resize
 from keras_mlp.extras import need
-from keras_mlp.layers import BicubicResize, GridLayer
+from keras_mlp.layers import BicubicResize, GridLayer, TokenSequence
 
 OWN = "own size"
 TUNED = "weights resampled, fine-tuned"
@@ -54,9 +55,7 @@ def resize_maps(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     Raises:
         ValueError: see `keras_mlp.resize`; or a layer mixes the positions of a sequence and not of a map.
     """
-    inner.only_input(model)
-    image = keras.Input((*checked_size(size), model.inputs[0].shape[-1]), dtype=model.inputs[0].dtype)
-    return _MapResizer()(model, image)
+    return _resized(_MapResizer(), model, size)
 
 
 def resize_image(model: keras.Model, size: tuple[int, int]) -> keras.Model:
@@ -78,13 +77,40 @@ def resize_image(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     return keras.Model(image, model(keras.layers.Resizing(*own[1:3], interpolation="bicubic", **last)(image)))
 
 
+def resize_between_corners(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """The same model at another input size, with position embeddings as ViT's authors resize them.
+
+    They are interpolated linearly, the outer positions of both grids on each other. `keras_mlp.resize` does it by cubic
+    convolution, with positions as cells, as DeiT's authors and timm. All else is as it does it.
+
+    Source: google-research/vision_transformer, `load_pretrained` in vit_jax/checkpoint.py.
+
+    Args:
+        model: a functional model with one input of images and a `TokenSequence` with embeddings of positions.
+        size: `(height, width)` of the new input in pixels.
+
+    Returns:
+        A new model.
+
+    Raises:
+        ValueError: see `keras_mlp.resize`; or the model has no such layer.
+    """
+    return _resized(_CornerResizer(), model, size)
+
+
 WAYS: dict[str, Callable] = {
     "weights resampled": resize,
+    "positions between corners": resize_between_corners,
     "maps resized": resize_maps,
     "image resized": resize_image,
 }
 """Ways to give a model images of another size, `(model, (height, width)) -> model`: as `keras_mlp.resize` does it, as
-RaftMLP's authors do it in their code, and without any change of the model."""
+ViT's and RaftMLP's authors do it in their code, and without any change of the model."""
+
+
+def ways_for(model: keras.Model) -> dict[str, Callable]:
+    """`WAYS` without `resize_between_corners` for a model that has no embeddings of positions."""
+    return {title: way for title, way in WAYS.items() if way is not resize_between_corners or _has_positions(model)}
 
 
 def resolution(
@@ -105,7 +131,8 @@ def resolution(
         images_at: function of `(height, width)` that gives the images in that size, `(n, height, width, channels)`.
         sizes: pairs of height and width in pixels.
         labels: `(n,)`, the numbers of their classes; without them only the agreement is told.
-        ways: by title, functions `(model, size) -> model` that make the classifier for a size; `WAYS` by default.
+        ways: by title, functions `(model, size) -> model` that make the classifier for a size; by default `ways_for`
+            the model.
         tune: function `(model, size)` that trains a model at a size, in place. The model with resampled weights is then
             measured once more after it.
         batch_size: images at a time.
@@ -125,7 +152,7 @@ def resolution(
             "`model` must be a classifier of images of one size, with scores (n, classes) of two classes or more. "
             f"It takes {model.input_shape} and gives {scores}."
         )
-    ways = (WAYS if ways is None else ways) | ({TUNED: resize} if tune else {})
+    ways = (ways_for(model) if ways is None else ways) | ({TUNED: resize} if tune else {})
     # All models first: a size that one of them refuses is told before anything is measured.
     sizes = [size for size in map(checked_size, sizes) if size != own]
     made = [(size, way, make(model, size)) for size in sizes for way, make in ways.items()]
@@ -179,6 +206,11 @@ def plot_resolution(found: dict[str, list[AtSize]], path):
         figure.savefig(temporary, format="png", dpi=130, facecolor="white")
 
 
+def _resized(resizer, model, size) -> keras.Model:
+    own = inner.only_input(model)
+    return resizer(model, keras.Input((*checked_size(size), own.shape[-1]), dtype=own.dtype))
+
+
 class _MapResizer(Resizer):
     """Copies a model for another size, with resized maps around what mixes the positions of a grid."""
 
@@ -194,6 +226,30 @@ class _MapResizer(Resizer):
         to_grid = BicubicResize(layer.grid, name=f"{layer.name}_to_grid")
         y = super().call(layer, *keras.tree.map_structure(to_grid, arguments), **options)
         return BicubicResize(name=f"{layer.name}_from_grid")(y, maps[0])
+
+
+class _CornerResizer(Resizer):
+    """Copies a model for another size, with embeddings of positions interpolated linearly between their corners."""
+
+    def __call__(self, model, image=None):
+        if not _has_positions(model):
+            raise ValueError(
+                f"Model {model.name!r} has no sequence of tokens with embeddings of positions. Use `keras_mlp.resize`."
+            )
+        return super().__call__(model, image)
+
+    def axes(self, layer, variable):
+        axes = super().axes(layer, variable)
+        return _BETWEEN_CORNERS if axes == _AS_CELLS and isinstance(layer, TokenSequence) else axes
+
+
+_AS_CELLS, _BETWEEN_CORNERS = ("embedding", None), ("corners", None)
+
+
+def _has_positions(model) -> bool:
+    """Whether a model has a sequence of tokens whose embeddings of positions are interpolated by cubic convolution."""
+    layers = naming.weighted_layers(model)
+    return any(isinstance(layer, TokenSequence) and _AS_CELLS in layer.grid_axes.values() for layer in layers)
 
 
 def _mixes(layer) -> bool:

@@ -16,9 +16,9 @@ constant image among them, exactly what it did on the old grid; only the average
 often as it was copied, which makes no difference where the new side is a multiple of the old one. Along an axis that
 shrinks nothing can keep all of the old map; there both matrices weigh positions by the area that they share.
 
-Weights of families whose authors resize them in another way are carried over in that way: by cubic convolution, with
-positions as cells (as position embeddings are) or with the first and last number on each other (as spectra are), or
-linearly, with positions as cells.
+Weights of families whose authors resize them in another way are carried over in that way: by cubic convolution or
+linearly, with positions as cells (as position embeddings are) or with the first and last number on each other (as
+spectra are).
 """
 
 import functools
@@ -57,7 +57,7 @@ def _cubic(old: int, new: int, corners: bool) -> np.ndarray:
     It is PyTorch's `interpolate(mode="bicubic", align_corners=corners)` along one axis, without antialiasing. Source:
     Keys 1981, Cubic convolution interpolation for digital image processing, equation 4.
     """
-    at = np.arange(new) * (old - 1) / max(new - 1, 1) if corners else (np.arange(new) + 0.5) * old / new - 0.5
+    at = _positions(old, new, corners)
     matrix, a = np.zeros((new, old)), -0.75
     for offset in range(-1, 3):
         tap = np.floor(at).astype(int) + offset
@@ -74,12 +74,17 @@ def _without_sign(matrix) -> np.ndarray:
     return onward + backward * (np.arange(old + 1) > 0)
 
 
-def _linear(old: int, new: int) -> np.ndarray:
+def _positions(old: int, new: int, corners: bool) -> np.ndarray:
+    """Where `new` numbers are among `old` ones: the first and last on each other, or as cells of one length."""
+    return np.arange(new) * (old - 1) / max(new - 1, 1) if corners else (np.arange(new) + 0.5) * old / new - 0.5
+
+
+def _linear(old: int, new: int, corners: bool) -> np.ndarray:
     """Matrix (new, old) of linear interpolation, numbers beyond the ends being those at the ends.
 
-    It is PyTorch's `interpolate(mode="linear", align_corners=False)` along one axis.
+    It is PyTorch's `interpolate(mode="linear", align_corners=corners)` along one axis.
     """
-    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    at = np.clip(_positions(old, new, corners), 0, old - 1)
     below = np.floor(at).astype(int)
     matrix = np.zeros((new, old))
     np.add.at(matrix, (np.arange(new), below), 1 - (at - below))
@@ -118,8 +123,9 @@ def _matrix(over, old, new, reduction) -> np.ndarray:
     side, _, direction = over.rpartition(" ")
     if direction == "spectrum":
         return _cubic(*(lengths(grid)[side] for grid in (old, new)), corners=True)
-    if direction in ("embedding", "linear"):
-        along = _linear if direction == "linear" else functools.partial(_cubic, corners=False)
+    if direction in ("embedding", "linear", "corners"):
+        interpolated = _cubic if direction == "embedding" else _linear
+        along = functools.partial(interpolated, corners=direction == "corners")
         signed = side.replace("distances", "offsets")
         sides = zip(*(_sides(signed, grid, reduction) for grid in (old, new)), strict=True)
         matrices = [along(*pair) for pair in sides]
@@ -216,13 +222,17 @@ def checked_size(size) -> tuple[int, int]:
 class Resizer(Copier):
     """Copies a model for an input of another size."""
 
+    def axes(self, layer, variable) -> tuple[str | None, ...] | None:
+        """What the axes of a weight run over; `None` where it is not tied to the grid."""
+        return axes_of(layer, variable)
+
     def value(self, old, new):
         grids = [(one, other) for one, other in parts(old, new) if isinstance(other, GridLayer)]
 
         def value(source, target):
             array = keras.ops.convert_to_numpy(source)
             for one, other in grids:
-                if any(variable is target for variable in other.weights) and (axes := axes_of(other, target)):
+                if any(variable is target for variable in other.weights) and (axes := self.axes(other, target)):
                     if one.grid != other.grid and not keras.backend.is_float_dtype(array.dtype.name):
                         raise ValueError(
                             f"Layer {old.name!r} was quantised by Keras: {target.path!r} holds steps, which cannot be "

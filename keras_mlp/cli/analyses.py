@@ -177,14 +177,15 @@ def _other_sizes(model, own) -> list[tuple[int, int]]:
 
 def _ways(name, model, own) -> dict:
     """The ways to other sizes that the model allows; one that it does not is told."""
-    from keras_mlp.analysis.resolution import WAYS, resize_maps
+    from keras_mlp.analysis.resolution import resize_maps, ways_for
 
+    ways = ways_for(model)
     try:
         resize_maps(model, own)
     except ValueError as error:
         console.error(f"{name}: no maps are resized. {error}")
-        return {title: way for title, way in WAYS.items() if way is not resize_maps}
-    return WAYS
+        return {title: way for title, way in ways.items() if way is not resize_maps}
+    return ways
 
 
 def _fine_tuning(data, flags):

@@ -25,8 +25,9 @@ class GridLayer(Composite):
             embedding" (the positions of the grid whose sides are `reduction` times shorter), or `None` (something
             else). Before "embedding" may stand "image" (the positions of one frame) or one side, "frames", "height" or
             "width", or what lies along it, as "height offsets". "linear" in place of "embedding" interpolates the
-            vectors linearly and not by cubic convolution. An axis may be longer than the positions by a factor, where
-            each position has several numbers, one after the other.
+            vectors linearly and not by cubic convolution, "corners" linearly with the outer positions on each other. An
+            axis may be longer than the positions by a factor, where each position has several numbers, one after the
+            other.
         in_front: how many tokens stand before the positions on each axis that runs over the grid, such as one class
             token. What belongs to them does not depend on the grid.
         reduction: how many positions of a side of the grid are one of the reduced grid, such as that of attention's

@@ -7,7 +7,7 @@ import pytest
 
 import keras_mlp
 from keras_mlp.analysis import plot_resolution, resolution
-from keras_mlp.analysis.resolution import OWN, TUNED, WAYS, resize_maps
+from keras_mlp.analysis.resolution import OWN, TUNED, WAYS, resize_between_corners, resize_maps, ways_for
 
 PATCH, SIZE = 4, (16, 24)
 IMAGES = np.random.default_rng(0).uniform(0, 255, (12, *SIZE, 3)).astype("float32")
@@ -37,7 +37,7 @@ def test_a_mixer_sees_an_image_of_enlarged_patches_as_it_saw_the_image(tmp_path)
     assert len(set(labels)) > 1
     labels[:2] = (labels[:2] + 1) % 3
     found = resolution(model, enlarged, [SIZE, larger], labels)
-    assert [(one.height, one.way) for one in found] == [(16, OWN), *((32, way) for way in WAYS)]
+    assert [(one.height, one.way) for one in found] == [(16, OWN), *((32, way) for way in ways_for(model))]
     by_way = {one.way: one for one in found}
     assert by_way[OWN].agreement == by_way["weights resampled"].agreement == 1
     assert by_way[OWN].accuracy == by_way["weights resampled"].accuracy == pytest.approx(10 / 12)
@@ -70,7 +70,28 @@ def test_resized_maps_leave_all_weights_as_they_are():
     np.testing.assert_array_equal(*answers)
 
 
+def test_embeddings_between_corners_are_those_that_scipy_makes_for_vits_authors():
+    """`scipy.ndimage.zoom` of order 1; the class token in front keeps its own, and all else is as of `resize`."""
+    ndimage = pytest.importorskip("scipy.ndimage", reason="needs SciPy")
+    options = dict(patch_size=4, dim=6, depth=1, heads=2, input_shape=(*SIZE, 3), classes=3)
+    model = keras_mlp.ViT(**options)
+    assert resize_between_corners in ways_for(model).values()
+    larger, usual = resize_between_corners(model, (28, 40)), keras_mlp.resize(model, (28, 40))
+    first, *positions = np.asarray(model.get_layer("position").embedding)
+    zoomed = ndimage.zoom(np.reshape(positions, (4, 6, 6)), (7 / 4, 10 / 6, 1), order=1)
+    embedding = larger.get_layer("position").embedding
+    np.testing.assert_allclose(embedding, np.concatenate([first[None], zoomed.reshape(-1, 6)]), atol=1e-6)
+    assert np.abs(embedding - usual.get_layer("position").embedding).max() > 1e-4
+    others = [
+        [variable for variable in one.weights if not variable.path.endswith("embedding")] for one in (larger, usual)
+    ]
+    for one, other in zip(*others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_cannot_be_measured_is_told():
+    with pytest.raises(ValueError, match="'mlp_mixer' has no sequence of tokens with embeddings of positions"):
+        resize_between_corners(mixer(), (32, 48))
     with pytest.raises(ValueError, match="mixes the positions of a sequence"):
         resize_maps(golden.build(golden.small("feed_forward"), load=False), (48, 48))
     with pytest.raises(ValueError, match="`labels` must be one an image"):

@@ -20,9 +20,9 @@ clip, "moving_digits" by default.
 complexity: how parameters and multiply-adds of the token mixing alone grow with the map, which weights it shares, and
 what a survey tells of it. In place of MODEL stand names of families, by default of all.
 
-resolution: accuracy, and agreement with the own size, on images of other sizes: with resampled weights, with resized
-maps as RaftMLP's authors do it, with the image resized, and with --epochs after fine-tuning. --images is "digits" here
-by default.
+resolution: accuracy, and agreement with the own size, on images of other sizes: with resampled weights, with position
+embeddings as ViT's authors resize them, with resized maps as RaftMLP's do it, with the image resized, and with --epochs
+after fine-tuning. --images is "digits" here by default.
 
 costs: what models cost against their published accuracy, as costs.html, which is one interactive file, and costs.png.
 MODEL may be a pattern here, as of `keras-mlp list`. --measure times the models on this machine, too.

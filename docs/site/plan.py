@@ -63,6 +63,8 @@ CHAPTERS = {
     ],
     "Guides": [
         Page("fine_tuning", README, ("Fine-tuning on your own images",)),
+        Page("videos_in_short", README, ("Videos",), "Videos in short"),
+        Page("video", "docs/video.md"),
         Page("segmentation", README, ("Segmentation",)),
         Page("detection", README, ("Detection",)),
         Page("phone", "examples/mobile/README.md"),

@@ -15,8 +15,8 @@ class Contender:
         task: "inference" or "training".
         model: name in the zoo, e.g. "mlp_mixer_b16".
         who: "keras_mlp", or "keras_mlp_segmenter" or "keras_mlp_detector" for one on that backbone; a peer: "timm",
-            "kecam", "zeromodels", "keras_applications", "mmsegmentation", "mmdetection"; or a library whose matrix
-            product is the measure: "tensorflow", "torch".
+            "kecam", "zeromodels", "keras_applications", "torchvision", "mmsegmentation", "mmdetection"; or a library
+            whose matrix product is the measure: "tensorflow", "torch".
         form: how it runs: one of `keras_mlp.export.forms`; of peers "graph", "xla", "eager", "compiled", or
             "compiled_frozen" for `torch.compile` with weights as constants; "matmul" for a matrix product.
         precision: "float32" or "bfloat16".

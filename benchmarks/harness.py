@@ -12,7 +12,7 @@ from absl import app, flags
 from benchmarks import machine, tables
 from benchmarks.contender import PASSES, Contender, Unavailable
 from benchmarks.machine import PEAK_SIZES
-from benchmarks.models import FORMS, PRECISIONS, named
+from benchmarks.models import FORMS, PRECISIONS, input_shape, named, thing
 from benchmarks.worker import Worker
 
 _MODELS = flags.DEFINE_list(
@@ -87,7 +87,7 @@ def measure(contenders, batches, rounds, seconds, macs) -> list[dict]:
         batches: batch sizes.
         rounds: turns of everyone.
         seconds: length of a turn.
-        macs: multiply-adds of one image in the task.
+        macs: multiply-adds of one image or clip in the task.
 
     Returns:
         A row for each contender and batch size.
@@ -95,7 +95,7 @@ def measure(contenders, batches, rounds, seconds, macs) -> list[dict]:
     peaks = [_peak(contender, library) for contender in contenders for library in _libraries(contender)]
     workers = _start([*dict.fromkeys(peaks), *contenders])
     try:
-        rates = {}  # {(contender, batch): images a second in each round, or operations a second of the peak}
+        rates = {}  # {(contender, batch): images or clips a second in each round, or the peak's operations a second}
         turns = [(worker, batch) for batch in batches for worker in list(workers)]
         for turn, (worker, batch) in enumerate(turns):
             _progress(f"warming up {turn + 1}/{len(turns)}: {worker.contender}, batch {batch}")
@@ -137,15 +137,15 @@ def _turn(workers, worker, batch, seconds):
 
 
 def _report(contenders, batches, rates, best, macs):
-    first = contenders[0]
-    print(f"\n{first.model}, {first.task}: {macs / 1e9:.2f} G multiply-adds an image")
+    first, counted = contenders[0], thing(contenders[0].model)
+    print(f"\n{first.model}, {first.task}: {macs / 1e9:.2f} G multiply-adds per {counted}")
     print(f"{first.threads} threads, {machine.processor()}")
     for precision in dict.fromkeys(precision for precision, _ in best):
         turns = [turn / 1e9 for key in best if key[0] == precision for turn in best[key]]
         spread = f"{statistics.median(turns):.0f} GFLOP/s ({min(turns):.0f} to {max(turns):.0f})"
         print(f"peak, a product of square matrices in {precision}: {spread}")
     line = "{:<18} {:<9} {:<9} {:>5} {:>9} {:>19} {:>6}"
-    print(line.format("who", "form", "precision", "batch", "images/s", "slowest to fastest", "peak"))
+    print(line.format("who", "form", "precision", "batch", f"{counted}s/s", "slowest to fastest", "peak"))
     rows = []
     for batch in batches:
         for contender in contenders:
@@ -193,19 +193,18 @@ def _peak(contender, library):
 
 def _libraries(contender):
     """Whose matrix products are the measure: TensorFlow's, and PyTorch's where it takes part; the faster counts."""
-    return ("tensorflow", "torch") if contender.who == "timm" else ("tensorflow",)
+    return ("tensorflow", "torch") if contender.who in ("timm", "torchvision") else ("tensorflow",)
 
 
 def _macs(model) -> int:
     import keras_mlp
 
-    card = keras_mlp.model_card(model)
     size = _IMAGE_SIZE.value
     if size is None:
-        return card.macs
+        return keras_mlp.model_card(model).macs
     from keras_mlp.analysis import cost
 
-    return cost(keras_mlp.create_model(model, weights=None, input_shape=(size, size, 3))).macs
+    return cost(keras_mlp.create_model(model, weights=None, input_shape=input_shape(model, size))).macs
 
 
 def _checked_batches():

@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks import detectors, on_tensorflow, on_torch, segmenters
 from benchmarks.contender import Unavailable
 
-# Where the peers have our models: timm's name, the builder in keras_cv_attention_models, the class in zeromodels whose
-# default configuration is the model, and the builder in keras.applications.
+# Where the peers have our models: timm's and torchvision's name, the builder in keras_cv_attention_models, the class in
+# zeromodels whose default configuration is the model, and the builder in keras.applications.
 PEERS = {
     "mlp_mixer_s32": {"timm": "mixer_s32_224", "kecam": "mlp_mixer.MLPMixerS32"},
     "mlp_mixer_s16": {"timm": "mixer_s16_224", "kecam": "mlp_mixer.MLPMixerS16"},
@@ -49,6 +49,8 @@ PEERS = {
     "mvit_v2_s": {"timm": "mvitv2_small"},
     "mvit_v2_b": {"timm": "mvitv2_base"},
     "mvit_v2_l": {"timm": "mvitv2_large"},
+    "mvit_video_b16x4": {"torchvision": "mvit_v1_b"},
+    "mvit_video_v2_s16x4": {"torchvision": "mvit_v2_s"},
     "gc_vit_xxtiny": {"timm": "gcvit_xxtiny", "kecam": "gcvit.GCViT_XXTiny"},
     "gc_vit_xtiny": {"timm": "gcvit_xtiny", "kecam": "gcvit.GCViT_XTiny"},
     "gc_vit_tiny": {"timm": "gcvit_tiny", "kecam": "gcvit.GCViT_Tiny"},
@@ -126,6 +128,7 @@ FORMS = {
     "kecam": ("graph",),
     "zeromodels": ("graph", "xla"),
     "keras_applications": ("graph", "xla"),
+    "torchvision": ("eager", "compiled", "compiled_frozen"),
 }
 PRECISIONS = {who: ("float32",) if who == "kecam" else ("float32", "bfloat16") for who in FORMS}
 
@@ -139,12 +142,12 @@ def keras_mlp(contender):
 
     if contender.task == "training" and contender.form not in PLAIN:
         raise Unavailable("a training step is measured on TensorFlow only, of a model that is not fused")
-    size = contender.image_size
-    given = dict(classifier_activation=None, include_preprocessing=False, dtype=_dtype(contender))
+    shape = input_shape(contender.model, contender.image_size)
+    given = dict(input_shape=shape, classifier_activation=None, include_preprocessing=False, dtype=_dtype(contender))
     if contender.model in WHOLE:
-        model = whole(contender.model, input_shape=(size or 224, size or 224, 3), **given)
+        model = whole(contender.model, **given)
     else:
-        model = keras_mlp.create_model(contender.model, weights=None, input_shape=size and (size, size, 3), **given)
+        model = keras_mlp.create_model(contender.model, weights=None, **given)
     if contender.form not in PLAIN:
         on_tensorflow.as_if_trained(model)
         return _in_its_form(model, contender)
@@ -242,8 +245,26 @@ def timm(contender):
     library = on_torch.import_timm()
     size = {"img_size": contender.image_size} if contender.image_size else {}
     model = library.create_model(name, **size)
+    sides = (contender.image_size,) * 2 if contender.image_size else model.default_cfg["input_size"][1:]
+    return _torch_step(torch, model, contender, (3, *sides))
+
+
+def torchvision(contender):
+    """Its models of videos, which are built for clips of one size."""
+    name = _peer(contender)
+    torch = on_torch.setup(contender.threads)
+    library = on_torch.import_torchvision()
+    model = library.models.get_model(name, weights=None)
+    grid = (model.pos_encoding.temporal_size, *model.pos_encoding.spatial_size)
+    frames, *sides = map(operator.mul, grid, model.conv_proj.stride)
+    if contender.image_size and [contender.image_size] * 2 != sides:
+        raise Unavailable(f"it takes clips of {sides[0]} pixels a side only")
+    return _torch_step(torch, model, contender, (3, frames, *sides))
+
+
+def _torch_step(torch, model, contender, shape):
     step = on_torch.training_step if contender.task == "training" else on_torch.inference_step
-    return step(torch, model, contender)
+    return step(torch, model, contender, shape)
 
 
 def kecam(contender):
@@ -271,6 +292,21 @@ def _peer(contender):
     if name is None:
         raise Unavailable(f"it does not have {contender.model}")
     return name
+
+
+def input_shape(model: str, size: int | None) -> tuple[int, ...]:
+    """Shape of a model's input at an image size, or `None` for its own; the frames of a video stay as many."""
+    import keras_mlp
+
+    *frames, height, width, channels = keras_mlp.model_card(model).input_shape
+    return (*frames, size or height, size or width, channels)
+
+
+def thing(model: str) -> str:
+    """What a model takes: an "image", or a "clip" of a video."""
+    import keras_mlp
+
+    return {"image": "image", "video": "clip"}[keras_mlp.model_card(model).input]
 
 
 def smallest(family: str) -> str:
@@ -311,6 +347,7 @@ LIBRARIES = {
     "kecam": kecam,
     "zeromodels": zeromodels,
     "keras_applications": keras_applications,
+    "torchvision": torchvision,
     "keras_mlp_segmenter": segmenters.keras_mlp,
     "mmsegmentation": segmenters.mmsegmentation,
     "keras_mlp_detector": detectors.keras_mlp,

@@ -20,21 +20,27 @@ def setup(threads: int):
 
 
 def import_timm():
-    """timm, also where torchvision was built for another PyTorch.
-
-    Then torchvision's detection operators are missing, and it fails on describing them. No classifier uses them.
-    """
-    for package in ("timm", "torchvision"):
-        if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"the package {package} is not installed")
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        with mock.patch("torch.library.register_fake", lambda *_, **__: lambda function: function):
-            importlib.import_module("torchvision")
+    """timm, which needs torchvision."""
+    if importlib.util.find_spec("timm") is None:
+        raise Unavailable("the package timm is not installed")
+    import_torchvision()
     import timm
 
     return timm
+
+
+def import_torchvision():
+    """torchvision, also where it was built for another PyTorch.
+
+    Then its detection operators are missing, and it fails on describing them. No classifier uses them.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        raise Unavailable("the package torchvision is not installed")
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        with mock.patch("torch.library.register_fake", lambda *_, **__: lambda function: function):
+            return importlib.import_module("torchvision")
 
 
 def compiled(torch, contender, function):
@@ -44,13 +50,13 @@ def compiled(torch, contender, function):
     return torch.compile(function) if contender.form in ("compiled", "compiled_frozen") else function
 
 
-def inference_step(torch, model, contender):
-    """`batch size -> step` for the forward pass."""
+def inference_step(torch, model, contender, shape):
+    """`batch size -> step` for the forward pass on images or clips of that shape, channels first."""
     dtype = getattr(torch, contender.precision)
     model = compiled(torch, contender, model.eval().to(dtype))
 
     def prepare(batch):
-        x = torch.randn(batch, 3, *_size(model, contender), dtype=dtype)
+        x = torch.randn(batch, *shape, dtype=dtype)
 
         def step():
             with torch.inference_mode():
@@ -61,15 +67,15 @@ def inference_step(torch, model, contender):
     return prepare
 
 
-def training_step(torch, model, contender):
-    """`batch size -> step` for forward, backward and AdamW; bfloat16 as automatic mixed precision."""
+def training_step(torch, model, contender, shape):
+    """The same for forward, backward and AdamW; bfloat16 as automatic mixed precision."""
     model.train()
     forward = compiled(torch, contender, model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     mixed = contender.precision != "float32"
 
     def prepare(batch):
-        x = torch.randn(batch, 3, *_size(model, contender))
+        x = torch.randn(batch, *shape)
         y = torch.zeros(batch, dtype=torch.long)
 
         def step():
@@ -99,7 +105,3 @@ def matmul(contender):
         return step
 
     return prepare
-
-
-def _size(model, contender):
-    return (contender.image_size,) * 2 if contender.image_size else model.default_cfg["input_size"][1:]

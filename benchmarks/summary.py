@@ -17,7 +17,7 @@ import sys
 from absl import app, flags
 
 from benchmarks import tables
-from benchmarks.models import FORMS, title
+from benchmarks.models import FORMS, thing, title
 
 _JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.")
 _TABLE = flags.DEFINE_string("table", None, "File that --save of this command wrote, to draw it.")
@@ -35,8 +35,10 @@ def tell(rows) -> tables.Measured:
     """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
     forms = [(who, form) for who in FORMS if who != "keras_mlp" for form in FORMS[who]]
     forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
+    of_clips = {thing(row["model"]) for row in rows} == {"clip"}
+    rate = ("clips/s", ".2f") if of_clips else ("images/s", ".1f")
     table = tables.Table(
-        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), ("images/s", ".1f"), ("form", "<5")),
+        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), rate, ("form", "<5")),
         *(("of the peak", ".0%"), *((f"over {who} {form}", ">5") for who, form in forms)),
         source=tables.sources(rows),
     )
@@ -102,12 +104,12 @@ def points(measured: tables.Measured) -> tuple[int, dict[str, dict[str, float]]]
 
     names = {card.title: card.name for card in zoo.all_cards().values()}
     rows = [dict(zip(measured.columns, row, strict=True)) for row in measured.rows]
-    batch = max(int(row["batch"]) for row in rows)
+    batch, rate = max(int(row["batch"]) for row in rows), measured.columns[3]
     found = {"keras_mlp": {}}
     for row in rows:
         if (row["precision"], int(row["batch"])) != ("float32", batch):
             continue
-        model, ours = names[row["model"]], float(row["images/s"])
+        model, ours = names[row["model"]], float(row[rate])
         found["keras_mlp"][model] = ours
         for column, cell in row.items():
             if column.startswith("over ") and cell:
@@ -143,7 +145,7 @@ def draw(measured: tables.Measured, path):
     }
     figure, axes = pyplot.subplots(1, 3, figsize=(20, 7), sharey=True)
     for axis, (label, value) in zip(axes, axes_of.items(), strict=True):
-        for who, mark in zip(FORMS, "ox+1v", strict=True):
+        for who, mark in zip(FORMS, "ox+1vs", strict=True):
             drawn = [(value(cards[model]), rate, model) for model, rate in rates.get(who, {}).items()]
             drawn = [point for point in drawn if point[0] is not None]
             if not drawn:

@@ -92,7 +92,7 @@ class Worker:
         """Run batches for about `seconds`.
 
         Returns:
-            Images (or matrix products) per second.
+            Images, clips or matrix products per second.
 
         Raises:
             Unavailable: the process ended; the message holds its last line.

@@ -49,6 +49,19 @@ def test_rows(task, batches, tmp_path):
         assert f"{row['images_per_second']:.2f}" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.huge
+def test_clips_are_counted_where_a_model_takes_videos(tmp_path):
+    """And their frames stay as many at another image size."""
+    words = ["--models=mvit_video_b16x4", "--batches=1", "--peers=", f"--json={tmp_path / 'rows.json'}"]
+    done = command("inference", *SMALL, *words)
+    assert done.returncode == 0, done.stderr
+    assert "G multiply-adds per clip" in done.stdout and " clips/s " in done.stdout
+    assert models.input_shape("mvit_video_b16x4", 32) == (16, 32, 32, 3)
+    done = command("summary", f"--json={tmp_path / 'rows.json'}")
+    assert done.returncode == 0 and " clips/s " in done.stdout.splitlines()[0], done.stderr
+
+
 def test_our_forms_are_those_of_the_package():
     """The benchmarks have them by name, as each may need another backend of Keras."""
     assert set(models.OURS) == set(FORMS) == set(forms._MAKERS)
@@ -57,7 +70,10 @@ def test_our_forms_are_those_of_the_package():
 def test_mistakes_are_told_before_anything_starts(tmp_path):
     for arguments, message in (
         (["--batches=0"], "--batches must be positive integers"),
-        (["--peers=tim"], "--peers: 'tim' is not known. It takes: timm, kecam, zeromodels, keras_applications."),
+        (
+            ["--peers=tim"],
+            "--peers: 'tim' is not known. It takes: timm, kecam, zeromodels, keras_applications, torchvision.",
+        ),
         (["--precisions=float8"], "--precisions: 'float8' is not known"),
         ([f"--json={tmp_path / 'missing' / 'rows.json'}"], "--json: there is no folder"),
         (["--models=mlp_mixer_b61"], "mlp_mixer_b61"),
@@ -81,7 +97,7 @@ def contender(**changes):
 
 
 def test_a_peer_without_the_model_says_so():
-    for who in ("timm", "kecam", "zeromodels", "keras_applications"):
+    for who in ("timm", "kecam", "zeromodels", "keras_applications", "torchvision"):
         with pytest.raises(Unavailable, match=r"does not have our_own_invention|is not installed"):
             Worker(contender(who=who, model="our_own_invention"))
 

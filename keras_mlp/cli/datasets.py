@@ -5,6 +5,7 @@ import sys
 
 from absl import flags as absl_flags
 
+from keras_mlp.cli import console
 from keras_mlp.training.data.source import MAX_PIXELS, MOST_PIXELS
 
 DATASET_HELP = (
@@ -66,12 +67,16 @@ def load_boxes(name: str, split: str, **options):
     return load_masks(name, split, task="detection", **options)
 
 
+def _progress(examples, total):
+    return console.progress(examples, "Looking", total)
+
+
 def check(name: str, splits: list[str], data_dir, multi_label: bool = False, max_pixels: int = MAX_PIXELS):
     """`keras_mlp.training.data.check.check`."""
     from keras_mlp.training.data.check import check
 
     with contextlib.redirect_stdout(sys.stderr):
-        return check(name, splits, data_dir, multi_label, max_pixels)
+        return check(name, splits, data_dir, multi_label, max_pixels, _progress)
 
 
 def check_videos(name: str, splits: list[str], data_dir, max_pixels: int = MAX_PIXELS):
@@ -79,7 +84,7 @@ def check_videos(name: str, splits: list[str], data_dir, max_pixels: int = MAX_P
     from keras_mlp.training.data.videos.check import check
 
     with contextlib.redirect_stdout(sys.stderr):
-        return check(name, splits, data_dir, max_pixels)
+        return check(name, splits, data_dir, max_pixels, _progress)
 
 
 def check_boxes(name: str, splits: list[str], data_dir, **options):
@@ -95,4 +100,4 @@ def check_masks(name: str, splits: list[str], data_dir, max_pixels: int = MAX_PI
     from keras_mlp.tasks.segmentation import check
 
     with contextlib.redirect_stdout(sys.stderr):
-        return check.check(name, splits, data_dir, max_pixels)
+        return check.check(name, splits, data_dir, max_pixels, _progress)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from clips import write_frames
 
 import keras_mlp
+from keras_mlp.cli import datasets
 from keras_mlp.training.data import videos
 
 trains = pytest.mark.slow
@@ -133,3 +135,13 @@ def test_what_a_run_cannot_begin_with_is_refused_before_data_are_sought(command,
     train = ["train", "--model=morph_mlp_video", "--dataset=nowhere/", f"--output={tmp_path / 'run'}"]
     result = command(*train, *words)
     assert result.code == code and said in result.err
+
+
+@pytest.mark.parametrize("look, kind", [(datasets.check_videos, "videos"), (datasets.check, "images")])
+def test_a_look_at_the_data_shows_a_terminal_how_far_it_is(folder, tmp_path, capsys, monkeypatch, look, kind):
+    for name in ("dark", "light"):
+        write_frames(tmp_path / name, np.zeros((2, 8, 8, 3)))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    look(str(folder if kind == "videos" else tmp_path), ["all"], None)
+    assert "Looking" in capsys.readouterr().err

@@ -79,7 +79,9 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Report]:
+def check(
+    name, splits, data_dir=None, max_pixels: int = MAX_PIXELS, progress=lambda examples, total: examples
+) -> list[Report]:
     """Read and decode every image of some splits, and its mask.
 
     Args:
@@ -87,6 +89,8 @@ def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Rep
         splits: names of splits, those to train on first: an image that is in a later one, too, is reported there.
         data_dir: where tensorflow-datasets keeps what it has prepared.
         max_pixels: how many pixels an image may have.
+        progress: function that wraps the iterator over the images of a split, and gets their number, to show how far
+            the work is.
 
     Returns:
         A report on each split.
@@ -98,7 +102,7 @@ def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Rep
     for split in splits:
         source, digests = data.find(name, split, data_dir), set()
         report = Report(f"{name} ({source.split})", list(source.classes), left_out=summary(source.left_out))
-        for number, (encoded, label), look in images.looks(source, max_pixels):
+        for number, (encoded, label), look in progress(images.looks(source, max_pixels), source.examples):
             called = source.name(number)
             for kind in [*look.kinds, *(["in both"] if look.digest in earlier else [])]:
                 report.found[kind].append(called)

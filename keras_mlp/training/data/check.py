@@ -91,7 +91,14 @@ def told(found: dict[str, list[str]], meanings: dict[str, str], left_out: str = 
     return lines or ["  nothing else to tell"]
 
 
-def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: int = MAX_PIXELS) -> list[Report]:
+def check(
+    name,
+    splits,
+    data_dir=None,
+    multi_label: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress=lambda examples, total: examples,
+) -> list[Report]:
     """Read and decode every image of some splits.
 
     Args:
@@ -100,6 +107,8 @@ def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: in
         data_dir: where tensorflow-datasets keeps what it has prepared.
         multi_label: whether each image may be of several classes.
         max_pixels: how many pixels an image may have.
+        progress: function that wraps the iterator over the images of a split, and gets their number, to show how far
+            the work is.
 
     Returns:
         A report on each split.
@@ -109,7 +118,7 @@ def check(name, splits, data_dir=None, multi_label: bool = False, max_pixels: in
     for split in splits:
         source = find(name, split, data_dir, multi_label)
         counts, found, digests = [0] * len(source.classes), collections.defaultdict(list), {}
-        for number, (_, label), look in looks(source, max_pixels):
+        for number, (_, label), look in progress(looks(source, max_pixels), source.examples):
             for one in source.classes_of(label):
                 counts[one] += 1
             digests[number] = look.digest

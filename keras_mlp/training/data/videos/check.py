@@ -15,7 +15,9 @@ AT_A_TIME = 64  # those of tensorflow-datasets are in memory meanwhile, with all
 FINDINGS = {"unreadable": "no video, a broken one, or one of a single frame: will be left out"}
 
 
-def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Report]:
+def check(
+    name, splits, data_dir=None, max_pixels: int = MAX_PIXELS, progress=lambda examples, total: examples
+) -> list[Report]:
     """Open every video of some splits, and decode some frames of it.
 
     Args:
@@ -23,30 +25,38 @@ def check(name, splits, data_dir=None, max_pixels: int = MAX_PIXELS) -> list[Rep
         splits: names of splits.
         data_dir: where tensorflow-datasets keeps what it has prepared.
         max_pixels: how many pixels a frame may have.
+        progress: function that wraps the iterator over a split's videos, and gets their number, to show how far the
+            work is.
 
     Returns:
         A report on each split.
     """
-    import tensorflow as tf
-
-    def readable(source, example) -> bool:
-        _, (encoded, _) = example
-        try:
-            source.clips(encoded, max_pixels, None)
-        except (tf.errors.OpError, ValueError):
-            return False
-        return True
-
     reports = []
     for split in splits:
         source = videos.find(name, split, FRAMES, videos.DEFAULT_PREPROCESSING, data_dir)
-        examples, broken = enumerate(source.dataset.as_numpy_iterator()), []
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            while some := list(itertools.islice(examples, AT_A_TIME)):
-                sound = pool.map(functools.partial(readable, source), some)
-                broken += [source.name(number) for (number, _), one in zip(some, sound, strict=True) if not one]
+        readable = progress(_readable(source, max_pixels), source.examples)
+        broken = [source.name(number) for number, one in enumerate(readable) if not one]
         counts = dict(zip(source.classes, source.counts(), strict=True))
         title, found = f"{name} ({source.split})", {"unreadable": broken}
         left_out = summary(source.left_out)
         reports.append(Report(title, source.examples, counts, found, left_out, source.things, FINDINGS))
     return reports
+
+
+def _readable(source, max_pixels):
+    """Whether each video of a source can be read, in order."""
+    examples = source.dataset.as_numpy_iterator()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        while some := list(itertools.islice(examples, AT_A_TIME)):
+            yield from pool.map(functools.partial(_is_readable, source, max_pixels), some)
+
+
+def _is_readable(source, max_pixels, example) -> bool:
+    import tensorflow as tf
+
+    encoded, _ = example
+    try:
+        source.clips(encoded, max_pixels, None)
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True

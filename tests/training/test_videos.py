@@ -170,6 +170,15 @@ def test_lists_give_paths_and_labels(folder, separator, tmp_path):
         lists.listed(folder, "train")
 
 
+@pytest.mark.parametrize("line", ["dark/0.mp4 light", "nowhere/0 dark", "0.avi", "3 grey"])
+def test_a_first_line_that_names_a_video_is_no_title(tmp_path, line):
+    """Though it is none that is there, or a folder of frames with a name like a word."""
+    write_frames(tmp_path / "3", brightening(2))
+    (tmp_path / "train.csv").write_text(f"{line}\ndark/2.mp4 1\n")
+    with pytest.raises(ValueError, match=f"train.csv, line 1: expected the path of a video, .* Found: {line}"):
+        lists.listed(tmp_path, "train")
+
+
 def test_lists_of_paths_in_any_bytes_are_read_and_hidden_files_are_none(folder):
     name = os.fsdecode(b"dark/caf\xe9 1.mp4")
     (folder / "dark" / "0.mp4").rename(folder / name)

@@ -35,7 +35,7 @@ def listed(path, split: str) -> Source:
     The lists are `train.csv`, `val.csv`, `ssv2_train_split.txt` and so on, in UTF-8, with a line for each video: its
     path, a space or comma, and the number of its class from 0, as `archery/a.mp4 5`. Before that may be the number of
     its frames. A path is in that folder unless it is absolute; it may be that of a folder of frames. A line of titles
-    in front is passed over.
+    in front, in which nothing looks like a path, is passed over.
 
     Source: the lists of facebookresearch/SlowFast (datasets/DATASET.md), which MViT is trained with, and of
     MTLab/MorphMLP.
@@ -90,7 +90,7 @@ def _rows(file) -> tuple[list[str], np.ndarray]:
     for number, line in enumerate(text.splitlines()):
         if match := _LINE.fullmatch(line):
             found.append((match[1].strip('"'), int(match[2])))
-        elif line.strip() and number:
+        elif line.strip() and (number or _names_video(line, file.parent)):
             raise ValueError(
                 f"{file}, line {number + 1}: expected the path of a video, a space or comma, and the number of its "
                 f"class from 0. Found: {readable(line[:80])}"
@@ -99,3 +99,12 @@ def _rows(file) -> tuple[list[str], np.ndarray]:
         raise ValueError(f"There is no video in {file}: expected lines as `archery/a.mp4 5`.")
     files, labels = zip(*found, strict=True)
     return list(files), np.array(labels)
+
+
+def _names_video(line, folder) -> bool:
+    """Whether a word of a line looks like a path, or the first one is that of a video: titles of columns do not."""
+    words = [word.strip('"') for word in re.split(r"[\s,;]+", line.strip())]
+    if any("/" in word or os.path.splitext(word)[1].lower() in reading.SUFFIXES for word in words):
+        return True
+    video = folder / words[0]
+    return video.is_dir() and bool(reading.frames_in(video))

@@ -14,8 +14,12 @@ def brightening(length, height=48, width=64):
     return frames
 
 
-def write_video(path, frames, rate=30, codec="mpeg4", pixels="yuv420p", key_frames=None):
-    """A file of these frames; `key_frames` is how many there are from one key frame to the next."""
+def write_video(path, frames, rate=30, codec="mpeg4", pixels="yuv420p", key_frames=None, numbers=None):
+    """A file of these frames.
+
+    `key_frames` is how many there are from one key frame to the next. `numbers` tells when each frame comes, in frames
+    from the beginning, where these are not 0, 1, 2 and so on.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
@@ -24,8 +28,10 @@ def write_video(path, frames, rate=30, codec="mpeg4", pixels="yuv420p", key_fram
         stream.bit_rate = 4_000_000
         if key_frames:
             stream.codec_context.gop_size = key_frames
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for number, picture in zip(range(len(frames)) if numbers is None else numbers, frames, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 

@@ -17,6 +17,7 @@ from keras_mlp.walking import readable
 _LETTERS = 24  # in the height of a frame
 _BITS = 0.15  # of the annotated copy, for each pixel
 _LEAST = 20_000  # a second, of small and slow videos: encoders refuse less than 1000
+_TICKS = 100  # in the time of a frame: so exact are the times of frames in the copy
 
 
 def define_flags(flags):
@@ -116,9 +117,10 @@ def annotated(file, labels: list[tuple[float, str]], path, max_pixels: int):
         max_pixels: how many pixels a frame may have.
     """
     av = need("av", extra="video")
+    codec, ticks = ("libx264", _TICKS) if "libx264" in av.codecs_available else ("mpeg4", 1)  # whose clocks are coarse
     labels = list(labels)
     with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = None
+        stream, at = None, -1
         with running(file, max_pixels) as (rate, frames):
             for time, picture in frames:
                 while len(labels) > 1 and time >= labels[0][0]:
@@ -126,13 +128,15 @@ def annotated(file, labels: list[tuple[float, str]], path, max_pixels: int):
                 pixels = picture()
                 pixels = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]  # as the usual codecs want it
                 if stream is None:
-                    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
                     stream = container.add_stream(codec, rate=fractions.Fraction(rate).limit_denominator(1001))
+                    stream.codec_context.time_base = 1 / (stream.codec_context.framerate * ticks)
                     stream.height, stream.width = pixels.shape[:2]
                     stream.pix_fmt = "yuv420p"
                     stream.bit_rate = max(_LEAST, int(_BITS * pixels[..., 0].size * rate))
-                drawn = _with_text(pixels, labels[0][1] if labels else "")
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+                drawn = av.VideoFrame.from_ndarray(_with_text(pixels, labels[0][1] if labels else ""), format="rgb24")
+                drawn.pts = at = max(at + 1, round(time * rate * ticks))
+                drawn.time_base = stream.codec_context.time_base
+                container.mux(stream.encode(drawn))
             container.mux(stream.encode())
 
 

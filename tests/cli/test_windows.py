@@ -14,6 +14,7 @@ from clips import brightening, write_frames, write_video
 
 from keras_mlp.cards import VideoPreprocessing
 from keras_mlp.cli import windows as cli_windows
+from keras_mlp.training.data.videos import windows as stream
 from keras_mlp.training.data.videos.windows import running, windows
 
 SIZE = 32  # of `mover`
@@ -170,14 +171,59 @@ def test_a_window_that_the_end_cuts_short_is_looked_at_all_over(length, stride):
 
 
 def test_times_are_counted_from_the_first_frame(tmp_path):
-    file = tmp_path / "cut.mkv"
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width = 48, 64
-        for number, pixels in enumerate(brightening(5), start=50):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    file = write_video(tmp_path / "cut.mkv", brightening(5), rate=10, numbers=range(50, 55))
     with running(file) as (_, frames):
         assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_clock_that_is_set_anew_does_not_turn_back_time(tmp_path):
+    """As where one stream follows another."""
+    file = write_video(tmp_path / "clip.ts", brightening(30), codec="mpeg2video")
+    file.write_bytes(2 * file.read_bytes())
+    with running(file) as (_, frames):
+        times = [time for time, _ in frames]
+    np.testing.assert_allclose(times, np.arange(len(times)) / 30, atol=0.04)
+    assert len(times) >= 58
+
+
+@pytest.fixture
+def slowing(tmp_path):
+    """A video of three seconds: thirty frames in the first one, then five a second."""
+    numbers = [*range(30), *range(30, 90, 6)]
+    return write_video(tmp_path / "slowing.mkv", brightening(90)[numbers], numbers=numbers)
+
+
+def test_windows_are_of_one_length_though_frames_come_slower(slowing):
+    looks = VideoPreprocessing()
+    with running(slowing) as (rate, frames):
+        found = list(windows(frames, rate, 1.0, 1.0, 4, looks, lambda picture: picture[..., 2].mean()))
+    assert [window.start for window in found] == pytest.approx([0, 1, 2], abs=0.05)
+    for window in found:
+        seen = window.clip * 89 / 200  # the numbers of frames: each is seen until the next one, six later
+        np.testing.assert_allclose(seen + 4, 30 * window.start + looks.sample(30, 4)[0], atol=7)
+
+
+def test_frames_of_the_annotated_copy_come_when_those_of_the_video_do(slowing, tmp_path):
+    cli_windows.annotated(slowing, [(1.0, "walks")], tmp_path / "copy.mp4", 10_000)
+    found = []
+    for file in (slowing, tmp_path / "copy.mp4"):
+        with running(file) as (_, frames):
+            found.append([time for time, _ in frames])
+    np.testing.assert_allclose(*found, atol=2e-3)
+
+
+def test_a_camera_is_read_by_ffmpeg(command, mover, monkeypatch):
+    """FFmpeg's test picture, which is a device to it as a camera is."""
+    monkeypatch.setattr(stream, "CAMERAS", "testsrc")
+    monkeypatch.setattr(stream, "DEVICES", "lavfi")
+    camera = "testsrc=size=64x48:rate=10:duration=3"
+    result = command("predict", f"--model={mover}", "--window=1", camera)
+    assert result.code == 0, result.err
+    assert [row["file"] for row in result.rows] == [camera] * 3
+    assert spans(result.rows) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_of_a_camera_that_cannot_be_read_the_system_says_why(command, mover):
+    result = command("predict", f"--model={mover}", "--window=1", "/dev/video-none")
+    assert result.code == 1
+    assert "/dev/video-none: the camera cannot be read: No such file or directory" in result.err

@@ -237,10 +237,10 @@ def file(path):
 
 @contextlib.contextmanager
 def container_of(file, max_pixels: int, **options):
-    """Open what is in a file with FFmpeg, which opens nothing else.
+    """Open what is in a file, or a camera, with FFmpeg, which opens nothing else.
 
     Args:
-        file: the open file.
+        file: the open file, or the path of a camera.
         max_pixels: how many pixels a frame may have.
         **options: further arguments of `av.open`.
 
@@ -250,6 +250,7 @@ def container_of(file, max_pixels: int, **options):
     Raises:
         ImportError: PyAV is not installed.
         ValueError: it is no video, or a broken one.
+        OSError: the camera cannot be read.
     """
     av = need("av", extra="video")
     try:
@@ -265,6 +266,8 @@ def container_of(file, max_pixels: int, **options):
     except (av.FFmpegError, OSError) as error:
         if not isinstance(error, av.FFmpegError) and error.errno != errno.EINVAL:
             raise  # the file cannot be read; EINVAL is of FFmpeg's seeking before the beginning
+        if isinstance(file, str):
+            raise OSError(error.errno, f"the camera cannot be read: {error.strerror}") from error
         raise ValueError(
             "not a video, or a broken one (files that hold their frames can be read, as MP4, MKV, WebM, AVI "
             "and MPEG do; playlists cannot)"

@@ -17,6 +17,10 @@ from keras_mlp.training.data.videos import reading
 STANDARD_INPUT = "-"
 CAMERAS = "/dev/video"
 """What paths of cameras begin with on Linux."""
+DEVICES = "v4l2"
+"""FFmpeg's name of what reads them."""
+LONGEST = 3600.0
+"""Seconds that may be between two frames. After more, or less than 0, a clock was set anew: one frame has passed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ def running(path, max_pixels: int = MAX_PIXELS):
             bytes_in = stack.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
             opened = reading.container_of(bytes_in, max_pixels)
         elif is_stream(path):
-            opened = reading.container_of(str(path), max_pixels, format="v4l2", options={})
+            opened = reading.container_of(str(path), max_pixels, format=DEVICES, options={})
         else:
             opened = reading.container_of(stack.enter_context(reading.file(path)), max_pixels)
         container, stream = stack.enter_context(opened)
@@ -74,11 +78,14 @@ def running(path, max_pixels: int = MAX_PIXELS):
 
 def _timed(frames, rate):
     """Frames as `running` gives them; the times of cameras and of cut files do not begin at 0."""
-    first = None
+    first, last = None, 0.0
     for number, frame in enumerate(frames):
         time = number / rate if frame.time is None else frame.time
         first = time if first is None else first
-        yield time - first, functools.partial(reading.turned, frame)
+        if not 0 <= time - first - last <= LONGEST:
+            first = time - last - 1 / rate
+        last = time - first
+        yield last, functools.partial(reading.turned, frame)
 
 
 def windows(
@@ -92,9 +99,12 @@ def windows(
 ):
     """Cut a video into windows.
 
+    What counts is the times of frames. Where a video has now more and now fewer of them a second, it is read as its
+    viewer sees it at a constant rate: each frame until the next one comes.
+
     Args:
         frames: an iterator as `running` gives it.
-        rate: frames a second.
+        rate: frames a second, on average.
         seconds: length of a window.
         step: from the beginning of a window to that of the next, in seconds.
         count: frames of a clip, as many as the model takes.
@@ -114,16 +124,14 @@ def windows(
     # The video may end early, and then other frames are wanted: the fewer it has, the closer together.
     gap = min(np.diff(offsets), default=length)
     wanted = set(offsets.tolist()) | {i for i in range(length) if i % max(1, min(gap, i // count)) == 0}
-    kept, begun, first, number, time = {}, {}, 0, -1, 0.0
-    for number, (time, picture) in enumerate(frames):
-        if number % step == 0:
-            begun[number] = time
+    kept, first, number = {}, 0, -1
+    for number, picture in _at_constant_rate(frames, rate):
         # The windows that are open begin at multiples of the step.
         begins = range(number - number % step, max(first, number - length + 1) - 1, -step)
         if any(number - begin in wanted for begin in begins):
             kept[number] = look(picture())
         if number == first + length - 1:
-            yield Window(begun.pop(first), time + 1 / rate, np.stack([kept[first + offset] for offset in offsets]))
+            yield Window(first / rate, (first + length) / rate, np.stack([kept[first + offset] for offset in offsets]))
             first += step
             kept = {at: one for at, one in kept.items() if at >= first}
     if number < 0:
@@ -132,4 +140,15 @@ def windows(
     if first == 0 or (number >= covered and rest >= length / 2):
         there = np.array(sorted(kept))
         nearest = [there[np.abs(there - first - offset).argmin()] for offset in clips.sample(rest, count, rate)[0]]
-        yield Window(begun[first], time + 1 / rate, np.stack([kept[at] for at in nearest]))
+        yield Window(first / rate, (number + 1) / rate, np.stack([kept[at] for at in nearest]))
+
+
+def _at_constant_rate(frames, rate):
+    """Numbers 0, 1, 2 and so on, and what gives the pixels that are seen so many frames after the beginning."""
+    number, before = -1, None
+    for time, picture in frames:
+        at = round(time * rate)
+        yield from ((between, before) for between in range(number + 1, at))
+        if at > number:
+            yield at, picture
+        number, before = max(number, at), picture

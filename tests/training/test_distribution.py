@@ -45,10 +45,11 @@ def trained(start, tmp_path, prepared, digits):
     """Train the small model of `one_of_several.py`; the final weights."""
     digits()  # which prepares them for all processes
 
-    def trained(strategy="none", processes=1, norm="none", backend="tensorflow", teacher="none"):
+    def trained(strategy="none", processes=1, norm="none", backend="tensorflow", teacher="none", dataset="digits"):
         folder = tmp_path / f"{strategy}-{backend}"
         addresses = ",".join(free_addresses(processes)) if processes > 1 else ""
-        words = [[SCRIPT, strategy, addresses, rank, folder, prepared, norm, teacher] for rank in range(processes)]
+        options = [folder, prepared, norm, teacher, dataset]
+        words = [[SCRIPT, strategy, addresses, rank, *options] for rank in range(processes)]
         for process in [start(word, backend) for word in words]:
             out, err = process.communicate(timeout=SECONDS)
             assert process.returncode == 0, out + err
@@ -76,6 +77,11 @@ def same(one, other, tolerance=1e-5):
 def test_two_devices_of_a_process_train_to_the_weights_of_one(trained):
     """Clipping, mixing, moving averages and batch norm's statistics are those of the whole batch."""
     same(trained(norm="batch"), trained("mirrored", norm="batch"))
+
+
+@pytest.mark.slow
+def test_two_devices_learn_from_videos_as_one(trained):
+    same(trained(dataset="moving_digits"), trained("mirrored", dataset="moving_digits"))
 
 
 @pytest.mark.slow

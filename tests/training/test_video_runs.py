@@ -1,6 +1,7 @@
 """Runs on videos: broken off, on broken files, and what is learnt of motion."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -100,13 +101,38 @@ def test_a_run_on_broken_files_ends_and_names_them(plain, tmp_path, capsys):
     assert " videos/s" in out and " frames/s" in out
 
 
-SMALL = dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3))
+SMALL = {
+    "morph_mlp": dict(dims=(32, 64), depths=(2, 2), chunks=(4, 4), mlp_ratios=(3, 3)),
+    "mvit": dict(dims=(32, 64), depths=(1, 2), heads=(1, 2), strides=(1, 2), key_stride=2),
+}
+"""Of images, and of videos."""
 
 
-def learnt(name, folder, frames=8):
+def small(name, shape, **options):
+    """A small model of the moving digits."""
+    config = SMALL[name.removesuffix("_video")]
+    return keras_mlp.create_model(name, **config, input_shape=shape, classes=CLASSES, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["morph_mlp_video", "mvit_video"])
+def test_a_run_in_mixed_precision_learns_as_one_in_float32(name, plain, tmp_path):
+    losses = []
+    for precision in ("float32", "mixed_bfloat16"):
+        recipe = dataclasses.replace(plain, batch_size=60, epochs=2, precision=precision)
+        data = videos.load("moving_digits", "test", recipe=recipe, frames=4, image_size=16, batch_size=60)
+        keras.utils.set_random_seed(0)
+        model = small(name, (4, 16, 16, 3), dtype=precision)
+        losses.append(train.fit(model, data, None, recipe, tmp_path / precision, verbose=0).history["loss"])
+    assert json.loads((tmp_path / "mixed_bfloat16" / "recipe.json").read_text())["precision"] == "mixed_bfloat16"
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    np.testing.assert_allclose(*losses, rtol=0.02)
+
+
+def learnt(name, folder, seed=0, frames=8):
     """A small model trained on the moving digits by their recipe, and its accuracy on the test clips."""
     recipe = recipes.moving_digits()
-    options = dict(frames=frames, image_size=32, batch_size=recipe.batch_size)
+    options = dict(frames=frames, image_size=32, batch_size=recipe.batch_size, seed=seed)
     data = [
         videos.load("moving_digits", split, recipe=r, **options) for split, r in (("train", recipe), ("test", None))
     ]
@@ -117,17 +143,19 @@ def learnt(name, folder, frames=8):
             for one in data
         ]
         shape = shape[1:]
-    keras.utils.set_random_seed(0)
-    model = keras_mlp.create_model(name, **SMALL, input_shape=shape, classes=CLASSES)
+    keras.utils.set_random_seed(seed)
+    model = small(name, shape)
     history = train.fit(model, *data, recipe, folder, verbose=0).history
     return model, history["val_top1"][-1]
 
 
 @pytest.mark.slow
 @pytest.mark.huge
-def test_a_small_model_learns_the_motion_of_digits(tmp_path):
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["morph_mlp_video", "mvit_video"])
+def test_a_small_model_learns_the_motion_of_digits(name, seed, tmp_path):
     """And more clips in time do not harm."""
-    model, accuracy = learnt("morph_mlp_video", tmp_path / "run")
+    model, accuracy = learnt(name, tmp_path / "run", seed)
     assert accuracy >= 0.95
     looks = videos.VideoPreprocessing(clips=3)
     options = dict(frames=8, image_size=32, batch_size=32, preprocessing=looks)

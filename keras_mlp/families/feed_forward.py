@@ -91,6 +91,11 @@ class SequenceWithTable(keras.layers.Layer):
         self.size = tuple(size)
 
     def build(self, input_shape):
+        if None in input_shape[1:3]:
+            raise ValueError(
+                "FeedForward has weights for each position: the height and width of its images must be known. Give "
+                f"`input_shape` with both. Received: a map of shape {tuple(input_shape)}"
+            )
         channels = input_shape[-1]
         for name, shape in (("class_token", ()), ("class_embedding", ()), ("embedding", self.size)):
             setattr(self, name, self.add_weight(name=name, shape=(*shape, channels), initializer=_NORMAL.clone()))

@@ -188,3 +188,16 @@ def test_the_pyramid_of_a_model_in_two_precisions_has_that_of_the_model():
     )
     assert {tensor.dtype for tensor in keras_mlp.feature_pyramid(model).output.values()} == {"float16"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_every_family_takes_images_of_unknown_size_or_says_that_it_cannot():
+    refused = []
+    for name, family in FAMILIES.items():
+        if family.input == "image":
+            case = golden.small(name)
+            try:
+                golden.build(case, input_shape=(None, None, case.input_shape[-1]))
+            except ValueError as error:
+                assert "Received: " in str(error), name
+                refused.append(name)
+    assert "feed_forward" in refused and "as_mlp" not in refused

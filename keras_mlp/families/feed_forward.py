@@ -29,6 +29,7 @@ from keras_mlp.layers.activations import get
 from keras_mlp.layers.configs import registered
 from keras_mlp.layers.patch_embedding import sides
 from keras_mlp.layers.resizing import resized
+from keras_mlp.layers.sizes import check_known
 from keras_mlp.layers.stages import whole_patches
 from keras_mlp.layers.token_mixing import AlongTokens, hidden_units
 
@@ -91,11 +92,7 @@ class SequenceWithTable(keras.layers.Layer):
         self.size = tuple(size)
 
     def build(self, input_shape):
-        if None in input_shape[1:3]:
-            raise ValueError(
-                "FeedForward has weights for each position: the height and width of its images must be known. Give "
-                f"`input_shape` with both. Received: a map of shape {tuple(input_shape)}"
-            )
+        check_known(input_shape, "FeedForward has weights for each position")
         channels = input_shape[-1]
         for name, shape in (("class_token", ()), ("class_embedding", ()), ("embedding", self.size)):
             setattr(self, name, self.add_weight(name=name, shape=(*shape, channels), initializer=_NORMAL.clone()))

@@ -121,7 +121,7 @@ imports Keras, and the process of each form chooses its backend first."""
 PLAIN = ("graph", "xla")
 """The forms of a model that is not fused: only these can be trained."""
 
-# How each runs. All have the same two precisions but kecam, which is of the time before bfloat16.
+# How each runs. All have the same two precisions except kecam, which is of the time before bfloat16.
 FORMS = {
     "keras_mlp": OURS,
     "timm": ("eager", "compiled", "compiled_frozen"),

@@ -35,10 +35,8 @@ def tell(rows) -> tables.Measured:
     """Print, and with `--save` keep, a table of models, precisions and batches beside the libraries."""
     forms = [(who, form) for who in FORMS if who != "keras_mlp" for form in FORMS[who]]
     forms = [form for form in forms if any((row["who"], row["form"]) == form for row in rows)]
-    of_clips = {thing(row["model"]) for row in rows} == {"clip"}
-    rate = ("clips/s", ".2f") if of_clips else ("images/s", ".1f")
     table = tables.Table(
-        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), rate, ("form", "<5")),
+        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), _rate(rows), ("form", "<5")),
         *(("of the peak", ".0%"), *((f"over {who} {form}", ">5") for who, form in forms)),
         source=tables.sources(rows),
     )
@@ -57,7 +55,7 @@ def tell(rows) -> tables.Measured:
 
 
 def tell_forms(rows, over: str) -> tables.Measured:
-    """Print, and with `--save` keep, the images a second of one form, and all forms as multiples of it.
+    """Print, and with `--save` keep, the images or clips a second of one form, and all forms as multiples of it.
 
     Args:
         rows: of the benchmarks.
@@ -71,8 +69,9 @@ def tell_forms(rows, over: str) -> tables.Measured:
         raise ValueError(f"no row is of {over!r}. There are: {', '.join(names.values())}")
     forms = [(who, form) for who in FORMS for form in FORMS[who] if names.get((who, form), over) != over]
     columns = [(_words(form) if who == "keras_mlp" else names[who, form], ">5") for who, form in forms]
+    rate, digits = _rate(rows)
     table = tables.Table(
-        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), (f"{over}, images/s", ".1f"), *columns),
+        *(("model", "<22"), ("precision", "<9"), ("batch", "d"), (f"{over}, {rate}", digits), *columns),
         source=tables.sources(rows),
     )
     for model, precision, batch in dict.fromkeys((row["model"], row["precision"], row["batch"]) for row in rows):
@@ -86,6 +85,11 @@ def tell_forms(rows, over: str) -> tables.Measured:
             cells = [f"{here[form] / base:.2f}" if form in here else "" for form in forms]
             table.row(title(model), precision, batch, base, *cells)
     return table.measured
+
+
+def _rate(rows) -> tuple[str, str]:
+    """The title and the format of the column with what is done in a second."""
+    return ("clips/s", ".2f") if {thing(row["model"]) for row in rows} == {"clip"} else ("images/s", ".1f")
 
 
 def _words(form: str) -> str:

@@ -77,17 +77,18 @@ def on_the_way(model: keras.Model, layer: str | None) -> keras.KerasTensor:
 
 
 def only_input(model, videos: bool = False) -> keras.KerasTensor:
-    """The input of a model of images, or with `videos` of one of either.
+    """The input of a model of images, or with `videos` of a model of images or clips.
 
     Raises:
         ValueError: `model` is no functional or sequential Keras model with one such input.
     """
     inputs = getattr(model, "inputs", None) or ()
     ranks = (4, 5) if videos else (4,)
+    clips = ", or of clips with the frames before the height" if videos else ""
     if not isinstance(model, keras.Model) or len(inputs) != 1 or len(inputs[0].shape) not in ranks:
         raise ValueError(
-            "`model` must be a functional Keras model with one input of images (batch, height, width, channels). "
-            f"Received: {model!r} with the inputs {[tuple(one.shape) for one in inputs]}"
+            "`model` must be a functional Keras model with one input of images (batch, height, width, channels)"
+            f"{clips}. Received: {model!r} with the inputs {[tuple(one.shape) for one in inputs]}"
         )
     return inputs[0]
 

@@ -20,7 +20,8 @@ CAMERAS = "/dev/video"
 DEVICES = "v4l2"
 """FFmpeg's name of what reads them."""
 LONGEST = 3600.0
-"""Seconds that may be between two frames. After more, or less than 0, a clock was set anew: one frame has passed."""
+"""The longest time between two frames, in seconds. If it is longer, or negative, the clock was set anew, and one frame
+is taken to have passed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +100,8 @@ def windows(
 ):
     """Cut a video into windows.
 
-    What counts is the times of frames. Where a video has now more and now fewer of them a second, it is read as its
-    viewer sees it at a constant rate: each frame until the next one comes.
+    A window is cut by the times of the frames. A video whose rate varies is read at a constant one: a frame is repeated
+    until the next one comes.
 
     Args:
         frames: an iterator as `running` gives it.

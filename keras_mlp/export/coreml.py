@@ -74,7 +74,7 @@ def to_coreml(
     import tensorflow as tf
 
     network = portable(model, (1, *shape))
-    with products.for_export():
+    with products.for_export(loops=False):
         function = tf.function(lambda image: network(image, training=False))
         function = function.get_concrete_function(tf.TensorSpec((1, *shape), tf.float32, name="image"))
     image = ct.ImageType("image", shape=(1, *shape), color_layout=getattr(ct.colorlayout, _LAYOUTS[shape[-1]]))

@@ -80,11 +80,14 @@ class Activation(keras.layers.Activation):
     """`keras.layers.Activation` that takes less memory for GELU in training; see `applied`.
 
     Args:
-        activation: name or function.
+        activation: name or function, e.g. "relu" or "gelu" (exact).
         **kwargs: of `keras.layers.Activation`.
 
     Input shape: any. Output shape: the same.
     """
+
+    def __init__(self, activation, **kwargs):
+        super().__init__(get(activation), **kwargs)
 
     def call(self, inputs, training=None):
         return applied(self.activation, inputs, training)

@@ -15,6 +15,8 @@ TRANSFORM_BY_PRODUCT = "transform_by_product"
 """Part of the names of products that stand for fast Fourier transforms; costs leave them out, as papers do."""
 _EXPORT = contextvars.ContextVar("keras_mlp_export", default=False)
 """Whether this thread traces a model for another runtime than TensorFlow's."""
+_LOOPS = contextvars.ContextVar("keras_mlp_loops", default=True)
+"""Whether the runtime that this thread traces a model for can have loops."""
 _LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
 """Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""
 
@@ -37,13 +39,23 @@ def for_litert(integers: bool):
 
 
 @contextlib.contextmanager
-def for_export():
-    """While it holds, what this thread computes or traces has no operations that other runtimes lack."""
-    before = _EXPORT.set(True)
+def for_export(loops: bool = True):
+    """While it holds, what this thread computes or traces has no operations that other runtimes lack.
+
+    Args:
+        loops: whether there may be loops; without them, recurrent layers have their steps one by one.
+    """
+    export, with_loops = _EXPORT.set(True), _LOOPS.set(loops)
     try:
         yield
     finally:
-        _EXPORT.reset(before)
+        _LOOPS.reset(with_loops)
+        _EXPORT.reset(export)
+
+
+def without_loops() -> bool:
+    """Whether what this thread traces must have no loops."""
+    return _LITERT.get() is not None or not _LOOPS.get()
 
 
 def in_export() -> bool:

@@ -35,8 +35,7 @@ def test_a_package_takes_pictures_and_knows_labels_and_scaling(mixer, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.huge
-@pytest.mark.parametrize("family", IMAGES)
+@pytest.mark.parametrize("family", golden.chosen(IMAGES, ("lit", "sequencer2d", "swat"), pytest.mark.huge))
 def test_every_family_becomes_core_ml(family, tmp_path):
     case = golden.small(family)
     export.to_coreml(golden.build(case), tmp_path / "model.mlpackage", precision="float32")

@@ -283,6 +283,13 @@ def test_both_forms_of_gelu_can_be_asked_for(case):
     assert case.error(tanh(case.images())) > 1e-5
 
 
+@pytest.mark.slow
+def test_no_family_has_keras_own_gelu_which_onnx_and_core_ml_cannot_have():
+    for case in CASES:
+        for layer in golden.build(case, load=False)._flatten_layers():
+            assert getattr(layer, "activation", None) is not keras.activations.gelu, (case.key, layer.path)
+
+
 # Starting a backend takes longer than its answers: a quick one, a few together, and all.
 FEW = [golden.small(family) for family in ("hire_mlp", "sparse_mlp", "spach")]
 

@@ -448,6 +448,7 @@ def test_the_two_forms_of_gelu_differ_as_they_should():
     np.testing.assert_allclose(tanh, 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), atol=1e-6)
     assert [activations.gelu_form(activations.get(form)) for form in activations.GELU_FORMS] == ["gelu", "gelu_tanh"]
     assert activations.gelu_form(activations.get("relu")) is None
+    assert layers.Activation("gelu").activation is activations.gelu
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ class _Sequences:
         self.use_cudnn = "auto"
 
     def inner_loop(self, sequences, *arguments, **options):
-        # The converter refused the loop for batches of any size, so a file has the steps one by one.
-        self.unroll = products.is_for_litert() and sequences.shape[1] is not None
+        # LiteRT's converter refuses the loop for batches of any size, and Core ML's cannot read it.
+        self.unroll = products.without_loops() and sequences.shape[1] is not None
         return super().inner_loop(sequences, *arguments, **options)
 
 

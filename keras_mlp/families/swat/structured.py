@@ -65,9 +65,8 @@ class PeriodicPositionEmbedding(layers.Layer):
         super().build(input_shape)
 
     def call(self, x):
-        (height, width, channels), q = x.shape[1:], self.period
-        tiles = ops.reshape(x, (-1, height // q, q, width // q, q, channels))
-        return ops.reshape(tiles + self.embedding[:, None], (-1, height, width, channels))
+        height, width = x.shape[1:3]
+        return x + ops.tile(self.embedding, (height // self.period, width // self.period, 1))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -139,6 +139,7 @@ def keras_mlp(contender):
 
     import keras_mlp
     from keras_mlp.training import remat
+    from keras_mlp.training.adamw import AdamW
 
     if contender.task == "training" and contender.form not in PLAIN:
         raise Unavailable("a training step is measured on TensorFlow only, of a model that is not fused")
@@ -153,7 +154,7 @@ def keras_mlp(contender):
         return _in_its_form(model, contender)
     if contender.remat:
         remat.rematerialize(model)
-    return _keras_step(tf, model, contender)
+    return _keras_step(tf, model, contender, AdamW)
 
 
 def title(model: str) -> str:
@@ -227,15 +228,15 @@ def _dtype(contender):
     return "float32" if contender.precision == "float32" else low
 
 
-def _keras_step(tf, model, contender):
-    """The step of a Keras 3 model on TensorFlow."""
+def _keras_step(tf, model, contender, optimizer=None):
+    """The step of a Keras 3 model on TensorFlow, trained by Keras' AdamW unless another `optimizer` is given."""
     import keras
 
     xla = contender.form.endswith("xla")
     if contender.task == "inference":
         return on_tensorflow.inference_step(tf, model, jit_compile=xla)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), loss, jit_compile=xla)
+    model.compile((optimizer or keras.optimizers.AdamW)(1e-3, weight_decay=0.05), loss, jit_compile=xla)
     return on_tensorflow.training_step(tf, model)
 
 

@@ -211,7 +211,8 @@ class Family:
             if weights.tag in tags:
                 raise ValueError(f"Tag {weights.tag!r} of {weights.model!r} is declared twice.")
             tags[weights.tag] = weights
-            self._document(weights.model)
+        for model in {weights.model for weights in checkpoints}:
+            self._document(model)
 
     def weights(self, model: str) -> dict[str, cards.Weights]:
         """Published checkpoints of `model` by tag, the best one also as `best`."""

@@ -8,13 +8,14 @@ from keras import ops
 
 from keras_mlp.cards import Recipe
 from keras_mlp.training import depth, objectives, precision
+from keras_mlp.training.adamw import AdamW
 from keras_mlp.training.lars import Lars
 from keras_mlp.training.losses import SigmoidCrossentropy, cross_entropy, loss, one_of, output_of  # noqa: F401 (names of old)
 
 # Class and further arguments by name; and the same with rates that fall with depth.
 _OPTIMIZERS = {
     "adam": (keras.optimizers.Adam, {}),
-    "adamw": (keras.optimizers.AdamW, {}),
+    "adamw": (AdamW, {}),
     "lamb": (keras.optimizers.Lamb, {}),
     "lars": (Lars, {}),
     "sgd": (keras.optimizers.SGD, {"momentum": 0.9}),

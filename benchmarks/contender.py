@@ -19,13 +19,14 @@ class Contender:
             whose matrix product is the measure: "tensorflow", "torch".
         form: how it runs: one of `keras_mlp.export.forms`; of peers "graph", "xla", "eager", "compiled", or
             "compiled_frozen" for `torch.compile` with weights as constants; "matmul" for a matrix product.
-        precision: "float32" or "bfloat16".
+        precision: "float32", "bfloat16" or, of ours in some forms, "int8".
         image_size: height and width in pixels, or `None` for the model's own.
         threads: threads, and cores, it may use.
         remat: whether the hidden layers of MLPs are computed anew in the backward pass.
         part: of a segmenter "whole", "backbone" or "head"; of a detector as `benchmarks.detectors.PARTS` has it; of
             others "".
         head: of a detector "mask_rcnn" or "retina_net"; of others "".
+        device: "cpu" or "gpu".
     """
 
     task: str
@@ -38,6 +39,7 @@ class Contender:
     remat: bool = False
     part: str = ""
     head: str = ""
+    device: str = "cpu"
 
     def __str__(self):
         return f"{self.who} {self.form} {self.precision}"

@@ -12,7 +12,7 @@ import tempfile
 
 import numpy as np
 
-from benchmarks import detectors, on_tensorflow, on_torch, segmenters
+from benchmarks import detectors, on_jax, on_tensorflow, on_torch, segmenters
 from benchmarks.contender import Unavailable
 
 # Where the peers have our models: timm's and torchvision's name, the builder in keras_cv_attention_models, the class in
@@ -131,30 +131,37 @@ FORMS = {
     "torchvision": ("eager", "compiled", "compiled_frozen"),
 }
 PRECISIONS = {who: ("float32",) if who == "kecam" else ("float32", "bfloat16") for who in FORMS}
+PRECISIONS["keras_mlp"] += ("int8",)
 
 
 def keras_mlp(contender):
+    backend = None
     if contender.form not in ("jax", "torch_compile"):
-        tf = on_tensorflow.setup(contender.threads)
+        backend = on_tensorflow.setup(contender.threads, contender.device)
+    elif contender.form == "jax" and (contender.task, contender.device) != ("inference", "cpu"):
+        backend = on_jax.setup(contender)
 
     import keras_mlp
     from keras_mlp.training import remat
     from keras_mlp.training.adamw import AdamW
 
-    if contender.task == "training" and contender.form not in PLAIN:
-        raise Unavailable("a training step is measured on TensorFlow only, of a model that is not fused")
+    on_device = (*PLAIN, "jax")
+    if contender.task == "training" and contender.form not in on_device:
+        raise Unavailable(f"a training step is measured in these forms only: {', '.join(on_device)}")
+    if contender.device == "gpu" and contender.form not in on_device:
+        raise Unavailable(f"on a GPU these forms are measured: {', '.join(on_device)}")
     shape = input_shape(contender.model, contender.image_size)
     given = dict(input_shape=shape, classifier_activation=None, include_preprocessing=False, dtype=_dtype(contender))
     if contender.model in WHOLE:
         model = whole(contender.model, **given)
     else:
         model = keras_mlp.create_model(contender.model, weights=None, **given)
-    if contender.form not in PLAIN:
+    if not (backend and contender.form in on_device):
         on_tensorflow.as_if_trained(model)
         return _in_its_form(model, contender)
     if contender.remat:
         remat.rematerialize(model)
-    return _keras_step(tf, model, contender, AdamW)
+    return _keras_step(backend, model, contender, AdamW)
 
 
 def title(model: str) -> str:
@@ -196,7 +203,7 @@ def _in_its_form(model, contender):
 
 def zeromodels(contender):
     name = _peer(contender)
-    tf = on_tensorflow.setup(contender.threads)
+    tf = on_tensorflow.setup(contender.threads, contender.device)
     if importlib.util.find_spec("zeromodels") is None:
         raise Unavailable("the package zeromodels is not installed")
     import keras
@@ -211,7 +218,7 @@ def zeromodels(contender):
 
 def keras_applications(contender):
     builder = _peer(contender)
-    tf = on_tensorflow.setup(contender.threads)
+    tf = on_tensorflow.setup(contender.threads, contender.device)
     import keras
 
     size = contender.image_size or 224
@@ -225,24 +232,29 @@ def keras_applications(contender):
 def _dtype(contender):
     """Training keeps its weights in float32, inference need not."""
     low = "mixed_bfloat16" if contender.task == "training" else "bfloat16"
-    return "float32" if contender.precision == "float32" else low
+    return low if contender.precision == "bfloat16" else "float32"
 
 
-def _keras_step(tf, model, contender, optimizer=None):
-    """The step of a Keras 3 model on TensorFlow, trained by Keras' AdamW unless another `optimizer` is given."""
+def _keras_step(backend, model, contender, optimizer=None):
+    """The step of a Keras 3 model on TensorFlow or JAX, trained by Keras' AdamW unless another `optimizer` is given."""
     import keras
 
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = (optimizer or keras.optimizers.AdamW)(1e-3, weight_decay=0.05)
+    if contender.form == "jax":
+        if contender.task == "inference":
+            return on_jax.inference_step(backend, model)
+        return on_jax.training_step(backend, model, loss, optimizer)
     xla = contender.form.endswith("xla")
     if contender.task == "inference":
-        return on_tensorflow.inference_step(tf, model, jit_compile=xla)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile((optimizer or keras.optimizers.AdamW)(1e-3, weight_decay=0.05), loss, jit_compile=xla)
-    return on_tensorflow.training_step(tf, model)
+        return on_tensorflow.inference_step(backend, model, jit_compile=xla)
+    model.compile(optimizer, loss, jit_compile=xla)
+    return on_tensorflow.training_step(backend, model)
 
 
 def timm(contender):
     name = _peer(contender)
-    torch = on_torch.setup(contender.threads)
+    torch = on_torch.setup(contender.threads, contender.device)
     library = on_torch.import_timm()
     size = {"img_size": contender.image_size} if contender.image_size else {}
     model = library.create_model(name, **size)
@@ -253,7 +265,7 @@ def timm(contender):
 def torchvision(contender):
     """Its models of videos, which are built for clips of one size."""
     name = _peer(contender)
-    torch = on_torch.setup(contender.threads)
+    torch = on_torch.setup(contender.threads, contender.device)
     library = on_torch.import_torchvision()
     model = library.models.get_model(name, weights=None)
     grid = (model.pos_encoding.temporal_size, *model.pos_encoding.spatial_size)
@@ -273,7 +285,7 @@ def kecam(contender):
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"the package {package} is not installed")
     builder = _peer(contender)
-    tf = on_tensorflow.setup(contender.threads)
+    tf = on_tensorflow.setup(contender.threads, contender.device)
     import keras_cv_attention_models
 
     size = contender.image_size
@@ -354,5 +366,6 @@ LIBRARIES = {
     "keras_mlp_detector": detectors.keras_mlp,
     "mmdetection": detectors.mmdetection,
     "tensorflow": on_tensorflow.matmul,
+    "jax": on_jax.matmul,
     "torch": on_torch.matmul,
 }

@@ -2,10 +2,17 @@
 
 import numpy as np
 
+from benchmarks.contender import Unavailable
 
-def setup(threads: int):
-    """TensorFlow, limited to `threads`. Call it before anything else uses TensorFlow."""
+
+def setup(threads: int, device: str = "cpu"):
+    """TensorFlow, limited to `threads`, where it has that device. Call it before anything else uses TensorFlow."""
     import tensorflow as tf
+
+    if device == "gpu":
+        if not tf.config.list_physical_devices("GPU"):
+            raise Unavailable("TensorFlow sees no GPU")
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # PyTorch rounds float32 no further, either
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -51,7 +58,7 @@ def training_step(tf, model):
 
 def matmul(contender):
     """`size -> step` for the machine's measure: one product of two square matrices of that size."""
-    tf = setup(contender.threads)
+    tf = setup(contender.threads, contender.device)
 
     def prepare(size):
         product = square_product(tf, size, contender.precision)

@@ -6,9 +6,11 @@ from unittest import mock
 
 from benchmarks.contender import Unavailable
 
+_DEVICES = {"cpu": "cpu", "gpu": "cuda"}
 
-def setup(threads: int):
-    """PyTorch, limited to `threads`."""
+
+def setup(threads: int, device: str = "cpu"):
+    """PyTorch, limited to `threads`, where it has that device."""
     if importlib.util.find_spec("torch") is None:
         raise Unavailable("the package torch is not installed")
     import torch
@@ -16,6 +18,8 @@ def setup(threads: int):
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(threads)
     torch.manual_seed(0)
+    if device == "gpu" and not torch.cuda.is_available():
+        raise Unavailable("PyTorch sees no GPU")
     return torch
 
 
@@ -52,15 +56,15 @@ def compiled(torch, contender, function):
 
 def inference_step(torch, model, contender, shape):
     """`batch size -> step` for the forward pass on images or clips of that shape, channels first."""
-    dtype = getattr(torch, contender.precision)
-    model = compiled(torch, contender, model.eval().to(dtype))
+    dtype, device = getattr(torch, contender.precision), _DEVICES[contender.device]
+    model = compiled(torch, contender, model.eval().to(device, dtype))
 
     def prepare(batch):
-        x = torch.randn(batch, *shape, dtype=dtype)
+        x = torch.randn(batch, *shape, dtype=dtype, device=device)
 
         def step():
             with torch.inference_mode():
-                return model(x)
+                return model(x).cpu()
 
         return step
 
@@ -69,17 +73,18 @@ def inference_step(torch, model, contender, shape):
 
 def training_step(torch, model, contender, shape):
     """The same for forward, backward and AdamW; bfloat16 as automatic mixed precision."""
-    model.train()
+    device = _DEVICES[contender.device]
+    model.train().to(device)
     forward = compiled(torch, contender, model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     mixed = contender.precision != "float32"
 
     def prepare(batch):
-        x = torch.randn(batch, *shape)
-        y = torch.zeros(batch, dtype=torch.long)
+        x = torch.randn(batch, *shape, device=device)
+        y = torch.zeros(batch, dtype=torch.long, device=device)
 
         def step():
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
                 loss = torch.nn.functional.cross_entropy(forward(x), y)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -93,14 +98,14 @@ def training_step(torch, model, contender, shape):
 
 def matmul(contender):
     """`size -> step` for the machine's measure: one product of two square matrices of that size."""
-    torch = setup(contender.threads)
+    torch = setup(contender.threads, contender.device)
 
     def prepare(size):
-        a = torch.randn(size, size, dtype=getattr(torch, contender.precision))
+        a = torch.randn(size, size, dtype=getattr(torch, contender.precision), device=_DEVICES[contender.device])
 
         def step():
             with torch.inference_mode():
-                return a @ a
+                return (a @ a)[0, 0].item()
 
         return step
 

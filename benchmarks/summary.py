@@ -4,10 +4,11 @@
     python -m benchmarks.summary --json=build/inference.json --save=docs/measurements/inference.json
     python -m benchmarks.summary --table=docs/measurements/inference.json --picture=docs/speed.png
     python -m benchmarks.summary --json=build/forms.json --over="timm compiled" --save=docs/measurements/forms.json
+    python -m benchmarks.summary --json=build/forms.json --over=float32 --save=docs/measurements/int8.json
 
 The table has each library's fastest form of a model, and ours over theirs. With `--over` it has every form instead, as
-multiples of one of them. The picture shows images per second over the parameters, the multiply-adds and the published
-top-1 accuracy, at the largest batch, in float32.
+multiples of one of them; over "float32" it has our forms in other precisions. The picture shows images per second over
+the parameters, the multiply-adds and the published top-1 accuracy, at the largest batch, in float32.
 """
 
 import json
@@ -21,7 +22,11 @@ from benchmarks.models import FORMS, thing, title
 
 _JSON = flags.DEFINE_list("json", None, "Files that --json of the benchmarks wrote; the last one with a row counts.")
 _TABLE = flags.DEFINE_string("table", None, "File that --save of this command wrote, to draw it.")
-_OVER = flags.DEFINE_string("over", None, 'A library and its form, as "timm compiled": all forms as multiples of it.')
+_OVER = flags.DEFINE_string(
+    "over",
+    None,
+    'A library and its form, as "timm compiled": all forms as multiples of it. Or "float32": ours in other precisions.',
+)
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file to draw the picture into.")
 
 
@@ -84,6 +89,32 @@ def tell_forms(rows, over: str) -> tables.Measured:
         if base is not None:
             cells = [f"{here[form] / base:.2f}" if form in here else "" for form in forms]
             table.row(title(model), precision, batch, base, *cells)
+    return table.measured
+
+
+def tell_precisions(rows) -> tables.Measured:
+    """Print, and with `--save` keep, our fastest form in float32, and our forms in other precisions as multiples of it.
+
+    Raises:
+        ValueError: no row of ours is in another precision.
+    """
+    rows = [row for row in rows if row["who"] == "keras_mlp"]
+    others = dict.fromkeys((row["precision"], row["form"]) for row in rows if row["precision"] != "float32")
+    if not others:
+        raise ValueError("no row of ours is in another precision than float32")
+    rate, digits = _rate(rows)
+    table = tables.Table(
+        *(("model", "<22"), ("batch", "d"), (f"float32, {rate}", digits), ("form", "<5")),
+        *((f"{precision} {_words(form)}", ">5") for precision, form in others),
+        source=tables.sources(rows),
+    )
+    for model, batch in dict.fromkeys((row["model"], row["batch"]) for row in rows):
+        asked = dict(model=model, batch=batch)
+        base = fastest(rows, precision="float32", **asked)
+        found = [fastest(rows, precision=precision, form=form, **asked) for precision, form in others]
+        if base and any(found):
+            cells = [f"{row['images_per_second'] / base['images_per_second']:.2f}" if row else "" for row in found]
+            table.row(title(model), batch, base["images_per_second"], _words(base["form"]), *cells)
     return table.measured
 
 
@@ -199,7 +230,10 @@ def main(argv):
     if _JSON.value:
         rows = sorted(rows.values(), key=lambda row: (row["model"], row["precision"], row["batch"]))
         try:
-            measured = tell_forms(rows, _OVER.value) if _OVER.value else tell(rows)
+            if _OVER.value == "float32":
+                measured = tell_precisions(rows)
+            else:
+                measured = tell_forms(rows, _OVER.value) if _OVER.value else tell(rows)
         except ValueError as error:
             sys.exit(f"error: --over: {error}")
     if _PICTURE.value:

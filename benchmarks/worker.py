@@ -25,7 +25,9 @@ def serve():
         print(json.dumps(message), file=answers)
 
     contender = Contender(**json.loads(sys.stdin.readline()))
-    if hasattr(os, "sched_setaffinity"):  # XLA and OpenMP look at the cores, not at the settings
+    if contender.device == "cpu" and hasattr(
+        os, "sched_setaffinity"
+    ):  # XLA and OpenMP look at the cores, not at the settings
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: contender.threads])
     try:
         from benchmarks.models import LIBRARIES
@@ -49,6 +51,10 @@ def serve():
         answer(steps=count, seconds=elapsed)
 
 
+_BACKENDS = {"jax": "jax", "torch_compile": "torch"}
+"""Keras' backend by form, where it is not TensorFlow."""
+
+
 class Worker:
     """A contender's process, from outside.
 
@@ -64,12 +70,14 @@ class Worker:
         threads = str(contender.threads)
         # kecam is written for Keras 2.
         environment = os.environ | {
-            "KERAS_BACKEND": {"jax": "jax", "torch_compile": "torch"}.get(contender.form, "tensorflow"),
+            "KERAS_BACKEND": _BACKENDS.get(contender.form, "tensorflow"),
             "TF_USE_LEGACY_KERAS": str(int(contender.who == "kecam")),
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
         }
+        if contender.device == "gpu":  # several processes share its memory
+            environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],

@@ -2,13 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import processes
 import pytest
 
-from benchmarks import detectors, models, segmenters, tables
+from benchmarks import detectors, machine, models, segmenters, tables
 from benchmarks.contender import Contender, Unavailable
 from benchmarks.worker import Worker
 from keras_mlp.export import forms
@@ -34,12 +32,15 @@ def command(task, *arguments):
     ("task", "batches"), [("inference", [1, 2]), pytest.param("training", [2], marks=pytest.mark.huge)]
 )
 def test_rows(task, batches, tmp_path):
-    """A fused model is no form of training."""
-    listed, words = ",".join(map(str, batches)), [*SMALL, "--forms=graph,frozen", "--peers="]
-    done = command(task, *words, f"--batches={listed}", f"--json={tmp_path / 'rows.json'}")
+    """A fused model is no form of training. What is measured already is kept and left out."""
+    listed, words = ",".join(map(str, batches)), [*SMALL, "--peers=", f"--json={tmp_path / 'rows.json'}"]
+    kinds = ["graph", "frozen"] if task == "inference" else ["graph", "jax"]
+    done = command(task, *words, "--forms=graph,frozen" + ",jax" * (task == "training"), f"--batches={listed}")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())
-    kinds = ["graph", "frozen"] if task == "inference" else ["graph"]
+    again = command(task, *words, "--models=mlp_mixer_s32,res_mlp_12", "--resume", "--minutes=0")
+    assert again.returncode == 0 and "res_mlp_12 and what follows is left out after 0 minutes" in again.stderr
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
     assert [list(row) for row in rows] == [[*KEYS, "command", "machine", "commit", "date"]] * len(batches) * len(kinds)
     assert [(row["batch"], row["form"]) for row in rows] == [(batch, form) for batch in batches for form in kinds]
     for row in rows:
@@ -77,6 +78,7 @@ def test_mistakes_are_told_before_anything_starts(tmp_path):
         (["--precisions=float8"], "--precisions: 'float8' is not known"),
         ([f"--json={tmp_path / 'missing' / 'rows.json'}"], "--json: there is no folder"),
         (["--models=mlp_mixer_b61"], "mlp_mixer_b61"),
+        (["--resume"], "--resume goes on with the file of --json, which is not given"),
     ):
         done = command("inference", *SMALL, *arguments)
         assert done.returncode == 1
@@ -285,13 +287,10 @@ def test_a_peer_without_a_package_says_which(monkeypatch):
         detectors.mmdetection(contender(model="as_mlp_tiny", who="mmdetection", head="retina_net", part="whole"))
 
 
+@pytest.mark.skipif(machine.gpu() is not None, reason="there is a GPU")
 def test_the_benchmark_for_gpus_says_what_it_lacks():
-    words = [sys.executable, "-m", "benchmarks.accelerator", "--models=mlp_mixer_s32"]
-    done = subprocess.run(words, capture_output=True, text=True)  # which chooses Keras' backend before it imports Keras
-    lines = done.stderr.strip().splitlines()
-    assert (
-        done.returncode == 1 and re.search("is not installed|sees no GPU", lines[-1]) and "Traceback" not in done.stderr
-    )
+    done = command("accelerator", "--models=mlp_mixer_s32")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "error: --device=gpu: nvidia-smi names no GPU here."
 
 
 def test_a_page_has_the_tables_that_it_names():
@@ -362,6 +361,11 @@ def test_what_was_measured_is_told_in_a_table_and_drawn(tmp_path):
     done = command("summary", f"--json={files[0]},{files[1]}", "--over=timm eager")
     head, only = done.stdout.splitlines()[:2]
     assert head.endswith("timm eager, images/s graph   XLA") and only.split()[-3:] == ["10.0", "3.00", "4.00"]
+    int8 = row("keras_mlp", "openvino", 100.0) | {"precision": "int8"}
+    files[0].write_text(json.dumps([row("keras_mlp", "graph", 20.0), row("keras_mlp", "xla", 40.0), int8]))
+    done = command("summary", f"--json={files[0]}", "--over=float32")
+    head, only = done.stdout.splitlines()
+    assert head.split()[-2:] == ["int8", "OpenVINO"] and only.split() == ["Mixer-S/16", "8", "40.0", "XLA", "2.50"]
     for flag, given in {"json": [], "table": [], "over": [f"--json={files[0]}"]}.items():
         done = command("summary", f"--{flag}={tmp_path / 'none.json'}", *given)
         assert done.stderr.splitlines()[-1].startswith(f"error: --{flag}: ")

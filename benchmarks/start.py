@@ -27,7 +27,7 @@ _MODELS = flags.DEFINE_list("models", ["largest"], "Models of the zoo, by name; 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes for each time.", lower_bound=1)
 
 CLOCK = "import time\nstart = time.perf_counter()\n"
-COMMAND = "subprocess.run([sys.executable, '-m', 'keras_mlp', {!r}], capture_output=True, check=True)"
+COMMAND = "subprocess.run([sys.executable, '-m', 'keras_mlp_command', {!r}], capture_output=True, check=True)"
 IMPORTS = {
     "import keras": CLOCK + "import keras\nprint(time.perf_counter() - start)",
     "import keras_mlp, after keras": "import keras\n" + CLOCK + "import keras_mlp\nprint(time.perf_counter() - start)",

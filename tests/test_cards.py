@@ -159,7 +159,10 @@ def test_recipes_of_videos_show_as_many_clips_as_published():
 
 
 def test_every_field_of_a_recipe_says_what_it_allows():
+    """And its default, which is not checked again and again, is among that."""
     assert set(WRONG) == {field.name for field in dataclasses.fields(Recipe)} == set(allowed._declared(Recipe))
+    for name, default in Recipe.defaults().items():
+        assert allowed._declared(Recipe)[name].admits(default), name
 
 
 @pytest.mark.parametrize("field", WRONG)

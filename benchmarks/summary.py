@@ -102,6 +102,8 @@ def tell_precisions(rows) -> tables.Measured:
     others = dict.fromkeys((row["precision"], row["form"]) for row in rows if row["precision"] != "float32")
     if not others:
         raise ValueError("no row of ours is in another precision than float32")
+    models = {row["model"] for row in rows if row["precision"] != "float32"}
+    rows = [row for row in rows if row["model"] in models]
     rate, digits = _rate(rows)
     table = tables.Table(
         *(("model", "<22"), ("batch", "d"), (f"float32, {rate}", digits), ("form", "<5")),
@@ -112,7 +114,7 @@ def tell_precisions(rows) -> tables.Measured:
         asked = dict(model=model, batch=batch)
         base = fastest(rows, precision="float32", **asked)
         found = [fastest(rows, precision=precision, form=form, **asked) for precision, form in others]
-        if base and any(found):
+        if base:
             cells = [f"{row['images_per_second'] / base['images_per_second']:.2f}" if row else "" for row in found]
             table.row(title(model), batch, base["images_per_second"], _words(base["form"]), *cells)
     return table.measured

@@ -25,9 +25,8 @@ def serve():
         print(json.dumps(message), file=answers)
 
     contender = Contender(**json.loads(sys.stdin.readline()))
-    if contender.device == "cpu" and hasattr(
-        os, "sched_setaffinity"
-    ):  # XLA and OpenMP look at the cores, not at the settings
+    # XLA and OpenMP look at the cores, not at the settings.
+    if contender.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: contender.threads])
     try:
         from benchmarks.models import LIBRARIES

@@ -97,7 +97,7 @@ def to_openvino(
     nncf = _nncf() if precision == "int8" else None
 
     called = sorted(names) if names else ["scores" if classes or output else "output"]
-    converted = _converted(openvino, model, shape, called)
+    converted = _converted(openvino, model, shape, called, precision == "int8")
     if precision == "int8":
         converted = _quantised(nncf, converted, representative)
     given = dict(metadata or {}, precision=precision, input_shape=[None, *shape])
@@ -121,13 +121,14 @@ def to_openvino(
     return found
 
 
-def _converted(openvino, model, shape, called):
+def _converted(openvino, model, shape, called, quantised):
     """OpenVINO's model, its outputs called so, in the order in which TensorFlow flattens a dictionary of them.
 
-    It is read from a graph in a file, as OpenVINO's Python converter would report its use over the network.
+    Where it is to be quantised, kernels are on the right: NNCF corrects the bias of the last axis. The model is read
+    from a graph in a file, as OpenVINO's Python converter would report its use over the network.
     """
     network = prepared(model, (None, *shape), fuse=True)
-    with products.for_export():
+    with products.for_export(kernels_on_the_right=quantised):
         constant, _ = freezing.constants(network, shape)
     with temporary_folder() as folder:
         file = folder / "graph.pb"

@@ -112,16 +112,15 @@ class PatchMerging(layers.Layer):
     """
 
     def call(self, x):
-        first, second = [], []
-        for size in x.shape[1:3]:
-            odd = size is None or size % 2 == 1
-            # In an axis padded by one, the second positions reach its end and the first ones stop before it.
-            first.append(slice(0, -1 if odd else None, 2))
-            second.append(slice(1, None, 2))
-        x = ops.pad(x, ((0, 0), *((0, int(cut.stop == -1)) for cut in first), (0, 0)))
-        (top, left), (bottom, right) = first, second
-        cells = [(top, left), (bottom, left), (top, right), (bottom, right)]
-        return ops.concatenate([x[:, rows, columns] for rows, columns in cells], axis=-1)
+        open_or_odd = [size is None or size % 2 == 1 for size in x.shape[1:3]]
+        x = ops.pad(x, ((0, 0), *((0, int(padded)) for padded in open_or_odd), (0, 0)))
+        _, height, width, channels = ops.shape(x)
+        rows, columns = height // 2, width // 2
+        if None in x.shape[1:3]:
+            x = x[:, : 2 * rows, : 2 * columns]
+        # One transpose in place of four slices, for whose gradients TensorFlow would write whole maps of zeros.
+        x = ops.reshape(x, (-1, 2, 2 * columns, channels))
+        return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, rows, columns, 4 * channels))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

@@ -17,6 +17,8 @@ _EXPORT = contextvars.ContextVar("keras_mlp_export", default=False)
 """Whether this thread traces a model for another runtime than TensorFlow's."""
 _LOOPS = contextvars.ContextVar("keras_mlp_loops", default=True)
 """Whether the runtime that this thread traces a model for can have loops."""
+_ON_THE_RIGHT = contextvars.ContextVar("keras_mlp_kernels_on_the_right", default=False)
+"""Whether kernels have to be the right operands of products."""
 _LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
 """Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""
 
@@ -39,18 +41,20 @@ def for_litert(integers: bool):
 
 
 @contextlib.contextmanager
-def for_export(loops: bool = True):
+def for_export(loops: bool = True, kernels_on_the_right: bool = False):
     """While it holds, what this thread computes or traces has no operations that other runtimes lack.
 
     Args:
         loops: whether there may be loops; without them, recurrent layers have their steps one by one.
+        kernels_on_the_right: whether kernels have to be the right operands of products.
     """
-    export, with_loops = _EXPORT.set(True), _LOOPS.set(loops)
+    values = {_EXPORT: True, _LOOPS: loops, _ON_THE_RIGHT: kernels_on_the_right}
+    before = {variable: variable.set(value) for variable, value in values.items()}
     try:
         yield
     finally:
-        _LOOPS.reset(with_loops)
-        _EXPORT.reset(export)
+        for variable, token in before.items():
+            variable.reset(token)
 
 
 def without_loops() -> bool:
@@ -73,9 +77,13 @@ def left_product(matrix, x):
     Returns:
         `(batch, rows, channels)`.
     """
-    if _LITERT.get():
+    if _kernels_on_the_right():
         return ops.swapaxes(ops.matmul(ops.swapaxes(x, 1, 2), ops.transpose(matrix)), 1, 2)
     return ops.matmul(matrix, x)
+
+
+def _kernels_on_the_right() -> bool:
+    return _LITERT.get() is not None or _ON_THE_RIGHT.get()
 
 
 def is_for_litert() -> bool:
@@ -95,7 +103,7 @@ def across_tokens(dense, x):
     Returns:
         `(batch, units of the layer, channels)`.
     """
-    if _LITERT.get() or dense.quantization_mode:
+    if _kernels_on_the_right() or dense.quantization_mode:
         return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
     y = ops.matmul(ops.transpose(dense.kernel), x)
     return y + ops.expand_dims(dense.bias, -1) if dense.use_bias else y

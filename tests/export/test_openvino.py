@@ -10,6 +10,8 @@ from keras_mlp import export
 from keras_mlp.export import runners
 from keras_mlp.zoo import FAMILIES
 
+IMAGES = sorted(name for name, family in FAMILIES.items() if family.input == "image")
+
 
 def error(found, expected):
     return np.abs(found - expected).max() / np.std(expected)
@@ -39,6 +41,19 @@ def test_eight_bits_are_smaller_and_agree(mixer, images, tmp_path):
     )
     sizes = [(tmp_path / f"{name}.openvino" / "openvino_model.bin").stat().st_size for name in ("exact", "rounded")]
     assert sizes[1] < 0.5 * sizes[0] and 1e-4 < found.max_difference < 2 and found.images == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", golden.chosen(IMAGES, ("g_mlp",), pytest.mark.huge))
+def test_models_with_large_biases_are_quantised(family, tmp_path):
+    """NNCF corrects the biases that are large beside its correction, which biases of fresh models are not."""
+    case = golden.small(family)
+    model, random = golden.build(case), np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.path.endswith("bias"):
+            weight.assign(random.choice([-1.0, 1.0], weight.shape) * random.uniform(0.5, 1.0, weight.shape))
+    shape = model.input_shape[1:]
+    export.to_openvino(model, tmp_path / "model.openvino", "int8", representative=random.integers(0, 256, (16, *shape)))
 
 
 def test_what_it_tells_of_itself_is_read_back(model, tmp_path):

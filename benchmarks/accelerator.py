@@ -6,10 +6,10 @@
 
 Ours run on Keras' JAX backend and, where TensorFlow sees the GPU, as a graph and by XLA. The other flags are those of
 `benchmarks.inference`, with the defaults of a GPU: bfloat16, batches of 64 and 256. A step is waited for, and its
-images are on the GPU before. What `--minutes` leaves out, the same command with `--resume` goes on with.
+images are on the GPU before. With `--resume` the same command goes on with what `--minutes` left out.
 """
 
-from absl import flags
+from absl import app, flags
 
 from benchmarks import harness
 from benchmarks.contender import PASSES
@@ -30,4 +30,4 @@ if __name__ == "__main__":
     flags.adopt_module_key_flags(harness)
     for name, value in DEFAULTS.items():
         flags.FLAGS.set_default(name, value)
-    harness.main(lambda: _TASK.value)
+    app.run(lambda argv: harness.run(_TASK.value, argv))

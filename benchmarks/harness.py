@@ -47,13 +47,14 @@ _MINUTES = flags.DEFINE_float("minutes", None, "No further model begins after so
 _RESUME = flags.DEFINE_bool("resume", False, "Keep the rows in the file of --json, and leave out models that it has.")
 
 
-def main(task):
-    """Run the command for `task`: "inference" or "training", or a function of the flags that says which."""
+def main(task: str):
+    """Be the command for `task`, "inference" or "training"."""
+    app.run(lambda argv: run(task, argv))
+
+
+def run(task: str, argv: list[str]):
+    """Do what the flags ask for."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(lambda argv: _main(task() if callable(task) else task, argv))
-
-
-def _main(task, argv):
     try:
         if argv[1:]:
             raise ValueError(f"Unknown argument: {argv[1]!r}. See --help.")
@@ -89,8 +90,8 @@ def _main(task, argv):
             if precision != "int8" or precision in OUR_FORMS[form].precisions
         ]
         found = measure(contenders, batches, _ROUNDS.value, _SECONDS.value, PASSES[task] * macs[model])
-        here = {"machine": machine.gpu()} if _DEVICE.value == "gpu" else {}
-        rows += [row | tables.this_run() | here for row in found]
+        run_on = {"machine": machine.gpu()} if _DEVICE.value == "gpu" else {}
+        rows += [row | tables.this_run() | run_on for row in found]
         if _JSON.value:  # after each model: what has been measured is not lost if the next ends the command
             with atomic_path(_JSON.value) as temporary:
                 pathlib.Path(temporary).write_text(json.dumps(rows, indent=1) + "\n")

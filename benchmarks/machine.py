@@ -7,9 +7,9 @@ import shutil
 import subprocess
 
 PEAK_SIZES = (1024, 2048, 4096)
-"""Rows and columns of the square matrices of which the fastest product is the measure of a processor's peak."""
+"""Sides of square matrices. A processor's peak is measured by the fastest product of two of one size."""
 PEAK_SIZES_OF_GPUS = (4096, 8192)
-"""The same of a GPU's."""
+"""The sides by which a GPU's peak is measured."""
 
 
 def cpuinfo() -> str:

@@ -118,8 +118,8 @@ OURS = ("graph", "xla", "fused", "fused_xla", "frozen", "frozen_xla")
 OURS += ("openvino", "onnxruntime", "litert", "jax", "torch_compile")
 """The names in `keras_mlp.forms.FORMS`; a test compares them. They stand here again, because importing keras_mlp
 imports Keras, and the process of each form chooses its backend first."""
-PLAIN = ("graph", "xla")
-"""The forms of a model that is not fused: only these can be trained."""
+TRAINED = ("graph", "xla", "jax")
+"""The forms that can be trained, and that run on a GPU."""
 
 # How each runs. All have the same two precisions except kecam, which is of the time before bfloat16.
 FORMS = {
@@ -145,18 +145,15 @@ def keras_mlp(contender):
     from keras_mlp.training import remat
     from keras_mlp.training.adamw import AdamW
 
-    on_device = (*PLAIN, "jax")
-    if contender.task == "training" and contender.form not in on_device:
-        raise Unavailable(f"a training step is measured in these forms only: {', '.join(on_device)}")
-    if contender.device == "gpu" and contender.form not in on_device:
-        raise Unavailable(f"on a GPU these forms are measured: {', '.join(on_device)}")
+    if contender.form not in TRAINED and (contender.task == "training" or contender.device == "gpu"):
+        raise Unavailable(f"training, and any task on a GPU, is measured in these forms only: {', '.join(TRAINED)}")
     shape = input_shape(contender.model, contender.image_size)
     given = dict(input_shape=shape, classifier_activation=None, include_preprocessing=False, dtype=_dtype(contender))
     if contender.model in WHOLE:
         model = whole(contender.model, **given)
     else:
         model = keras_mlp.create_model(contender.model, weights=None, **given)
-    if not (backend and contender.form in on_device):
+    if not (backend and contender.form in TRAINED):
         on_tensorflow.as_if_trained(model)
         return _in_its_form(model, contender)
     if contender.remat:

@@ -23,7 +23,7 @@ def check(settings, what: str):
     kind = type(settings)
     for name, allowed in _declared(kind).items():
         value = getattr(settings, name)
-        if value is getattr(kind, name, _NO_DEFAULT):  # hundreds of recipes have most of them
+        if value is getattr(kind, name, _NO_DEFAULT):  # as most fields of a recipe are; import makes all recipes
             continue
         if not allowed.admits(value):
             raise ValueError(f"{what}'s {name} must be {allowed}. Received: {value!r}")

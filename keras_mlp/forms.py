@@ -46,7 +46,8 @@ _TABLE = (
 )
 
 FORMS = {form.name: form for form in _TABLE}
-"""All forms by name, in the order in which `keras-mlp benchmark` tries them: the ones that were fastest first."""
+"""All forms by name, in the order in which `keras-mlp benchmark` tries them: TensorFlow's, then the files that were
+fastest most often (docs/speed.md), then the forms that have to be compiled."""
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 """All precisions that forms compute in."""

@@ -112,7 +112,8 @@ def to_openvino(
         with calls_of_a_library(REFUSAL):
             file = temporary / runners.OPENVINO_FILE
             openvino.save_model(converted, file, compress_to_fp16=precision == "float16")
-            if precision == "int8":  # of which OpenVINO refuses some that its own quantiser made
+        if precision == "int8":
+            with calls_of_a_library("OpenVINO cannot run what its quantiser made of the model; float16 may do"):
                 openvino.Core().compile_model(file, "CPU")
         found = verify(model, temporary, images, output=output)
         if not LIMITS[precision].admits(found):

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import typing
 
 import keras
 from keras import ops
@@ -13,58 +14,67 @@ BINARY_PRODUCT = "binary_product"
 
 TRANSFORM_BY_PRODUCT = "transform_by_product"
 """Part of the names of products that stand for fast Fourier transforms; costs leave them out, as papers do."""
-_EXPORT = contextvars.ContextVar("keras_mlp_export", default=False)
-"""Whether this thread traces a model for another runtime than TensorFlow's."""
-_LOOPS = contextvars.ContextVar("keras_mlp_loops", default=True)
-"""Whether the runtime that this thread traces a model for can have loops."""
-_ON_THE_RIGHT = contextvars.ContextVar("keras_mlp_kernels_on_the_right", default=False)
-"""Whether kernels have to be the right operands of products."""
-_LITERT = contextvars.ContextVar("keras_mlp_litert", default=None)
-"""Kind of numbers that the LiteRT file computes with which this thread exports: "integers", "floats" or `None`."""
+
+
+class _Runtime(typing.NamedTuple):
+    """What runs the model that a thread traces.
+
+    Attributes:
+        loops: whether it can have loops; without them, recurrent layers have their steps one by one.
+        kernels_on_the_right: whether kernels have to be the right operands of products.
+        is_litert: whether it is LiteRT.
+        stacks: whether it is fast at several products in one; otherwise `stacked_product` takes one after the other.
+    """
+
+    loops: bool = True
+    kernels_on_the_right: bool = False
+    is_litert: bool = False
+    stacks: bool = True
+
+
+_TENSORFLOW = _Runtime()
+_RUNTIME = contextvars.ContextVar("keras_mlp_runtime", default=_TENSORFLOW)
 
 
 @contextlib.contextmanager
+def _runtime(runtime):
+    before = _RUNTIME.set(runtime)
+    try:
+        yield
+    finally:
+        _RUNTIME.reset(before)
+
+
 def for_litert(integers: bool):
     """While it holds, products are spelled as LiteRT has fast kernels for them: with the weights on the right.
 
     It holds for what this thread computes or traces, so that another may train meanwhile.
 
     Args:
-        integers: whether the file will compute in integers, of which LiteRT has plain loops only for several products
-            in one, so that `stacked_product` takes one after the other.
+        integers: whether the file will compute in integers, of which LiteRT has only plain loops for several products
+            in one.
     """
-    before = _LITERT.set("integers" if integers else "floats")
-    try:
-        yield
-    finally:
-        _LITERT.reset(before)
+    return _runtime(_Runtime(loops=False, kernels_on_the_right=True, is_litert=True, stacks=not integers))
 
 
-@contextlib.contextmanager
 def for_export(loops: bool = True, kernels_on_the_right: bool = False):
     """While it holds, what this thread computes or traces has no operations that other runtimes lack.
 
     Args:
-        loops: whether there may be loops; without them, recurrent layers have their steps one by one.
+        loops: whether there may be loops.
         kernels_on_the_right: whether kernels have to be the right operands of products.
     """
-    values = {_EXPORT: True, _LOOPS: loops, _ON_THE_RIGHT: kernels_on_the_right}
-    before = {variable: variable.set(value) for variable, value in values.items()}
-    try:
-        yield
-    finally:
-        for variable, token in before.items():
-            variable.reset(token)
+    return _runtime(_Runtime(loops, kernels_on_the_right))
 
 
 def without_loops() -> bool:
     """Whether what this thread traces must have no loops."""
-    return _LITERT.get() is not None or not _LOOPS.get()
+    return not _RUNTIME.get().loops
 
 
 def in_export() -> bool:
-    """Whether this thread traces a model for another runtime."""
-    return _EXPORT.get() or _LITERT.get() is not None
+    """Whether this thread traces a model for another runtime than TensorFlow's."""
+    return _RUNTIME.get() is not _TENSORFLOW
 
 
 def left_product(matrix, x):
@@ -77,18 +87,14 @@ def left_product(matrix, x):
     Returns:
         `(batch, rows, channels)`.
     """
-    if _kernels_on_the_right():
+    if _RUNTIME.get().kernels_on_the_right:
         return ops.swapaxes(ops.matmul(ops.swapaxes(x, 1, 2), ops.transpose(matrix)), 1, 2)
     return ops.matmul(matrix, x)
 
 
-def _kernels_on_the_right() -> bool:
-    return _LITERT.get() is not None or _ON_THE_RIGHT.get()
-
-
 def is_for_litert() -> bool:
     """Whether what this thread traces becomes a LiteRT file."""
-    return _LITERT.get() is not None
+    return _RUNTIME.get().is_litert
 
 
 def across_tokens(dense, x):
@@ -103,7 +109,7 @@ def across_tokens(dense, x):
     Returns:
         `(batch, units of the layer, channels)`.
     """
-    if _kernels_on_the_right() or dense.quantization_mode:
+    if _RUNTIME.get().kernels_on_the_right or dense.quantization_mode:
         return ops.swapaxes(dense(ops.swapaxes(x, 1, 2)), 1, 2)
     y = ops.matmul(ops.transpose(dense.kernel), x)
     return y + ops.expand_dims(dense.bias, -1) if dense.use_bias else y
@@ -119,7 +125,7 @@ def stacked_product(x, kernels):
     Returns:
         `(..., n, rows, outputs)`.
     """
-    if _LITERT.get() != "integers":
+    if _RUNTIME.get().stacks:
         return ops.matmul(x, kernels)
     pairs = zip(ops.unstack(x, axis=-3), ops.unstack(kernels), strict=True)
     return ops.stack([ops.matmul(rows, kernel) for rows, kernel in pairs], axis=-3)

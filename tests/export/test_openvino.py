@@ -1,7 +1,6 @@
 """OpenVINO's files, run by OpenVINO."""
 
 import dataclasses
-import math
 
 import golden
 import numpy as np
@@ -16,7 +15,7 @@ from keras_mlp.zoo import FAMILIES
 
 IMAGES = sorted(name for name, family in FAMILIES.items() if family.input == "image")
 REFUSED = {"ccs_mlp", "cmt", "sparse_mlp"}
-"""OpenVINO 2026.4 cannot compile what its quantiser makes of them, on processors for whose integers it rewrites it."""
+"""On processors with VNNI, OpenVINO 2026.4 cannot run what its quantiser makes of them."""
 
 
 def error(found, expected):
@@ -52,22 +51,18 @@ def test_eight_bits_are_smaller_and_agree(mixer, images, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", golden.chosen(IMAGES, ("g_mlp", "ccs_mlp"), pytest.mark.huge))
 def test_every_family_is_quantised_or_refused(family, tmp_path, monkeypatch):
-    """With biases that are large beside NNCF's correction of them, which it corrects, and fresh ones it does not.
-
-    How near a model with random biases stays to itself on noise is not asked: `test_eight_bits_are_smaller_and_agree`
-    does for images.
-    """
-    monkeypatch.setitem(LIMITS, "int8", dataclasses.replace(LIMITS["int8"], max_difference=math.inf, agreement=0.0))
+    """The biases are large, because NNCF corrects large ones only. The scores on noise are too close for a best one."""
+    monkeypatch.setitem(LIMITS, "int8", dataclasses.replace(LIMITS["int8"], agreement=0.0))
     case = golden.small(family)
     model, random = golden.build(case), np.random.default_rng(0)
     for weight in model.weights:
         if weight.path.endswith("bias"):
-            weight.assign(random.choice([-1.0, 1.0], weight.shape) * random.uniform(0.1, 0.2, weight.shape))
+            weight.assign(random.choice([-1.0, 1.0], weight.shape) * random.uniform(0.5, 1.0, weight.shape))
     images = random.integers(0, 256, (16, *model.input_shape[1:]))
     try:
         export.to_openvino(model, tmp_path / "model.openvino", "int8", representative=images)
     except export.ExportError as error:
-        assert family in REFUSED and "could not become OpenVINO's" in str(error)
+        assert family in REFUSED and "cannot run what its quantiser made" in str(error)
         assert not list(tmp_path.iterdir())
 
 

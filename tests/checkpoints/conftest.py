@@ -9,6 +9,10 @@ import time
 
 import loopback
 import pytest
+from checkpoints.publisher import CONTENT
+
+from keras_mlp.cards import Weights
+from keras_mlp.checkpoints import transfer
 
 
 class Server(loopback.Server):
@@ -104,6 +108,23 @@ def secure_server(monkeypatch, tmp_path):
     server.socket = context.wrap_socket(server.socket, server_side=True)
     with _running(server):
         yield server
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0.01)
+
+
+@pytest.fixture
+def weights(server, cache):
+    """A published checkpoint on the server."""
+    server.files["/imagenet1k/B_16.npz"] = CONTENT
+    return Weights(
+        *("mixer_b16", "imagenet", f"{server.url}/imagenet1k/B_16.npz", "npz", "flax"),
+        training_data="ImageNet-1k",
+        classes=1000,
+        licence="Apache-2.0",
+    )
 
 
 # Of no value to anybody: made by openssl for these tests, valid for 127.0.0.1 from 2020 to 2120.

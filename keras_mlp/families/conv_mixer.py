@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
-from keras_mlp.layers import Activation, Dense, batch_norm, drop_path_rates, residual
+from keras_mlp.layers import Activation, Dense, DepthwiseConv2D, batch_norm, drop_path_rates, residual
 from keras_mlp.layers.activations import get
 
 __all__ = ["ConvMixer", "ConvMixer1536D20", "ConvMixer768D32", "ConvMixer1024D20"]
@@ -51,7 +51,7 @@ family = Family(
 
 def conv_mixer_block(x, kernel_size, activation, drop_path_rate, dropout_rate, name):
     """A block: positions mixed on a residual branch, then channels mixed without one; norms after activations."""
-    y = layers.DepthwiseConv2D(
+    y = DepthwiseConv2D(
         kernel_size,
         padding="same",
         depthwise_initializer=_depthwise_uniform(kernel_size),
@@ -68,7 +68,7 @@ def conv_mixer_block(x, kernel_size, activation, drop_path_rate, dropout_rate, n
 @family.token_mixing
 def _mixing(x):
     """The convolution of 9 x 9 positions."""
-    return layers.DepthwiseConv2D(9, padding="same")(x)
+    return DepthwiseConv2D(9, padding="same")(x)
 
 
 @family.builder

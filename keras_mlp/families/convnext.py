@@ -14,7 +14,7 @@ from keras import initializers, layers
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet, timm_hub
 from keras_mlp.family import Family
 from keras_mlp.heads import average_norm_and_classify
-from keras_mlp.layers import LayerScale, channel_mlp, drop_path_rates, layer_norm, residual
+from keras_mlp.layers import DepthwiseConv2D, LayerScale, channel_mlp, drop_path_rates, layer_norm, residual
 
 __all__ = [
     "ConvNeXt",
@@ -63,7 +63,7 @@ family = Family(
 
 def convnext_block(x, layer_scale, activation, drop_path_rate, dropout_rate, name):
     """A block: depthwise convolution, norm, MLP, scale; all on one residual branch."""
-    y = layers.DepthwiseConv2D(7, padding="same", depthwise_initializer=_NORMAL.clone(), name=f"{name}_token_mixing")(x)
+    y = DepthwiseConv2D(7, padding="same", depthwise_initializer=_NORMAL.clone(), name=f"{name}_token_mixing")(x)
     y = _norm(f"{name}_norm")(y)
     hidden = 4 * x.shape[-1]
     y = channel_mlp(y, hidden, activation, f"{name}_channel_mixing", dropout_rate, kernel_initializer=_NORMAL)
@@ -80,7 +80,7 @@ def patches(x, dim, size, name):
 @family.token_mixing
 def _mixing(x):
     """The convolution of 7 x 7 positions."""
-    return layers.DepthwiseConv2D(7, padding="same")(x)
+    return DepthwiseConv2D(7, padding="same")(x)
 
 
 @family.builder

@@ -14,7 +14,7 @@ from keras import initializers, layers
 from keras_mlp.cards import Paper, Preprocessing, Recipe, Weights, imagenet
 from keras_mlp.family import Family
 from keras_mlp.heads import average_and_classify
-from keras_mlp.layers import Dense, MapAttention, drop_path_rates, image_norm, padded_conv, residual
+from keras_mlp.layers import Dense, DepthwiseConv2D, MapAttention, drop_path_rates, image_norm, padded_conv, residual
 from keras_mlp.layers.sizes import check_windows
 
 __all__ = ["HATNet", "HATNetTiny", "HATNetSmall", "HATNetMedium", "HATNetLarge"]
@@ -85,7 +85,7 @@ def channel_mixing(x, hidden_dim, kernel_size, dropout_rate, name):
     x = dense(_norm(f"{name}_norm1")(x), hidden_dim, f"{name}_fc1", use_bias=False)
     x = layers.Activation("silu", name=f"{name}_act1")(x)
     conv = dict(padding="same", use_bias=False, depthwise_initializer=_NORMAL.clone())
-    x = layers.DepthwiseConv2D(kernel_size, **conv, name=f"{name}_conv")(x)
+    x = DepthwiseConv2D(kernel_size, **conv, name=f"{name}_conv")(x)
     x = dropout(layers.Activation("silu", name=f"{name}_act2")(x), dropout_rate, f"{name}_drop1")
     return _norm(f"{name}_norm2")(dense(x, dim, f"{name}_fc2", use_bias=False))
 

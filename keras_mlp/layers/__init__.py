@@ -6,6 +6,7 @@ from keras_mlp.layers.bicubic import BicubicResize
 from keras_mlp.layers.channel_mixing import channel_mlp
 from keras_mlp.layers.composite import Composite
 from keras_mlp.layers.dense import Dense
+from keras_mlp.layers.depthwise import DepthwiseConv2D
 from keras_mlp.layers.global_filter import GlobalFilter, filtered, spectrum
 from keras_mlp.layers.grid import GridLayer
 from keras_mlp.layers.held_product import HeldProduct
@@ -40,6 +41,7 @@ __all__ = [
     "Composite",
     "CycleShift",
     "Dense",
+    "DepthwiseConv2D",
     "GatedLinearUnit",
     "GlobalFilter",
     "GridLayer",

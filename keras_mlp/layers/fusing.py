@@ -170,6 +170,11 @@ _CONVOLUTIONS = {_KERAS.Conv1D: "w", _KERAS.Conv2D: "hw", _KERAS.Conv3D: "dhw"}
 _DEPTHWISE = {_KERAS.DepthwiseConv1D: "w", _KERAS.DepthwiseConv2D: "hw"}
 
 
+def _base(layer) -> type:
+    """The class as which a layer answers."""
+    return Question.same_as.get(type(layer), type(layer))
+
+
 def ends_linear(layer) -> bool:
     """Whether no activation follows the linear map of a layer."""
     return layer.activation in (None, keras.activations.linear)
@@ -189,7 +194,7 @@ def _convolution_reads(layer):
     if not _channels_last(layer):
         return None
     settings = dict(switch="use_bias", padded=layer.padding != "valid" and max(layer.kernel_size) > 1)
-    kind = Question.same_as.get(type(layer), type(layer))
+    kind = _base(layer)
     if kind in _DEPTHWISE:
         return (Linear("kernel", f"{_DEPTHWISE[kind]}cm", "c", "cm", **settings),)
     return (Linear("kernel", f"{_CONVOLUTIONS[kind]}igo", "gi", "go", groups=layer.groups, **settings),)
@@ -266,13 +271,13 @@ def _convolution_plus(layer, weights, other, other_weights, shape):
             return None
         one = np.zeros(weights["kernel"].shape)
         middle = one[tuple(size // 2)]
-        if type(layer) in _DEPTHWISE:
+        if _base(layer) in _DEPTHWISE:
             middle[:, 0] = 1
         else:  # channel i of each group gives channel i
             channels = np.arange(shape[-1])
             middle[channels % middle.shape[0], channels] = 1
         return weights | {"kernel": weights["kernel"] + one}
-    if type(other) is not type(layer) or not writes(other):
+    if _base(other) is not _base(layer) or not writes(other):
         return None
     settings = ("strides", "padding", "dilation_rate", "groups", "depth_multiplier", "data_format")
     if any(getattr(layer, name, None) != getattr(other, name, None) for name in settings):
@@ -294,7 +299,7 @@ def added(weights, other) -> dict[str, np.ndarray]:
 
 @then.answer(_KERAS.Dense, *_CONVOLUTIONS)
 def _then_dense(layer, weights, dense, dense_weights):
-    if Question.same_as.get(type(dense), type(dense)) is not _KERAS.Dense or not writes(layer):
+    if _base(dense) is not _KERAS.Dense or not writes(layer):
         return None
     if getattr(layer, "groups", 1) != 1:
         return None

@@ -77,6 +77,17 @@ def in_export() -> bool:
     return _RUNTIME.get() is not _TENSORFLOW
 
 
+def on_processors() -> bool:
+    """Whether TensorFlow's own operators compute what this thread traces, on processors: neither XLA nor an export."""
+    if keras.backend.backend() != "tensorflow" or in_export():
+        return False
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util  # what is public does not tell whether XLA compiles
+
+    compiled = control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return not compiled and {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}
+
+
 def left_product(matrix, x):
     """`y[i] = matrix @ x[i]`, for a matrix of constants.
 

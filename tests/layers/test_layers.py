@@ -62,6 +62,7 @@ EXAMPLES = {
     g_mlp.SpatialGatingUnit: dict(epsilon=1e-5, kernel_initializer="lecun_normal"),
     layers.TokenDense: dict(kernel_initializer="lecun_normal", bias_initializer="random_normal"),
     layers.LayerNormalization: dict(epsilon=1e-6, center=False, gamma_initializer="random_normal"),
+    layers.DepthwiseConv2D: dict(kernel_size=5, padding="same", bias_initializer="random_normal"),
     layers.Dense: dict(units=5, activation=layers.gelu, bias_initializer="random_normal"),
     layers.PixelShift: dict(parts=4, moves=("down", "left", "up"), border="replicate"),
     layers.PatchEmbedding: dict(dim=8, patch_size=4, use_bias=False, kernel_initializer="lecun_normal"),

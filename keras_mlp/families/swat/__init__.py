@@ -25,6 +25,7 @@ from keras_mlp.layers import (
     TOKEN_NORMS,
     Activation,
     Dense,
+    DepthwiseConv2D,
     LayerScale,
     PatchEmbedding,
     PositionEmbedding,
@@ -146,7 +147,7 @@ def channel_mixing(x, hidden_dim, kernel_size, activation, dropout_rate, name):
     """Section 3.2: the channel MLP with a depthwise convolution over the grid of tokens in its middle."""
     dim = x.shape[-1]
     x = Dense(hidden_dim, activation=activation, name=f"{name}_fc1")(x)
-    x = layers.DepthwiseConv2D(kernel_size, padding="same", name=f"{name}_conv")(x)
+    x = DepthwiseConv2D(kernel_size, padding="same", name=f"{name}_conv")(x)
     x = Activation(activation, name=f"{name}_act")(x)
     if dropout_rate:
         x = layers.Dropout(dropout_rate, name=f"{name}_drop1")(x)

@@ -2,19 +2,13 @@
 
 import keras
 
+from keras_mlp.layers.products import on_processors
+
 
 def takes(x) -> bool:
-    """Whether `products` may be used for a map: TensorFlow runs on CPUs, and nothing compiles or exports the model."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-    from tensorflow.python.ops import control_flow_util  # what is public does not tell whether XLA compiles
-
-    from keras_mlp.layers import products
-
-    compiled = control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    """Whether `products` may be used for a map: TensorFlow's own processors compute it, in float32 or float64."""
     known = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-    return known and not (compiled or products.in_export() or tf.config.list_logical_devices("GPU"))
+    return known and on_processors()
 
 
 def products(x, rows, columns):

@@ -155,10 +155,15 @@ def _quantised(nncf, converted, images):
     """The model in eight bits, its scales measured on images, one at a time."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     progress = contextlib.redirect_stdout(sys.stderr if terminal else io.StringIO())  # where results are printed else
+    # One scale for each tensor: OpenVINO cannot run scales of channels in front of every convolution.
+    activations = nncf.quantization.advanced_parameters.QuantizationParameters(per_channel=False)
     with progress, calls_of_a_library("NNCF could not quantise the model"):
         return nncf.quantize(
             converted,
             nncf.Dataset([image[np.newaxis] for image in images]),
             model_type=nncf.ModelType.TRANSFORMER,  # products of activations in float, as attention needs them
             subset_size=len(images),
+            # A Fourier transform has no weights to make smaller, and OpenVINO refuses one in eight bits.
+            ignored_scope=nncf.IgnoredScope(patterns=[f".*{products.TRANSFORM_BY_PRODUCT}.*"], validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_quantization_params=activations),
         )

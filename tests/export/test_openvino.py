@@ -14,8 +14,8 @@ from keras_mlp.precisions import LIMITS
 from keras_mlp.zoo import FAMILIES
 
 IMAGES = sorted(name for name, family in FAMILIES.items() if family.input == "image")
-REFUSED = {"ccs_mlp", "cmt", "sparse_mlp"}
-"""On processors with VNNI, OpenVINO 2026.4 cannot run what its quantiser makes of them."""
+REFUSED = {"sparse_mlp"}
+"""On processors with VNNI, OpenVINO 2026.4 cannot run what its quantiser makes of it."""
 
 
 def error(found, expected):
@@ -49,7 +49,7 @@ def test_eight_bits_are_smaller_and_agree(mixer, images, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", golden.chosen(IMAGES, ("g_mlp", "ccs_mlp"), pytest.mark.huge))
+@pytest.mark.parametrize("family", golden.chosen(IMAGES, ("g_mlp", "ccs_mlp", "cmt", "sparse_mlp"), pytest.mark.huge))
 def test_every_family_is_quantised_or_refused(family, tmp_path, monkeypatch):
     """The biases are large, because NNCF corrects large ones only. The scores on noise are too close for a best one."""
     monkeypatch.setitem(LIMITS, "int8", dataclasses.replace(LIMITS["int8"], agreement=0.0))

@@ -264,7 +264,7 @@ def test_adapters_are_trained_and_stay_in_every_copy(case, tmp_path):
     assert all(np.any(layer.lora_kernel_a) for layer in dense_layers(loaded, layers.Dense))  # or none could be trained
 
 
-@pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
+@pytest.mark.parametrize("case", golden.chosen(CASES, ("mlp_mixer", "sparse_mlp"), *golden.HUGE))
 @pytest.mark.parametrize(
     "mode, limit",
     [("int8", 0.2), pytest.param("int4", 3, marks=golden.HUGE), pytest.param("float8", 1, marks=golden.HUGE)],

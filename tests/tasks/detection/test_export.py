@@ -60,6 +60,7 @@ def average_precision(detector, squares):
     return tasks.coco_scores(truth, rows)["AP"]
 
 
+@pytest.mark.slow
 def test_eight_bits_leave_decoding_and_choice_in_float(model, squares, tmp_path):
     pixels, _ = squares
     path = tmp_path / "model.tflite"

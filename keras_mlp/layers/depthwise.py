@@ -17,7 +17,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     The positions under a window of 5 x 5 or more share few lines of the first cache where the number of channels is a
     multiple of 256, so that oneDNN's gradient of the kernel takes up to four times as long as beside it. So it is
-    computed for 64 channels at a time there. The numbers are the same.
+    computed for 64 channels at a time there. The numbers are the same up to rounding.
 
     Args:
         kernel_size, …: of `keras.layers.DepthwiseConv2D`.

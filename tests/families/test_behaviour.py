@@ -99,7 +99,7 @@ def test_compiles_with_xla_and_computes_alike_in_a_batch_of_any_size(case):
     np.testing.assert_allclose(together, one_by_one, atol=1e-5 * max(1, case.logits.std()))
 
 
-@family
+@pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, golden.SLOW))
 def test_gradients_reach_every_trainable_variable(case):
     """With the case's weights; in a binary family, whose roundings may be flat for all that they get, or with fresh.
 

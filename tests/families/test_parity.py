@@ -17,16 +17,12 @@ IN_DOUBLE = ("bimlp", "repmlpnet")
 gates of RepMLPNet are so steep that what was rounded in an early stage is all there is to see in the last."""
 
 
-def key(case):
-    return case.key
-
-
 def binary(measured):
     """Multiply-adds of binary numbers."""
     return measured.low_bit_macs.get("binary", 0)
 
 
-@pytest.mark.parametrize("case", TINY, ids=key)
+@pytest.mark.parametrize("case", golden.chosen(TINY, {golden.small(name).key for name in FAMILIES}, golden.SLOW))
 def test_tiny_cases_compute_like_the_reference(case):
     keras.config.set_dtype_policy("float64")
     model = golden.build(case)

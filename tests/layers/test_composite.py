@@ -34,8 +34,9 @@ WITHOUT = {Frozen, NormOfAverage, PositionedTokens, layers.AdaptiveAveragePoolin
 """Layers of no small case, which hold no layer: the probe's, timm's last norm of PoolFormer, a former name in saved
 models, those of segmenters."""
 every_family = pytest.mark.parametrize("case", golden.chosen(CASES, golden.FEW, *golden.HUGE))
-"""Quickly some of them only: all layer classes are tested one by one before."""
-every_layer = pytest.mark.parametrize("case", CASES + MORE, ids=lambda case: case.key)
+"""Some in the quick tests, all in `make test-all`."""
+every_layer = pytest.mark.parametrize("case", golden.chosen(CASES + MORE, golden.FEW, golden.SLOW))
+"""Some in the quick tests, all in the slow ones."""
 
 
 @functools.cache

@@ -53,29 +53,32 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         if not verbose:
             console.silence_libraries()
-    code, at_once = _outcome(argv, verbose)
+    code, ended_by = _outcome(argv, verbose)
     console.flush()
-    if own_process and at_once:
+    if own_process and ended_by:
         os._exit(code)
     return code
 
 
-def _outcome(argv, verbose) -> tuple[int, bool]:
-    """The exit code, its error told, and whether to end without taking Python down."""
+def _outcome(argv, verbose) -> tuple[int, BaseException | None]:
+    """The exit code, its error told, and the error where it has to end the process without taking Python down.
+
+    That error holds what it interrupted, so that nothing is taken down before: TensorFlow's threads may crash then.
+    """
     try:
         code = _run(argv) or 0
         sys.stdout.flush()
-        return code, False
+        return code, None
     except BrokenPipeError:
-        return 128 + signal.SIGPIPE, False
+        return 128 + signal.SIGPIPE, None
     except KeyboardInterrupt as error:  # training tells what it saved, and which signal came
         console.error(str(error) or "interrupted")
-        return 128 + getattr(error, "signal", signal.SIGINT), True  # TensorFlow's threads may crash under its end
+        return 128 + getattr(error, "signal", signal.SIGINT), error
     except Exception as error:
         if verbose:
             traceback.print_exc()
         console.error(_message(error))
-        return 2 if isinstance(error, console.UsageError) else 1, getattr(error, "at_once", False)
+        return 2 if isinstance(error, console.UsageError) else 1, error if getattr(error, "at_once", False) else None
 
 
 def _run(argv) -> int | None:

@@ -16,6 +16,7 @@ from keras_mlp.family import Family
 from keras_mlp.heads import average_norm_and_classify
 from keras_mlp.layers import (
     Dense,
+    DepthwiseConv2D,
     GlobalFilter,
     LayerScale,
     Rescaling,
@@ -151,7 +152,7 @@ def gn_conv(x, order, filter_size, scale, name):
         q = global_local_filter(q, filter_size, f"{name}_conv")
     else:
         window = dict(padding="same", depthwise_initializer=_NORMAL.clone())
-        q = layers.DepthwiseConv2D(7, **window, name=f"{name}_conv")(q)
+        q = DepthwiseConv2D(7, **window, name=f"{name}_conv")(q)
     if scale != 1:
         q = Rescaling(scale, name=f"{name}_rescale")(q)
     first, *others = ChannelSplit(widths, name=f"{name}_orders")(q)

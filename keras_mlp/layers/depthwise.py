@@ -6,8 +6,8 @@ from keras_mlp.layers import fusing, products
 from keras_mlp.layers.configs import registered
 
 _PIECE = 64
-_ALIASING = 256
-"""Positions whose channels are a multiple of this many are a multiple of 1 KiB apart in float32."""
+_LARGEST = 2**15
+_ALIGNED = 256
 
 
 @fusing.as_base
@@ -15,9 +15,9 @@ _ALIASING = 256
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D`; on processors TensorFlow's gradient of large kernels is computed in pieces.
 
-    The positions under a window of 5 x 5 or more share few lines of the first cache where the number of channels is a
-    multiple of 256, so that oneDNN's gradient of the kernel takes up to four times as long as beside it. So it is
-    computed for 64 channels at a time there. The numbers are the same up to rounding.
+    For windows of 5 x 5 or more, oneDNN's gradient of the kernel takes up to four times as long where the kernel has
+    more than 32,768 numbers, or where the number of channels is a multiple of 256 (docs/speed.md). There it is computed
+    for 64 channels at a time. The numbers are the same up to rounding.
 
     Args:
         kernel_size, …: of `keras.layers.DepthwiseConv2D`.
@@ -26,17 +26,19 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs, training=None):
-        if not (training and self._aliases(inputs) and products.on_processors()):
+        if not (training and self._is_slow_whole(inputs) and products.on_processors()):
             return super().call(inputs)
         y = _in_pieces(inputs, self.kernel, self.strides, self.padding)
         y = y + self.bias if self.use_bias else y
         return self.activation(y)
 
-    def _aliases(self, x) -> bool:
+    def _is_slow_whole(self, x) -> bool:
         """Whether the gradient of the kernel is slow in one piece, and is one that `_in_pieces` can compute."""
-        plain = self.depth_multiplier == 1 and set(self.dilation_rate) == {1}
-        plain = plain and self.data_format == "channels_last"
-        return plain and min(self.kernel_size) >= 5 and x.shape[-1] % _ALIASING == 0
+        if self.depth_multiplier != 1 or set(self.dilation_rate) != {1} or self.data_format != "channels_last":
+            return False
+        (height, width), channels = self.kernel_size, x.shape[-1]
+        large = height * width * channels > _LARGEST
+        return min(height, width) >= 5 and (large or channels % _ALIGNED == 0)
 
 
 def _in_pieces(x, kernel, strides, padding):
@@ -51,13 +53,15 @@ def _in_pieces(x, kernel, strides, padding):
             of_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
                 input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, **given
             )
-            count = x.shape[-1] // _PIECE
-            sizes = (*kernel.shape[:2], _PIECE, 1)
+            whole, rest = divmod(x.shape[-1], _PIECE)
+            counts = [_PIECE] * whole + [rest] * (rest > 0)
             pieces = [
                 tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                    input=inputs, filter_sizes=sizes, out_backprop=outputs, **given
+                    input=inputs, filter_sizes=(*kernel.shape[:2], count, 1), out_backprop=outputs, **given
                 )
-                for inputs, outputs in zip(tf.split(x, count, -1), tf.split(upstream, count, -1), strict=True)
+                for count, inputs, outputs in zip(
+                    counts, tf.split(x, counts, -1), tf.split(upstream, counts, -1), strict=True
+                )
             ]
             return of_input, tf.concat(pieces, axis=2)
 
